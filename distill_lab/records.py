@@ -1,0 +1,178 @@
+"""What flows between the stages: five frozen records, and the JSONL files that hold them.
+
+Cheap stages rewrite their file atomically (`write_records`); slow ones append record by record (`RecordLog`) and go on after
+a `kill -9`: a line that was torn is dropped when the log is opened again, and its record made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Literal, TypeVar
+
+
+class LabError(Exception):
+    """A mistake of the user's, as one sentence: what was expected, what was found, what to do. The command line exits with 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (SQuAD 2.0)."""
+
+    id: str
+    title: str
+    context: str
+    question: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One sampled answer of the teacher. `n_tokens` counts what was sampled; `finish` is `length` if it ran out of tokens."""
+
+    question_id: str
+    sample: int
+    completion: str
+    n_tokens: int
+    finish: Literal["stop", "length"]
+    teacher: str
+    prompt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What rejection sampling said of one trace: `ok`, or the name of the first rule that refused it. Scores are 0 to 100."""
+
+    question_id: str
+    sample: int
+    reason: str
+    em: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A kept trace as training text: the student's prompt is made from the question, so only its id and text are here."""
+
+    question_id: str
+    sample: int
+    prompt: str
+    completion: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One model's greedy answer to one evaluation question. Scores are 0 to 100."""
+
+    question_id: str
+    sample: int
+    completion: str
+    answer: str
+    em: float
+    f1: float
+
+
+Record = TypeVar("Record", Question, Trace, Verdict, Example, Prediction)
+
+
+def to_line(record: Any) -> str:
+    """A record as one line of JSON, newline included."""
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
+
+
+def from_line(line: str, kind: type[Record], where: str) -> Record:
+    """The record on one line; `where` names file and line in the error."""
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LabError(f"{where}: expected one JSON object a line, found {line[:60]!r} ({error.msg}).") from None
+    fields = [field.name for field in dataclasses.fields(kind)]
+    if not isinstance(values, dict) or sorted(values) != sorted(fields):
+        found = ", ".join(values) if isinstance(values, dict) else type(values).__name__
+        raise LabError(f"{where}: expected a {kind.__name__} with {', '.join(fields)}; found {found}.")
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        values[name] = _checked(value, hints[name], f"{where}: {kind.__name__}.{name}")
+    return kind(**values)
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """The JSON value as the field's type; a LabError where it is of another."""
+    if typing.get_origin(hint) is Literal:
+        good = value in typing.get_args(hint)
+    elif typing.get_origin(hint) is tuple:
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        value = tuple(value) if good else value
+    elif hint is float:
+        good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    else:
+        good = type(value) is hint
+    if not good:
+        raise LabError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}.")
+    return value
+
+
+def read_records(path: Path, kind: type[Record]) -> list[Record]:
+    """All records of a file, checked."""
+    with path.open(encoding="utf-8") as file:
+        return [from_line(line, kind, f"{path}, line {n}") for n, line in enumerate(file, 1)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all: a temporary file beside it, flushed to the disk, takes its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_records(path: Path, records: Iterable[Any]) -> None:
+    """Writes a whole file of records atomically."""
+    write_text(path, "".join(map(to_line, records)))
+
+
+class RecordLog(Generic[Record]):
+    """A JSONL file that grows record by record: `with RecordLog(path, Trace) as log`; `log.records` holds what is there."""
+
+    def __init__(self, path: Path, kind: type[Record]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._drop_torn_line()
+        self.records: list[Record] = read_records(path, kind) if path.exists() else []
+        self._file = path.open("a", encoding="utf-8")
+
+    def _drop_torn_line(self) -> None:
+        """Cuts what stands after the last newline: the line that a killed process left half."""
+        if not self.path.is_file():
+            return
+        with self.path.open("rb+") as file:
+            whole = file.read().rfind(b"\n") + 1
+            file.truncate(whole)
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Adds records; they are with the operating system when this returns, and so outlive the process."""
+        added = list(records)
+        self._file.write("".join(map(to_line, added)))
+        self._file.flush()
+        self.records += added
+
+    def __enter__(self) -> RecordLog[Record]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
