@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill_lab.records import LabError, Question
+from distill_lab.records import LabError
 
 INSTRUCTION = (
     "Read the passage and answer the question. First think in one or two sentences inside <think> </think>. "
@@ -87,26 +87,26 @@ def user_text(context: str, question: str) -> str:
     return f"Passage: {context}\n\nQuestion: {question}"
 
 
-def messages(question: Question, n_shots: int = 0) -> list[dict[str, str]]:
-    """The conversation that ends with the question: system, then worked examples, then the question."""
+def messages(text: str, n_shots: int = 0) -> list[dict[str, str]]:
+    """The conversation that ends with `text` (of `user_text`): system, then worked examples, then the question."""
     turns = [{"role": "system", "content": INSTRUCTION}]
     for shot in SHOTS[:n_shots]:
         turns.append({"role": "user", "content": user_text(shot.context, shot.question)})
         turns.append({"role": "assistant", "content": shot.completion})
-    return [*turns, {"role": "user", "content": user_text(question.context, question.question)}]
+    return [*turns, {"role": "user", "content": text}]
 
 
-def render(question: Question, tokenizer: Any, n_shots: int = 0) -> str:
-    """The prompt as text: through the tokenizer's chat template, or plain where it has none (GPT-2).
+def render(text: str, tokenizer: Any, n_shots: int = 0) -> str:
+    """The prompt for `text` (of `user_text`), tags and all: through the tokenizer's chat template, or plain where it has none (GPT-2).
 
     With worked examples the prompt ends with an opened `<think>`, which then counts as the start of the completion.
     """
-    turns = messages(question, n_shots)
+    turns = messages(text, n_shots)
     if tokenizer.chat_template:
-        text = _chat(turns, tokenizer)
+        prompt = _chat(turns, tokenizer)
     else:
-        text = "\n\n".join([turns[0]["content"], *(t["content"] for t in turns[1:])]) + "\n\n"
-    return text + (BEGUN if n_shots else "")
+        prompt = "".join(f"{turn['content']}\n\n" for turn in turns)
+    return prompt + (BEGUN if n_shots else "")
 
 
 def _chat(turns: Sequence[dict[str, str]], tokenizer: Any) -> str:

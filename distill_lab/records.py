@@ -125,6 +125,13 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
         return [from_line(line, kind, f"{path}, line {n}") for n, line in enumerate(file, 1)]
 
 
+def need(path: Path, stage: str) -> Path:
+    """The path, if it is there; else the error says which stage makes it."""
+    if not path.exists():
+        raise LabError(f"{path}: expected the result of an earlier stage, found none. Run `distill-lab {stage}` first.")
+    return path
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all: a temporary file beside it, flushed to the disk, takes its name."""
     path.parent.mkdir(parents=True, exist_ok=True)

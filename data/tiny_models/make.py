@@ -19,8 +19,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.mini_squad.make import Fact, Item, Passage, fact_stream
-from distill_lab.prompts import render
-from distill_lab.records import Question
+from distill_lab.prompts import render, user_text
 
 HERE = Path(__file__).parent
 VOCABULARY = 1000
@@ -84,7 +83,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _prompt(passage: Passage, item: Item, tokenizer: PreTrainedTokenizerFast) -> str:
-    return render(Question("", "", passage.context, item.question, ()), tokenizer)
+    return render(user_text(passage.context, item.question), tokenizer)
 
 
 def teacher_text(rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
