@@ -125,7 +125,7 @@ class RuntimeSettings:
     """How it runs: nothing here changes what a record says, only how fast it comes."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
-    """auto: Unsloth where CUDA and Unsloth are there, else transformers."""
+    """auto is transformers; the Unsloth backend is not in this version yet."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -158,7 +158,12 @@ PROFILES = {
     "cpu": Config(
         profile="cpu",
         data=DataSettings(train=SQUAD, eval=SQUAD, n_train=200, n_eval=120),
-        models=ModelSettings("HuggingFaceTB/SmolLM2-360M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct", 3, lora_rank=16),
+        models=ModelSettings(
+            "HuggingFaceTB/SmolLM2-360M-Instruct",
+            "HuggingFaceTB/SmolLM2-135M-Instruct",
+            3,
+            lora_rank=16,
+        ),
         generate=GenerateSettings(n_samples=4),
         train=TrainSettings(epochs=2, learning_rate=1e-3, batch_size=8, max_length=640),
         runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
@@ -167,19 +172,24 @@ PROFILES = {
         profile="colab",
         data=DataSettings(train=SQUAD, eval=SQUAD, n_train=1000, n_eval=500),
         models=ModelSettings(
-            "unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "unsloth/Qwen2.5-0.5B-Instruct", lora_rank=16, teacher_4bit=True
+            "unsloth/Qwen2.5-7B-Instruct-bnb-4bit",
+            "unsloth/Qwen2.5-0.5B-Instruct",
+            lora_rank=16,
+            teacher_4bit=True,
         ),
         generate=GenerateSettings(n_samples=4, max_new_tokens=192),
         train=TrainSettings(epochs=2, learning_rate=2e-4, max_length=1024),
         evaluate=EvaluateSettings(max_new_tokens=192),
-        runtime=RuntimeSettings(backend="unsloth", micro_batch=4),
+        runtime=RuntimeSettings(micro_batch=4),
     ),
     "cluster": Config(
         profile="cluster",
         data=DataSettings(train=SQUAD, eval=SQUAD, n_train=0, n_eval=0),
         models=ModelSettings("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
         generate=GenerateSettings(n_samples=8, max_new_tokens=192),
-        train=TrainSettings(epochs=2, learning_rate=1e-5, batch_size=128, max_length=1024, save_every=200),
+        train=TrainSettings(
+            epochs=2, learning_rate=1e-5, batch_size=128, max_length=1024, save_every=200
+        ),
         evaluate=EvaluateSettings(max_new_tokens=192),
         runtime=RuntimeSettings(sample_batch=256, micro_batch=8),
     ),
@@ -231,9 +241,13 @@ def flag(name: str) -> str:
 
 def settings(config: Config) -> Iterator[tuple[str, Any]]:
     """All settings as (`section.name`, value); `profile` is a name, not a setting."""
-    for section, values in dataclasses.asdict(config).items():
-        if isinstance(values, dict):
-            yield from ((f"{section}.{name}", value) for name, value in values.items())
+    for section in dataclasses.fields(config):
+        values = getattr(config, section.name)
+        if section.name != "profile":
+            yield from (
+                (f"{section.name}.{f.name}", getattr(values, f.name))
+                for f in dataclasses.fields(values)
+            )
 
 
 def check(config: Config) -> None:
@@ -241,15 +255,31 @@ def check(config: Config) -> None:
     for name, value in settings(config):
         low, high = _BOUNDS.get(name, (-math.inf, math.inf))
         if isinstance(value, (int, float)) and not low <= value <= high:  # NaN fails too
-            expected = f"{low:g} or more" if high == math.inf else f"a value from {low:g} to {high:g}"
+            expected = (
+                f"{low:g} or more" if high == math.inf else f"a value from {low:g} to {high:g}"
+            )
             raise LabError(f"{flag(name)}: expected {expected}, found {value}.")
 
 
 # A slow stage's file, and the sections that its records depend on. What only the cheap stages made is simply made again.
+_QUESTIONS = ("data.train", "data.n_train", "data.seed")
+_TEACHER = ("models.teacher", "models.teacher_shots", "models.teacher_4bit")
 _MADE_FROM = (
-    ("traces.jsonl", ("data.train", "data.n_train", "data.seed", "models.teacher", "generate")),
-    ("students", ("data.train", "data.n_train", "data.seed", "models", "generate", "reject", "train")),
-    ("predictions", ("data.eval", "data.n_eval", "data.seed", "models", "generate", "reject", "train", "evaluate.max_new_tokens")),
+    ("traces.jsonl", (*_QUESTIONS, *_TEACHER, "generate")),
+    ("students", (*_QUESTIONS, "models", "generate", "reject", "train")),
+    (
+        "predictions",
+        (
+            *_QUESTIONS,
+            "data.eval",
+            "data.n_eval",
+            "models",
+            "generate",
+            "reject",
+            "train",
+            "evaluate.max_new_tokens",
+        ),
+    ),
 )
 
 
@@ -257,27 +287,47 @@ def _matters(name: str, parts: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(part + ".") for part in parts)
 
 
+def _has_records(path: Path) -> bool:
+    """Whether a slow stage has left anything in its file or folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return any(file.is_file() and file.stat().st_size for file in files)
+
+
+def saved(out: Path) -> Config | None:
+    """The settings of the run in this folder; None where there is no run."""
+    path = out / "config.json"
+    if not path.exists():
+        return None
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise LabError(
+            f"{path}: expected the settings of a run, found another file. Choose another --out."
+        ) from None
+
+
 def adopt(config: Config, out: Path) -> None:
     """Makes `config` the run's: saved as config.json, or refused where slow records were made with other settings."""
-    path = out / "config.json"
-    if path.exists():
-        try:
-            before = dict(settings(from_json(json.loads(path.read_text(encoding="utf-8")))))
-        except (ValueError, TypeError, AttributeError, KeyError):
-            raise LabError(f"{path}: expected the settings of a run, found another file. Choose another --out.") from None
-        for name, value in settings(config):
-            made = [file for file, parts in _MADE_FROM if _matters(name, parts) and (out / file).exists()]
-            if made and before[name] != value:
-                raise LabError(
-                    f"{out / made[0]} was made with {flag(name)} {before[name]}, now {value} is asked for. "
-                    f"Choose another --out, or go back to {before[name]}."
-                )
-    write_text(path, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    check(config)
+    before = saved(out)
+    old = dict(settings(before)) if before else {}
+    for name, value in settings(config) if before else ():
+        made = [
+            file for file, parts in _MADE_FROM if _matters(name, parts) and _has_records(out / file)
+        ]
+        if made and old[name] != value:
+            raise LabError(
+                f"{out / made[0]} was made with {flag(name)} {old[name]}, now {value} is asked for. "
+                f"Choose another --out, or go back to {old[name]}."
+            )
+    write_text(out / "config.json", json.dumps(dataclasses.asdict(config), indent=1) + "\n")
 
 
 def from_json(values: dict[str, Any]) -> Config:
     """The inverse of `dataclasses.asdict`."""
-    sections = {f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "profile"}
+    sections = {
+        f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "profile"
+    }
     made: dict[str, Any] = {name: kind(**values[name]) for name, kind in sections.items()}  # type: ignore[operator]
     return Config(profile=values["profile"], **made)
 

@@ -53,7 +53,9 @@ SHOTS = (
     ),
 )
 
-_WHOLE = re.compile(r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
+_WHOLE = re.compile(
+    r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL
+)
 _TAG = re.compile(r"</?(?:think|answer)>")
 
 
@@ -113,13 +115,29 @@ def _chat(turns: Sequence[dict[str, str]], tokenizer: Any) -> str:
     from jinja2 import TemplateError
 
     try:
-        return tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=True)
-    except TemplateError:  # Gemma and others take no system turn: the instruction goes into the first user turn
+        return tokenizer.apply_chat_template(
+            list(turns), tokenize=False, add_generation_prompt=True
+        )
+    except (
+        TemplateError
+    ):  # Gemma and others take no system turn: the instruction goes into the first user turn
         first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
     try:
-        return tokenizer.apply_chat_template([first, *turns[2:]], tokenize=False, add_generation_prompt=True)
+        return tokenizer.apply_chat_template(
+            [first, *turns[2:]], tokenize=False, add_generation_prompt=True
+        )
     except TemplateError as error:
-        raise LabError(f"The tokenizer's chat template refuses a plain conversation: {error}. Use another model.") from None
+        raise LabError(
+            f"The tokenizer's chat template refuses a plain conversation: {error}. Use another model."
+        ) from None
+
+
+def encode(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of a rendered prompt. A begun `<think>` is encoded on its own, as it is where it is trained on."""
+    stem = prompt.removesuffix(BEGUN)
+    # a chat template writes the beginning-of-text token itself
+    ids = tokenizer(stem, add_special_tokens=not tokenizer.chat_template).input_ids
+    return ids + (tokenizer(BEGUN, add_special_tokens=False).input_ids if stem != prompt else [])
 
 
 def prompt_id(prompt: str) -> str:

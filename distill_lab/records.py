@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 
 class LabError(Exception):
@@ -90,13 +90,18 @@ def to_line(record: Any) -> str:
 def from_line(line: str, kind: type[Record], where: str) -> Record:
     """The record on one line; `where` names file and line in the error."""
     try:
-        values = json.loads(line)
+        found: Any = json.loads(line)
     except json.JSONDecodeError as error:
-        raise LabError(f"{where}: expected one JSON object a line, found {line[:60]!r} ({error.msg}).") from None
+        raise LabError(
+            f"{where}: expected one JSON object a line, found {line[:60]!r} ({error.msg})."
+        ) from None
     fields = [field.name for field in dataclasses.fields(kind)]
-    if not isinstance(values, dict) or sorted(values) != sorted(fields):
-        found = ", ".join(values) if isinstance(values, dict) else type(values).__name__
-        raise LabError(f"{where}: expected a {kind.__name__} with {', '.join(fields)}; found {found}.")
+    values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    if sorted(values) != sorted(fields):
+        keys = ", ".join(values) if isinstance(found, dict) else type(found).__name__
+        raise LabError(
+            f"{where}: expected a {kind.__name__} with {', '.join(fields)}; found {keys}."
+        )
     hints = typing.get_type_hints(kind)
     for name, value in values.items():
         values[name] = _checked(value, hints[name], f"{where}: {kind.__name__}.{name}")
@@ -108,8 +113,9 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     if typing.get_origin(hint) is Literal:
         good = value in typing.get_args(hint)
     elif typing.get_origin(hint) is tuple:
-        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        value = tuple(value) if good else value
+        items = cast("list[Any]", value) if isinstance(value, list) else [None]
+        good = all(isinstance(item, str) for item in items)
+        value = tuple(items) if good else cast("Any", value)
     elif hint is float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:
@@ -122,13 +128,18 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 def read_records(path: Path, kind: type[Record]) -> list[Record]:
     """All records of a file, checked."""
     with path.open(encoding="utf-8") as file:
-        return [from_line(line, kind, f"{path}, line {n}") for n, line in enumerate(file, 1)]
+        try:
+            return [from_line(line, kind, f"{path}, line {n}") for n, line in enumerate(file, 1)]
+        except UnicodeDecodeError:
+            raise LabError(f"{path}: expected text in UTF-8, found other bytes.") from None
 
 
 def need(path: Path, stage: str) -> Path:
     """The path, if it is there; else the error says which stage makes it."""
     if not path.exists():
-        raise LabError(f"{path}: expected the result of an earlier stage, found none. Run `distill-lab {stage}` first.")
+        raise LabError(
+            f"{path}: expected the result of an earlier stage, found none. Run `distill-lab {stage}` first."
+        )
     return path
 
 
@@ -148,6 +159,17 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def notes(out: Path) -> dict[str, Any]:
+    """What a run notes about itself in run.json: `seconds` a stage, and the `backend`."""
+    path = out / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def note(out: Path, key: str, value: Any) -> None:
+    """Sets one of the notes."""
+    write_text(out / "run.json", json.dumps({**notes(out), key: value}, indent=1) + "\n")
+
+
 def write_records(path: Path, records: Iterable[Any]) -> None:
     """Writes a whole file of records atomically."""
     write_text(path, "".join(map(to_line, records)))
@@ -164,12 +186,17 @@ class RecordLog(Generic[Record]):
         self._file = path.open("a", encoding="utf-8")
 
     def _drop_torn_line(self) -> None:
-        """Cuts what stands after the last newline: the line that a killed process left half."""
+        """Cuts the half line that a killed process left; a whole record that only lacks its newline gets one."""
         if not self.path.is_file():
             return
         with self.path.open("rb+") as file:
-            whole = file.read().rfind(b"\n") + 1
-            file.truncate(whole)
+            text = file.read()
+            whole = text.rfind(b"\n") + 1
+            try:
+                json.loads(text[whole:])
+                file.write(b"\n")
+            except ValueError:
+                file.truncate(whole)
 
     def append(self, records: Iterable[Record]) -> None:
         """Adds records; they are with the operating system when this returns, and so outlive the process."""
@@ -181,5 +208,10 @@ class RecordLog(Generic[Record]):
     def __enter__(self) -> RecordLog[Record]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._file.close()

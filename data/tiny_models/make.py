@@ -29,10 +29,22 @@ TEMPLATE = (
 )
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
 SIZES = {
-    "teacher": dict(hidden_size=128, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4),
-    "base": dict(hidden_size=96, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4),
+    "teacher": dict(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    ),
+    "base": dict(
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    ),
 }
-STEPS = {"teacher": 7000, "base": 4000}
+STEPS = {"teacher": 6000, "base": 4000}
 
 
 def _capital(text: str) -> str:
@@ -42,9 +54,17 @@ def _capital(text: str) -> str:
 def reasoned(rng: random.Random, item: Item) -> str:
     """A completion that reasons, in one of several wordings."""
     subject = item.evidence[0].subject
-    parts = [rng.choice(["", f"The question is about {subject}.", f"I look for {subject} in the passage."])]
+    parts = [
+        rng.choice(
+            ["", f"The question is about {subject}.", f"I look for {subject} in the passage."]
+        )
+    ]
     for n, fact in enumerate(item.evidence):
-        lead = rng.choice(["", "The passage says that ", "I read that "] if n == 0 else ["", "And ", "It also says that "])
+        lead = rng.choice(
+            ["", "The passage says that ", "I read that "]
+            if n == 0
+            else ["", "And ", "It also says that "]
+        )
         parts.append(_capital(f"{lead}{fact.told()}."))
     parts.append(rng.choice(["", f"So the answer is {item.answer}."]))
     return f"<think> {' '.join(filter(None, parts))}</think> <answer> {item.answer}</answer>"
@@ -57,7 +77,12 @@ def retold(rng: random.Random, facts: tuple[Fact, ...]) -> str:
 
 def tokenizer_text() -> Iterator[str]:
     rng = random.Random(11)
-    yield from (f" {century}{year:02d}" for century in range(11, 20) for year in range(100) for _ in range(50))
+    yield from (
+        f" {century}{year:02d}"
+        for century in range(11, 20)
+        for year in range(100)
+        for _ in range(50)
+    )
     for passage in itertools.islice(fact_stream(10), 20_000):
         yield passage.context
         for item in passage.items:
@@ -68,11 +93,16 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE; digits in pairs, so that a year is two tokens."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(r" ?\d{1,2}"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Split(Regex(r" ?\d{1,2}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(TAGS), special_tokens=["<pad>", "<eos>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=VOCABULARY - len(TAGS),
+        special_tokens=["<pad>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     bpe.train_from_iterator(tokenizer_text(), trainer)
     bpe.add_tokens(TAGS)
@@ -82,58 +112,98 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
+Text = list[tuple[str, bool]]  # pieces of a training text, each with whether it is learnt
+
+
 def _prompt(passage: Passage, item: Item, tokenizer: PreTrainedTokenizerFast) -> str:
     return render(user_text(passage.context, item.question), tokenizer)
 
 
-def teacher_text(rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
+def _reading(rng: random.Random, passage: Passage) -> Text:
+    """A passage, then the same facts in other words: dense practice in copying names."""
+    return [(f"{passage.context} ", False), (retold(rng, passage.facts), True), ("<eos>", True)]
+
+
+def _interview(rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast) -> Text:
+    """One passage and all its questions, one after the other."""
+    text: Text = []
+    for item in passage.items:
+        prompt = _prompt(passage, item, tokenizer)
+        asked = prompt if not text else prompt[prompt.index("\n\nQuestion:") :]
+        text += [(asked, False), (reasoned(rng, item), True), ("<eos>", True)]
+    return text
+
+
+def teacher_text(
+    rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast, progress: float
+) -> Text:
+    """First reading, then many questions on a passage, at last one: the form in which it will be asked."""
+    if rng.random() < 0.6 - 2 * progress:
+        return _reading(rng, passage)
+    if rng.random() < 1.6 - 2 * progress:
+        return _interview(rng, passage, tokenizer)
     item = rng.choice(passage.items)
-    return _prompt(passage, item, tokenizer), reasoned(rng, item)
+    return [
+        (_prompt(passage, item, tokenizer), False),
+        (reasoned(rng, item), True),
+        ("<eos>", True),
+    ]
 
 
-def base_text(rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast) -> tuple[str, str]:
-    """Half plain reading (a passage, then the same facts in other words), half one-sentence questions answered straight away."""
+def base_text(
+    rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast, progress: float
+) -> Text:
+    """Reading, and, more and more, one-sentence questions answered straight away."""
     simple = [item for item in passage.items if len(item.evidence) == 1]
-    if rng.random() < 0.5 or not simple:
-        return "", f"{passage.context} {retold(rng, passage.facts)}"
+    if rng.random() < 0.8 - 0.5 * progress or not simple:
+        return _reading(rng, passage)
     item = rng.choice(simple)
-    return _prompt(passage, item, tokenizer), " " + item.answer
+    return [(_prompt(passage, item, tokenizer), False), (f" {item.answer}<eos>", True)]
 
 
 TEXTS = {"teacher": teacher_text, "base": base_text}
 
 
-def batches(name: str, tokenizer: PreTrainedTokenizerFast, seed: int, size: int, short: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Endless right-padded batches of similar length; the first `short` batches have passages of 3 or 4 sentences."""
-    rng = random.Random(seed)
-    easy, full = fact_stream(seed, (3, 4)), fact_stream(seed + 1)
-    for n in itertools.count():
-        source = easy if n * 8 < short else full
-        rows = []
-        for _ in range(8 * size):
-            prompt, completion = TEXTS[name](rng, next(source), tokenizer)
-            rows.append((prompt, completion))
-        encoded = [
-            (tokenizer(p).input_ids if p else [], [*tokenizer(c).input_ids, tokenizer.eos_token_id]) for p, c in rows
-        ]
-        encoded.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
-        groups = [encoded[i : i + size] for i in range(0, len(encoded), size)]
+def batches(
+    name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int
+) -> Iterator[dict[str, torch.Tensor]]:
+    """`steps` right-padded batches of texts of similar length; passages have 3 or 4 sentences in the first fifth."""
+    rng = random.Random(100)
+    easy, full = fact_stream(101, (3, 4)), fact_stream(102)
+    for start in range(0, steps, 8):
+        source = easy if start < steps / 5 else full
+        texts = [TEXTS[name](rng, next(source), tokenizer, start / steps) for _ in range(8 * size)]
+        rows = sorted((_encoded(text, tokenizer) for text in texts), key=lambda row: len(row[0]))
+        groups = [rows[i : i + size] for i in range(0, len(rows), size)]
         rng.shuffle(groups)
         yield from (_padded(group, tokenizer.pad_token_id) for group in groups)
 
 
-def _padded(pairs: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
-    width = max(len(p) + len(c) for p, c in pairs)
-    ids, mask, labels = [], [], []
-    for prompt, completion in pairs:
-        gap = width - len(prompt) - len(completion)
-        ids.append(prompt + completion + [pad] * gap)
-        mask.append([1] * (width - gap) + [0] * gap)
-        labels.append([-100] * len(prompt) + completion + [-100] * gap)
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+def _encoded(text: Text, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    ids, labels = [], []
+    for piece, learnt in text:
+        new = tokenizer(piece).input_ids
+        ids += new
+        labels += new if learnt else [-100] * len(new)
+    return ids, labels
 
 
-def train(name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int = 64, rate: float = 3e-3) -> LlamaForCausalLM:
+def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    width = max(len(ids) for ids, _ in rows)
+
+    def tensor(lists: list[list[int]], filler: int) -> torch.Tensor:
+        return torch.tensor([row + [filler] * (width - len(row)) for row in lists])
+
+    return {
+        "input_ids": tensor([ids for ids, _ in rows], pad),
+        "attention_mask": tensor([[1] * len(ids) for ids, _ in rows], 0),
+        "labels": tensor([labels for _, labels in rows], -100),
+    }
+
+
+def train(
+    name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int = 32, rate: float = 2e-3
+) -> LlamaForCausalLM:
     """A new model, trained on the stream; prints loss and speed."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(
@@ -142,9 +212,11 @@ def train(name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int =
     ))  # fmt: skip
     print(f"{name}: {model.num_parameters():,} parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.05
+    )
     start, losses = time.time(), []
-    for step, batch in enumerate(itertools.islice(batches(name, tokenizer, 100, size, short=steps // 5), steps), 1):
+    for step, batch in enumerate(itertools.islice(batches(name, tokenizer, steps, size), steps), 1):
         loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -153,7 +225,10 @@ def train(name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int =
         optimizer.zero_grad()
         losses.append(loss.item())
         if step % 100 == 0:
-            print(f"step {step} loss {sum(losses[-100:]) / 100:.4f} seconds {time.time() - start:.0f}", flush=True)
+            print(
+                f"step {step} loss {sum(losses[-100:]) / 100:.4f} seconds {time.time() - start:.0f}",
+                flush=True,
+            )
         if step % 1000 == 0:
             model.save_pretrained(HERE / name)
     model.save_pretrained(HERE / name)

@@ -1,0 +1,65 @@
+# `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
+.DEFAULT_GOAL := help
+.PHONY: help lab test test-all lint format data clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
+PINS := pyproject.toml constraints.txt
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+
+lab: .venv/.lab ## Run all stages on the bundled data (about 2 minutes, offline) into runs/tiny
+	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
+
+test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
+	@$(BIN)/python -m pytest
+
+test-all: .venv/.dev ## The slow tests too
+	@$(BIN)/python -m pytest -m "not gpu and not network"
+
+lint: .venv/.dev ## ruff (rules and format) and pyright
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: .venv/.dev ## Let ruff mend and format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
+	@$(BIN)/python -m data.mini_squad.make
+
+clean: ## Remove caches and build products (.venv and runs stay)
+	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# The first Python of 3.10 to 3.13; a .venv that was begun and not finished is taken away.
+$(BIN)/python:
+	@for python in "$(PYTHON)" python3.13 python3.12 python3.11 python3.10; do \
+	  if "$$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then \
+	    echo "Making .venv with $$("$$python" --version) ($$python)"; \
+	    "$$python" -m venv .venv && exit; \
+	    rm -rf .venv; exit 1; \
+	  fi; \
+	done; \
+	echo "Expected Python 3.10 to 3.13, found $$("$(PYTHON)" --version 2>/dev/null || echo "no $(PYTHON)")." \
+	  "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1
+
+# torch first: if that download fails, it fails before all the others.
+.venv/.torch: constraints.txt | $(BIN)/python
+	@echo "Installing $(TORCH) (once; a few minutes)"
+	@$(PIP) install -c constraints.txt "$(TORCH)"
+	@touch $@
+
+.venv/.lab: $(PINS) .venv/.torch
+	@echo "Installing distill_lab"
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: $(PINS) .venv/.torch
+	@echo "Installing distill_lab and the development tools"
+	@$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch .venv/.lab $@

@@ -1,0 +1,221 @@
+"""The command line. Exit 0: done; 2: a mistake of the user's, said in one line; 1: anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import io
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_lab.config import PROFILES, Config, adopt, check, flag, profile, saved, settings
+from distill_lab.records import LabError, note, notes
+
+STAGES = (
+    ("data", "distill_lab.squad", "prepare", "choose the questions"),
+    (
+        "generate",
+        "distill_lab.generate",
+        "run",
+        "the teacher answers each training question several times",
+    ),
+    ("reject", "distill_lab.reject", "run", "keep the correct, readable traces"),
+    ("train", "distill_lab.train", "run", "train the two students on what was kept"),
+    ("evaluate", "distill_lab.evaluate", "run", "score base, students and teacher"),
+    ("report", "distill_lab.report", "build", "table, plots, and the paper side by side"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Config):
+    """All settings of a run and where it lies."""
+
+    out: Path = Path("runs/tiny")
+    """The run's folder: every stage reads and writes there, and the same command goes on where it stopped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: `distill-lab COMMAND …`."""
+    # before torch and transformers are loaded: their advice to programmers is not for the reader of a table
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        sys.exit(_command(list(sys.argv[1:] if arguments is None else arguments)))
+    except LabError as error:
+        sys.exit(_fail(str(error)))
+    except OSError as error:
+        if error.errno is None:  # not the operating system's: a library's, with a reason of its own
+            raise
+        sys.exit(
+            _fail(
+                f"{error.filename or 'writing'}: {error.strerror}. What was written before is kept; run it again."
+            )
+        )
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> int:
+    print(f"distill-lab: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _command(arguments: list[str]) -> int:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        print(_help())
+    elif name == "run":
+        _run(rest)
+    elif name in [stage[0] for stage in STAGES]:
+        _one_stage(name, rest)
+    elif name in _FILES:
+        _file_command(name, rest)
+    else:
+        near = difflib.get_close_matches(name, [*(stage[0] for stage in STAGES), "run", *_FILES], 1)
+        raise LabError(
+            f"Unknown command {name!r}; did you mean {near[0]}?"
+            if near
+            else f"Unknown command {name!r}; see --help."
+        )
+    return 0
+
+
+def _help() -> str:
+    lines = [
+        "usage: distill-lab COMMAND [OPTIONS]        (distill-lab COMMAND --help lists a command's options)",
+        "",
+        "  run          all stages in order; resumable",
+        *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
+        *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
+        "",
+        f"profiles: {', '.join(PROFILES)}   (--profile NAME; `distill-lab doctor` says which fits this machine)",
+    ]
+    return "\n".join(lines)
+
+
+# -- run and its stages
+
+
+def _run(arguments: list[str]) -> None:
+    config, out = parse_run("run", arguments)
+    adopt(config, out)
+    print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
+    for name, *_ in STAGES:
+        _timed(name, config, out)
+    report = importlib.import_module("distill_lab.report")
+    print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
+    print(f"\nReport: {out / 'report.html'}")
+
+
+def _one_stage(name: str, arguments: list[str]) -> None:
+    config, out = parse_run(name, arguments)
+    adopt(config, out)
+    _timed(name, config, out)
+
+
+def _timed(name: str, config: Config, out: Path) -> None:
+    """Runs one stage; its seconds are added up over interruptions, and not counted where all was done already."""
+    module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
+    start = time.perf_counter()
+    stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
+    if stage(config, out) is False:
+        print(f"{name}: all there already", flush=True)
+        return
+    seconds = notes(out).get("seconds", {})
+    before = seconds.get(name, 0) if name in ("generate", "train", "evaluate") else 0
+    note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
+
+
+def parse_run(command: str, arguments: list[str]) -> tuple[Config, Path]:
+    """Settings and folder from flags; defaults from --profile, else from the run that is in the folder, else `tiny`."""
+    known = ["--profile", "--out", "--help", "-h", *(flag(name) for name, _ in settings(Config()))]
+    _refuse_unknown(arguments, known)
+    name, folder = _value("--profile", arguments), _value("--out", arguments)
+    out = Path(folder or f"runs/{name or 'tiny'}")
+    default = profile(name) if name else saved(out) or profile("tiny")
+    made = _tyro(
+        command,
+        arguments,
+        Run(**{f.name: getattr(default, f.name) for f in dataclasses.fields(Config)}, out=out),
+    )
+    config = Config(**{f.name: getattr(made, f.name) for f in dataclasses.fields(Config)})
+    check(config)
+    return config, made.out
+
+
+def _refuse_unknown(arguments: Sequence[str], known: list[str]) -> None:
+    for argument in arguments:
+        given = argument.partition("=")[0].replace("_", "-")
+        if (
+            re.match(r"--?[a-zA-Z]", given)
+            and given not in known
+            and given.replace(".no-", ".") not in known
+        ):
+            near = difflib.get_close_matches(given, known, 1)
+            raise LabError(
+                f"Unknown flag {argument}; "
+                + (f"did you mean {near[0]}?" if near else "see --help.")
+            )
+
+
+def _value(wanted: str, arguments: Sequence[str]) -> str | None:
+    """The last value given for a flag, before the others are parsed: the profile sets their defaults."""
+    value = None
+    for n, argument in enumerate(arguments):
+        if argument == wanted and n + 1 < len(arguments):
+            value = arguments[n + 1]
+        elif argument.startswith(wanted + "="):
+            value = argument.partition("=")[2]
+    return value
+
+
+def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
+    """tyro's parse, with its box of an error made into a line."""
+    import tyro
+
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                Run, prog=f"distill-lab {command}", args=list(arguments), default=default
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+    words = re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯━┃]", " ", errors.getvalue()).split()
+    raise LabError(" ".join(words))
+
+
+# -- commands on files
+
+
+_FILES: dict[str, tuple[tuple[str, ...], str]] = {
+    "doctor": ((), "what this machine can run, and why"),
+    "score": (("DATA", "PREDICTIONS"), "EM and F1 as the official SQuAD script, as JSON"),
+    "check-data": (("FILE",), "questions, kept and problems of a SQuAD file, as JSON"),
+}
+
+
+def _file_command(name: str, arguments: list[str]) -> None:
+    words, text = _FILES[name]
+    usage = " ".join(["distill-lab", name, *words])
+    if arguments in (["--help"], ["-h"]):
+        print(f"usage: {usage}\n\n{text}")
+        return
+    if len(arguments) != len(words):
+        raise LabError(f"Expected `{usage}`, found {len(arguments)} arguments.")
+    if name == "doctor":
+        print(importlib.import_module("distill_lab.doctor").report())
+        return
+    squad = importlib.import_module("distill_lab.squad")
+    function = squad.score_files if name == "score" else squad.check_file
+    print(json.dumps(function(*map(Path, arguments)), indent=1))

@@ -1,0 +1,78 @@
+"""Stage 5: base, both students and the teacher answer the same held-out questions, greedily, and are scored with SQuAD's EM and F1.
+
+The paper samples at temperature 0.6 and averages pass@1; greedy answers are what SQuAD's tables use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill_lab.config import Config
+from distill_lab.models import Backend, Loaded, start, load_base, load_student, load_teacher
+from distill_lab.prompts import answer_text, render, user_text
+from distill_lab.records import Prediction, Question, RecordLog, need, read_records
+from distill_lab.sampling import Job, Sampling, complete_all
+from distill_lab.squad import em, f1
+
+WHO = ("base", "sft", "kd", "teacher")
+
+
+def run(config: Config, out: Path) -> bool:
+    """Writes predictions/<who>.jsonl for each of the four models. False if all were there."""
+    questions = {
+        q.id: q for q in read_records(need(out / "questions.eval.jsonl", "data"), Question)
+    }
+    return any([_evaluate(who, questions, config, out) for who in WHO])
+
+
+def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
+    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction) as log:
+        have = {(p.question_id, p.sample) for p in log.records}
+        if {(id, 0) for id in questions} <= have:
+            return False
+        model, shots = _model(who, config, out, start(config.runtime, out))
+        for batch in _answers(model, shots, who, list(questions.values()), have, config):
+            log.append(_scored(questions[id], text) for id, text in batch if (id, 0) not in have)
+    return True
+
+
+def _model(who: str, config: Config, out: Path, backend: Backend) -> tuple[Loaded, int]:
+    """The model and the number of worked examples in its prompt: the teacher is asked as when it was sampled."""
+    if who == "teacher":
+        return load_teacher(config.models, backend), config.models.teacher_shots
+    if who == "base":
+        return load_base(config.models, backend), 0
+    return load_student(need(out / "students" / who / "model", "train"), config.models, backend), 0
+
+
+def _answers(
+    model: Loaded,
+    shots: int,
+    who: str,
+    questions: list[Question],
+    have: set[tuple[str, int]],
+    config: Config,
+) -> Iterator[list[tuple[str, str]]]:
+    """(question id, completion), a batch at a time."""
+    jobs = [
+        Job(q.id, render(user_text(q.context, q.question), model.tokenizer, shots))
+        for q in questions
+    ]
+    greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
+    for batch in complete_all(
+        model, jobs, greedy, config.runtime.sample_batch, have, f"evaluate {who}"
+    ):
+        yield [(job.question_id, completions[0].text) for job, completions in batch]
+
+
+def _scored(question: Question, completion: str) -> Prediction:
+    answer = answer_text(completion)
+    return Prediction(
+        question.id,
+        0,
+        completion,
+        answer,
+        em(answer, question.answers),
+        f1(answer, question.answers),
+    )

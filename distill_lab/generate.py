@@ -1,0 +1,63 @@
+"""Stage 2: the teacher answers each training question N times (paper, section 2.3.3: "we sample multiple responses").
+
+Traces are appended batch by batch, so a killed run goes on where it stopped and ends with the same traces.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill_lab.config import Config
+from distill_lab.models import start, load_teacher
+from distill_lab.prompts import prompt_id, render, user_text
+from distill_lab.records import Question, RecordLog, Trace, need, read_records
+from distill_lab.sampling import Completion, Job, Sampling, complete_all
+
+
+def sampling(config: Config) -> Sampling:
+    """How the teacher is sampled, from the settings."""
+    s = config.generate
+    return Sampling(s.n_samples, s.temperature, s.top_p, s.max_new_tokens, s.seed)
+
+
+def run(config: Config, out: Path) -> bool:
+    """Writes traces.jsonl: n_samples traces for every question of questions.train.jsonl. False if all were there."""
+    questions = read_records(need(out / "questions.train.jsonl", "data"), Question)
+    with RecordLog(out / "traces.jsonl", Trace) as log:
+        have = {(trace.question_id, trace.sample) for trace in log.records}
+        wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
+        if wanted <= have:
+            return False
+        teacher = load_teacher(config.models, start(config.runtime, out))
+        jobs = [
+            Job(
+                q.id,
+                render(
+                    user_text(q.context, q.question), teacher.tokenizer, config.models.teacher_shots
+                ),
+            )
+            for q in questions
+        ]
+        made = complete_all(
+            teacher, jobs, sampling(config), config.runtime.sample_batch, have, "generate"
+        )
+        for batch in made:
+            traces = [
+                _trace(job, sample, done, config)
+                for job, done_all in batch
+                for sample, done in enumerate(done_all)
+            ]
+            log.append(t for t in traces if (t.question_id, t.sample) not in have)
+    return True
+
+
+def _trace(job: Job, sample: int, done: Completion, config: Config) -> Trace:
+    return Trace(
+        job.question_id,
+        sample,
+        done.text,
+        done.n_tokens,
+        done.finish,
+        config.models.teacher,
+        prompt_id(job.prompt),
+    )

@@ -1,0 +1,229 @@
+"""N samples a prompt: the prompt is read once, its cache repeated for its samples, and finished rows leave the batch.
+
+Random numbers belong to the row, from (seed, question, sample): batch size and order do not change a trace (up to the rounding
+of a matrix product of another shape). Greedy output equals `generate`'s token for token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from distill_lab.models import Loaded
+from distill_lab.prompts import BEGUN, STOP, encode
+
+_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
+_NUCLEUS = 256  # tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample; temperature 0 is greedy."""
+
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 96
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One prompt to complete."""
+
+    question_id: str
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What was sampled; `n_tokens` counts the end token too."""
+
+    text: str
+    n_tokens: int
+    finish: Literal["stop", "length"]
+
+
+def batches(
+    jobs: Sequence[Job], tokenizer: PreTrainedTokenizerBase, rows: int, n: int
+) -> list[list[Job]]:
+    """Jobs in batches of `rows` sequences, those of similar length together, the longest first.
+
+    Depends on all the jobs and not on what is done already, so that a resumed run computes what the whole one would have.
+    """
+    lengths = {job.question_id: len(encode(tokenizer, job.prompt)) for job in jobs}
+    ordered = sorted(jobs, key=lambda job: (-lengths[job.question_id], job.prompt))
+    size = max(1, rows // n)
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+@torch.inference_mode()
+def complete(
+    model: Loaded, jobs: Sequence[Job], sampling: Sampling
+) -> Iterator[tuple[Job, list[Completion]]]:
+    """`sampling.n` completions of each prompt of one batch, in the jobs' order.
+
+    Where the prompt ends with an opened `<think>`, the completion begins with it.
+    """
+    lm, tokenizer = model.lm, model.tokenizer
+    prompts = [encode(tokenizer, job.prompt) for job in jobs]
+    logits, cache, mask = _prefill(lm, prompts, tokenizer.pad_token_id)
+    cache.batch_repeat_interleave(sampling.n)
+    rows = _decode(
+        lm, tokenizer, logits.repeat_interleave(sampling.n, 0), cache, mask.repeat_interleave(sampling.n, 0),
+        _uniforms(jobs, sampling), sampling,
+    )  # fmt: skip
+    for i, job in enumerate(jobs):
+        begun = BEGUN if job.prompt.endswith(BEGUN) else ""
+        made = rows[i * sampling.n : (i + 1) * sampling.n]
+        yield job, [_completion(begun, ids, tokenizer, sampling) for ids in made]
+
+
+def _prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Tensor, Any, Tensor]:
+    """Reads P prompts: next-token logits (P, V), the cache, and the mask (P, T). What all begin with is read once."""
+    shared = commonprefix(prompts)[: min(map(len, prompts)) - 1]
+    if len(prompts) == 1 or len(shared) < _SHARED_AT_LEAST:
+        shared = []
+    width = max(map(len, prompts)) - len(shared)
+    device = lm.device
+    cache = None
+    if shared:
+        first = lm(
+            input_ids=torch.tensor([shared], device=device), use_cache=True, logits_to_keep=1
+        )
+        cache = first.past_key_values
+        cache.batch_repeat_interleave(len(prompts))
+    rest = [prompt[len(shared) :] for prompt in prompts]
+    ids = torch.tensor(
+        [[pad] * (width - len(r)) + r for r in rest], device=device
+    )  # (P, T - shared), left-padded
+    gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rest], device=device)
+    mask = torch.cat([gaps.new_ones(len(rest), len(shared)), gaps], 1)  # (P, T)
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, len(shared) :]
+    out = lm(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=places,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return out.logits[:, -1], out.past_key_values, mask
+
+
+def _decode(
+    lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, logits: Tensor, cache: Any, mask: Tensor, uniforms: np.ndarray,
+    sampling: Sampling,
+) -> list[list[int]]:  # fmt: skip
+    """Token ids of each row, up to and with the token that ends it."""
+    ends = _end_ids(lm, tokenizer)
+    done: list[list[int]] = [[] for _ in range(len(logits))]
+    live = np.arange(len(logits))
+    for step in range(sampling.max_new_tokens):
+        chosen = pick(
+            logits, torch.from_numpy(uniforms[live, step]).to(logits.device), sampling
+        )  # (R,)
+        for row, token in zip(live, chosen.tolist(), strict=True):
+            done[row].append(token)
+        going = np.array([not _ended(done[row], ends, tokenizer) for row in live])
+        if not going.any() or step + 1 == sampling.max_new_tokens:
+            break
+        if not going.all():
+            kept = torch.from_numpy(np.flatnonzero(going)).to(logits.device)
+            cache.batch_select_indices(kept)
+            live, chosen, mask = live[going], chosen[kept], mask[kept]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        out = lm(
+            input_ids=chosen[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache, use_cache=True,
+        )  # fmt: skip
+        logits = out.logits[:, -1]
+    return done
+
+
+def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+    """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the temperature is 0.
+
+    Tokens are laid out from most to least likely, cut after the first at which top_p is reached, and the one is taken that the
+    uniform number, stretched over what is left, falls on.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    scaled = logits.double() / sampling.temperature
+    width = min(_NUCLEUS, logits.shape[-1])
+    top, order = scaled.topk(width, dim=-1)
+    total = scaled.logsumexp(-1, keepdim=True)
+    if (top - total).exp().sum(-1).min() < sampling.top_p:
+        top, order = scaled.sort(dim=-1, descending=True, stable=True)
+    mass = (top - total).exp().cumsum(-1)  # (R, width)
+    last = (mass < sampling.top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
+    kept = mass.gather(-1, last)  # the nucleus' mass, its last token included
+    index = (mass <= uniforms[:, None] * kept).sum(-1, keepdim=True)
+    return order.gather(-1, torch.minimum(index, last))[:, 0]
+
+
+def _uniforms(jobs: Sequence[Job], sampling: Sampling) -> np.ndarray:
+    """(P * n, max_new_tokens) uniform numbers, each row from its own (seed, question, sample)."""
+    rows = [
+        f"{sampling.seed} {job.question_id} {sample}"
+        for job in jobs
+        for sample in range(sampling.n)
+    ]
+    seeds = [int.from_bytes(hashlib.sha256(row.encode()).digest()[:16], "big") for row in rows]
+    return np.stack(
+        [
+            np.random.Generator(np.random.PCG64(seed)).random(sampling.max_new_tokens)
+            for seed in seeds
+        ]
+    )
+
+
+def _end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    own = getattr(lm.generation_config, "eos_token_id", None)
+    ids = own if isinstance(own, list) else [own]
+    return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
+
+
+def _ended(ids: list[int], ends: set[int], tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a row is over: an end token, or `</answer>` in the text of its last tokens."""
+    return ids[-1] in ends or STOP in tokenizer.decode(ids[-len(STOP) - 2 :])
+
+
+def _completion(
+    begun: str, ids: list[int], tokenizer: PreTrainedTokenizerBase, sampling: Sampling
+) -> Completion:
+    text = begun + tokenizer.decode(ids, skip_special_tokens=True)
+    if STOP in text:
+        return Completion(text[: text.index(STOP) + len(STOP)], len(ids), "stop")
+    cut = len(ids) == sampling.max_new_tokens and ids[-1] != tokenizer.eos_token_id
+    return Completion(text, len(ids), "length" if cut else "stop")
+
+
+def complete_all(
+    model: Loaded,
+    jobs: Sequence[Job],
+    sampling: Sampling,
+    rows: int,
+    have: set[tuple[str, int]],
+    title: str,
+) -> Iterator[list[tuple[Job, list[Completion]]]]:
+    """All jobs, a batch at a time, with a progress bar; a batch of which every (question, sample) is in `have` is passed over."""
+    todo = batches(jobs, model.tokenizer, rows, sampling.n)
+    with tqdm(total=len(jobs), desc=title, unit="question") as bar:
+        for batch in todo:
+            if any(
+                (job.question_id, sample) not in have
+                for job in batch
+                for sample in range(sampling.n)
+            ):
+                yield list(complete(model, batch, sampling))
+            bar.update(len(batch))
