@@ -13,13 +13,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.mini_squad.make import Fact, Item, Passage, fact_stream
-from distill_lab.prompts import render, user_text
+from distill_lab import squad
+from distill_lab.config import RuntimeSettings
+from distill_lab.models import choose_backend, load
+from distill_lab.prompts import answer_text, render, user_text
+from distill_lab.sampling import Job, Sampling, complete_all
 
 HERE = Path(__file__).parent
 VOCABULARY = 1000
@@ -28,7 +33,7 @@ TEMPLATE = (
     "{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 TAGS = ["<think>", "</think>", "<answer>", "</answer>"]
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "teacher": dict(
         hidden_size=128,
         intermediate_size=384,
@@ -124,6 +129,15 @@ def _reading(rng: random.Random, passage: Passage) -> Text:
     return [(f"{passage.context} ", False), (retold(rng, passage.facts), True), ("<eos>", True)]
 
 
+def _notes(rng: random.Random, passage: Passage) -> Text:
+    """A passage, then what it says of one name after another: practice in finding, with no question in sight."""
+    text: Text = [(passage.context, False)]
+    for subject in rng.sample(sorted({fact.subject for fact in passage.facts}), 2):
+        told = [_capital(f.told() + ".") for f in passage.facts if f.subject == subject]
+        text += [(f"\n\nNotes on {subject}:\n", False), (" " + " ".join(told), True)]
+    return [*text, ("<eos>", True)]
+
+
 def _interview(rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast) -> Text:
     """One passage and all its questions, one after the other."""
     text: Text = []
@@ -153,10 +167,13 @@ def teacher_text(
 def base_text(
     rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast, progress: float
 ) -> Text:
-    """Reading, and, more and more, one-sentence questions answered straight away."""
-    simple = [item for item in passage.items if len(item.evidence) == 1]
-    if rng.random() < 0.8 - 0.5 * progress or not simple:
+    """Reading, then more and more notes, and a few one-sentence questions answered straight away."""
+    draw = rng.random()
+    if draw < 0.6 - progress:
         return _reading(rng, passage)
+    simple = [item for item in passage.items if len(item.evidence) == 1]
+    if draw < 0.9 or not simple:
+        return _notes(rng, passage)
     item = rng.choice(simple)
     return [(_prompt(passage, item, tokenizer), False), (f" {item.answer}<eos>", True)]
 
@@ -235,6 +252,22 @@ def train(
     return model
 
 
+def reached(name: str) -> str:
+    """EM on all questions of dev.json, none of whose names was ever seen; greedy."""
+    model = load(str(HERE / name), choose_backend(RuntimeSettings()), name)
+    questions = {q.id: q for q in squad.load("bundled", "validation").questions}
+    jobs = [
+        Job(q.id, render(user_text(q.context, q.question), model.tokenizer))
+        for q in questions.values()
+    ]
+    scores = [
+        squad.em(answer_text(completions[0].text), questions[job.question_id].answers)
+        for batch in complete_all(model, jobs, Sampling(), 64, set(), name)
+        for job, completions in batch
+    ]
+    return f"{name}: EM {sum(scores) / len(scores):.1f} on {len(scores)} questions of dev.json"
+
+
 if __name__ == "__main__":
     for target in sys.argv[1:]:
         if target == "tokenizer":
@@ -242,3 +275,4 @@ if __name__ == "__main__":
                 make_tokenizer().save_pretrained(HERE / name)
         else:
             train(target, PreTrainedTokenizerFast.from_pretrained(HERE / target), STEPS[target])
+            print(reached(target))
