@@ -1,4 +1,4 @@
-"""The command line. Exit 0: done; 2: a mistake of the user's, said in one line; 1: anything else."""
+"""The command line. Exit 0: done; 2: a mistake of the user's, in one line; 1: anything else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import importlib
 import io
+import itertools
 import json
 import os
 import re
@@ -16,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill_lab.config import PROFILES, Config, adopt, check, flag, profile, saved, settings
+from distill_lab.config import PROFILES, Config, profile
 from distill_lab.records import LabError, note, notes
+from distill_lab.runs import adopt, check, flag, saved, settings
 
 STAGES = (
     ("data", "distill_lab.squad", "prepare", "choose the questions"),
@@ -39,12 +41,15 @@ class Run(Config):
     """All settings of a run and where it lies."""
 
     out: Path = Path("runs/tiny")
-    """The run's folder: every stage reads and writes there, and the same command goes on where it stopped."""
+    """The run's folder: every stage reads and writes there; the same command goes on from there."""
+
+
+_KEPT = "What was written before is kept: mend this and run it again."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
-    # before torch and transformers are loaded: their advice to programmers is not for the reader of a table
+    # before torch and transformers are loaded: their advice is for programmers
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
@@ -54,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         if error.errno is None:  # not the operating system's: a library's, with a reason of its own
             raise
-        sys.exit(
-            _fail(
-                f"{error.filename or 'writing'}: {error.strerror}. What was written before is kept; run it again."
-            )
-        )
+        sys.exit(_fail(f"{error.filename or 'writing'}: {error.strerror}. {_KEPT}"))
+    except Exception as error:  # a full disk is no OSError where safetensors or torch write
+        system = re.search(r"[^:]*\(os error \d+\)|.*inline_container\.cc.*", str(error))
+        if not system:
+            raise
+        sys.exit(_fail(f"writing: {system[0].strip()}. {_KEPT}"))
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
@@ -91,13 +97,13 @@ def _command(arguments: list[str]) -> int:
 
 def _help() -> str:
     lines = [
-        "usage: distill-lab COMMAND [OPTIONS]        (distill-lab COMMAND --help lists a command's options)",
+        "usage: distill-lab COMMAND [OPTIONS]     (distill-lab COMMAND --help lists the options)",
         "",
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
-        f"profiles: {', '.join(PROFILES)}   (--profile NAME; `distill-lab doctor` says which fits this machine)",
+        f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
     ]
     return "\n".join(lines)
 
@@ -123,7 +129,9 @@ def _one_stage(name: str, arguments: list[str]) -> None:
 
 
 def _timed(name: str, config: Config, out: Path) -> None:
-    """Runs one stage; its seconds are added up over interruptions, and not counted where all was done already."""
+    """Runs one stage; its seconds are added up over interruptions, and not counted where all was
+    done already.
+    """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
     stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
@@ -135,13 +143,15 @@ def _timed(name: str, config: Config, out: Path) -> None:
     note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
 
 
-def parse_run(command: str, arguments: list[str]) -> tuple[Config, Path]:
-    """Settings and folder from flags; defaults from --profile, else from the run that is in the folder, else `tiny`."""
+def parse_run(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
+    """Settings and folder from flags; defaults from --profile, else from the run that is in the
+    folder, else `tiny`.
+    """
     known = ["--profile", "--out", "--help", "-h", *(flag(name) for name, _ in settings(Config()))]
     _refuse_unknown(arguments, known)
     name, folder = _value("--profile", arguments), _value("--out", arguments)
-    out = Path(folder or f"runs/{name or 'tiny'}")
-    default = profile(name) if name else saved(out) or profile("tiny")
+    out = Path(f"runs/{name or 'tiny'}" if folder is None else folder)
+    default = saved(out) or profile("tiny") if name is None else profile(name)
     made = _tyro(
         command,
         arguments,
@@ -168,7 +178,7 @@ def _refuse_unknown(arguments: Sequence[str], known: list[str]) -> None:
 
 
 def _value(wanted: str, arguments: Sequence[str]) -> str | None:
-    """The last value given for a flag, before the others are parsed: the profile sets their defaults."""
+    """The last value given for a flag, ahead of the parse: the profile sets its defaults."""
     value = None
     for n, argument in enumerate(arguments):
         if argument == wanted and n + 1 < len(arguments):
@@ -191,8 +201,25 @@ def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
     except SystemExit as stop:
         if not stop.code:
             raise
-    words = re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯━┃]", " ", errors.getvalue()).split()
-    raise LabError(" ".join(words))
+    raise LabError(_sentence(errors.getvalue()))
+
+
+_IN_OUR_WORDS = (
+    (r"Error parsing (\S+): .*\bint\(\).*?('.*')", r"\1: expected a whole number, found \2."),
+    (r"Error parsing (\S+): .*\bfloat: ('.*')", r"\1: expected a number, found \2."),
+    (r"invalid choice ('.*') for .*'(\S+)'. E(.*)\((.*)\).", r"\2: e\3\4; found \1."),
+    (r"Missing value for argument '(\S+)'.*", r"\1: expected a value, found none."),
+    (r"Unrecognized options: (.*)", r"Expected flags and their values (see --help), found \1."),
+)
+
+
+def _sentence(box: str) -> str:
+    """tyro's box as a sentence: what stands between title and first rule, in our words if known."""
+    lines = [re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", line).strip() for line in box.splitlines()[1:]]
+    text = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), lines))
+    for theirs, ours in _IN_OUR_WORDS:
+        text = re.sub(theirs, ours, text)
+    return text
 
 
 # -- commands on files

@@ -45,11 +45,13 @@ def _profile(device: str) -> tuple[str, str]:
     if _memory() < 6 * 2**30:
         return (
             "tiny",
-            f"there is no CUDA GPU, and `cpu` wants 6 GiB of memory where this machine has {_gib(_memory())}",
+            "there is no CUDA GPU, and `cpu` wants 6 GiB of memory where this machine has "
+            + _gib(_memory()),
         )
     return (
         "tiny",
-        "there is no CUDA GPU; `tiny` needs nothing else and takes about two minutes. Then try `cpu`",
+        "there is no CUDA GPU; `tiny` needs nothing else and takes about two minutes. "
+        "Then try `cpu`",
     )
 
 

@@ -1,15 +1,18 @@
-"""Stage 5: base, both students and the teacher answer the same held-out questions, greedily, and are scored with SQuAD's EM and F1.
+"""Stage 5: base, both students and the teacher answer the same held-out questions, greedily, and
+are scored with SQuAD's EM and F1.
 
-The paper samples at temperature 0.6 and averages pass@1; greedy answers are what SQuAD's tables use.
+The paper samples at temperature 0.6 and averages pass@1; greedy answers are what SQuAD's tables
+use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from distill_lab.config import Config
-from distill_lab.models import Backend, Loaded, start, load_base, load_student, load_teacher
+from distill_lab.models import Backend, Loaded, load_base, load_student, load_teacher, start
 from distill_lab.prompts import answer_text, render, user_text
 from distill_lab.records import Prediction, Question, RecordLog, need, read_records
 from distill_lab.sampling import Job, Sampling, complete_all
@@ -23,6 +26,9 @@ def run(config: Config, out: Path) -> bool:
     questions = {
         q.id: q for q in read_records(need(out / "questions.eval.jsonl", "data"), Question)
     }
+    for arm in ("sft", "kd"):  # said before base's minutes, not after them
+        if not (out / "predictions" / f"{arm}.jsonl").exists():
+            need(out / "students" / arm / "model", "train")
     return any([_evaluate(who, questions, config, out) for who in WHO])
 
 
@@ -31,14 +37,20 @@ def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Pat
         have = {(p.question_id, p.sample) for p in log.records}
         if {(id, 0) for id in questions} <= have:
             return False
-        model, shots = _model(who, config, out, start(config.runtime, out))
-        for batch in _answers(model, shots, who, list(questions.values()), have, config):
-            log.append(_scored(questions[id], text) for id, text in batch if (id, 0) not in have)
+        model, shots = _model(who, config, out, start(config, out))
+        made = _answers(model, shots, who, list(questions.values()), have, config)
+        with closing(made):  # ends the progress bar's line, whatever is said after it
+            for batch in made:
+                log.append(
+                    _scored(questions[id], said) for id, said in batch if (id, 0) not in have
+                )
     return True
 
 
 def _model(who: str, config: Config, out: Path, backend: Backend) -> tuple[Loaded, int]:
-    """The model and the number of worked examples in its prompt: the teacher is asked as when it was sampled."""
+    """The model and the number of worked examples in its prompt: the teacher is asked as when it
+    was sampled.
+    """
     if who == "teacher":
         return load_teacher(config.models, backend), config.models.teacher_shots
     if who == "base":
@@ -53,7 +65,7 @@ def _answers(
     questions: list[Question],
     have: set[tuple[str, int]],
     config: Config,
-) -> Iterator[list[tuple[str, str]]]:
+) -> Generator[list[tuple[str, str]]]:
     """(question id, completion), a batch at a time."""
     jobs = [
         Job(q.id, render(user_text(q.context, q.question), model.tokenizer, shots))

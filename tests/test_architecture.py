@@ -15,7 +15,7 @@ SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
-    ("records", "config"),
+    ("records", "config", "runs"),
     ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss"),
     ("models", "sampling", "teacher_cache"),
     ("generate", "reject", "train", "evaluate"),

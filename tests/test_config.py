@@ -13,15 +13,11 @@ import pytest
 from distill_lab.config import (
     PROFILES,
     Config,
-    adopt,
-    check,
     data_folder,
-    flag,
-    from_json,
     profile,
-    settings,
 )
 from distill_lab.records import LabError
+from distill_lab.runs import adopt, check, flag, from_json, settings
 
 
 def changed(name: str, value: Any, config: Config | None = None) -> Config:
@@ -62,7 +58,7 @@ OUT_OF_BOUNDS = (
     ("train.epochs", 0),
     ("train.batch_size", 0),
     ("train.max_length", 0),
-    ("train.save_every", 0),
+    ("runtime.save_every", 0),
     ("generate.n_samples", 0),
     ("generate.n_samples", -1),
     ("generate.temperature", -0.1),
@@ -193,7 +189,9 @@ def test_any_setting_may_change_before_slow_records_are_there(name, tmp_path):
     adopt(changed(name, "another"), tmp_path)
 
 
-RUNTIME = [n for n, _ in settings(profile("tiny")) if n.startswith("runtime.")]
+RUNTIME = [
+    n for n, _ in settings(profile("tiny")) if n.startswith("runtime.") and n != "runtime.dtype"
+]
 
 
 @pytest.mark.parametrize("name", RUNTIME)

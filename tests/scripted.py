@@ -1,0 +1,50 @@
+"""A Llama whose every next token is written down, so that its completions are known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+
+def scripted(lines: Sequence[Sequence[str]], tokenizer: Any) -> LlamaForCausalLM:
+    """A model that follows each token of a line with the next one, whatever came before.
+
+    A token has at most one successor. Its embedding is a direction of its own, the one layer adds
+    nothing, and the head's row of its successor points in that direction.
+    """
+    ids = tokenizer.convert_tokens_to_ids
+    after = {ids(one): ids(other) for line in lines for one, other in pairwise(line)}
+    used = sorted({*after, *after.values()})
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=8, num_hidden_layers=1,
+        num_attention_heads=1, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    lm = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for weights in (*lm.model.layers.parameters(), lm.lm_head.weight):
+            weights.zero_()
+        lm.model.embed_tokens.weight.zero_()
+        for place, token in enumerate(used):
+            lm.model.embed_tokens.weight[token, place] = 1.0
+        for token, following in after.items():
+            lm.lm_head.weight[following, used.index(token)] = 4.0
+    return lm
+
+
+# After the line's end of a prompt, or after the `<think>` that a few-shot prompt ends with.
+ANSWER = ["Ċ", "<think>", "A", "</think>", "<answer>", *"Rome", "</answer>"]
+ANSWERED = "<think>A</think><answer>Rome</answer>"
+
+
+def save_answering(folder: Path, tokenizer_of: Path) -> Path:
+    """A model that answers Rome, whatever it is asked."""
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
+    scripted([ANSWER], tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
