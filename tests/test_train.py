@@ -46,7 +46,9 @@ EXAMPLES = [
 LOGGED = {"step", "epoch", "loss", "ce", "kl", "learning_rate", "grad_norm"}
 
 
-def settings(teacher: Path, student: Path, lora_rank=0, **changes) -> Config:
+def settings(
+    teacher: Path, student: Path, lora_rank=0, dtype: Any = "float32", **changes
+) -> Config:
     """10 examples in 3 steps of 4, 4 and 2."""
     own = {name: changes.pop(name) for name in ("micro_batch", "save_every") if name in changes}
     shots = changes.pop("teacher_shots", 0)
@@ -54,7 +56,7 @@ def settings(teacher: Path, student: Path, lora_rank=0, **changes) -> Config:
     return Config(
         models=ModelSettings(str(teacher), str(student), shots, lora_rank),
         train=TrainSettings(**few),
-        runtime=RuntimeSettings(device="cpu", threads=1, **own),
+        runtime=RuntimeSettings(device="cpu", dtype=dtype, threads=1, **own),
     )
 
 
@@ -356,6 +358,17 @@ def test_half_precision_weights_are_trained_in_float32(pair, lora_rank):
     assert trained == {torch.float32}
 
 
+def test_lora_is_trained_on_a_bfloat16_base(pair, tmp_path):
+    config = settings(*pair, lora_rank=4, dtype="bfloat16", learning_rate=1e-2, epochs=4)
+    out = run_in(tmp_path, config)
+    for arm, alpha in (("sft", 0.0), ("kd", 0.5)):
+        rows = log(out, arm)
+        assert rows[-1]["ce"] < rows[0]["ce"] - 0.1
+        for row in rows:  # the parts are float32, so they add up
+            whole = (1 - alpha) * row["ce"] + alpha * 2.0**2 * row["kl"]
+            assert row["loss"] == pytest.approx(whole, abs=1e-5)
+
+
 def test_no_examples_is_said(pair, tmp_path):
     write_records(tmp_path / "examples.jsonl", [])
     with pytest.raises(LabError, match="expected kept traces, found none"):
@@ -459,6 +472,23 @@ def test_a_run_that_broke_off_at_the_very_end_is_finished(pair, tmp_path, lora_r
     assert [path.name for path in block.parent.iterdir()] == ["checkpoint-3"]
     assert train.run(config, out)
     assert_same_students(whole, out, config)
+
+
+def test_what_was_done_is_not_done_again(pair, tmp_path):
+    """A mark in the checkpoint shows that it was gone on from."""
+    config = settings(*pair)
+    block = tmp_path / "students" / "sft" / "log.jsonl"
+    block.mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        run_in(tmp_path, config)
+    block.rmdir()
+    path = block.parent / "checkpoint-3" / "trainer_state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state["log_history"][0]["ce"] = 123.0
+    path.write_text(json.dumps(state), encoding="utf-8")
+    assert train.run(config, tmp_path)
+    assert [row["step"] for row in log(tmp_path, "sft")] == [1, 2, 3]
+    assert log(tmp_path, "sft")[0]["ce"] == 123.0
 
 
 def assert_same_students(whole: Path, out: Path, config: Config) -> None:

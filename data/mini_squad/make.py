@@ -10,21 +10,21 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 TRAIN_PASSAGES, DEV_PASSAGES, QUESTIONS_PER_PASSAGE = 300, 100, 4
 
-_STARTS = (
+_STARTS: Sequence[str] = (
     "Al An Ar Bel Ber Bor Bran Cal Cor Dal Dar Del Dor Ed El Fal Fen Gar Gel Gil Had Hal Hel Ing Is Jar Jor Kal Ker Kol Lan "
     "Lar Lin Lor Mal Mar Mel Mil Nar Nel Nor Ol Or Os Pel Per Quin Ral Ren Ros Sal Sar Sel Sol Tal Tar Tol Ul Val Vel Ver Vin "
     "Wal Wen Wil Yar Yor Zan Zel"
 ).split()
-_PERSON_ENDS = "a an bert da den dra fred gar gus ia in ka la lia lin lo man mund na nard nia nor o ric rin ro sa sen ta tha ton us vin wen win".split()
-_TOWN_ENDS = "borough bridge burg bury by cester combe dale den field ford gate ham haven holm hurst ley mere mouth port stad stead stow ton wick worth".split()
-_RIVER_ENDS = "ane anna ava aya ema enna esk ia ina isk ola ona ora ossa una uva".split()
+_PERSON_ENDS: Sequence[str] = "a an bert da den dra fred gar gus ia in ka la lia lin lo man mund na nard nia nor o ric rin ro sa sen ta tha ton us vin wen win".split()
+_TOWN_ENDS: Sequence[str] = "borough bridge burg bury by cester combe dale den field ford gate ham haven holm hurst ley mere mouth port stad stead stow ton wick worth".split()
+_RIVER_ENDS: Sequence[str] = "ane anna ava aya ema enna esk ia ina isk ola ona ora ossa una uva".split()
 
 JOBS = "baker carpenter doctor farmer fisherman gardener glassblower judge lawyer librarian mason miller nurse painter pilot poet potter printer sailor shepherd smith surgeon tailor teacher weaver".split()
 GOODS = "apples bells boats bread candles carpets cheese cider clocks glass gloves honey hats knives lace leather maps paper pottery roses salt silk soap wine wool".split()
@@ -138,7 +138,7 @@ class Names:
                       "instrument": rng.sample(INSTRUMENTS, len(INSTRUMENTS))}  # fmt: skip
         self.buildings = rng.sample(BUILDINGS, len(BUILDINGS))
 
-    def _name(self, ends: list[str]) -> str:
+    def _name(self, ends: Sequence[str]) -> str:
         start = self.starts.pop()
         return start + self.rng.choice([e for e in ends if _held_out(start, e) == self.held_out])
 
