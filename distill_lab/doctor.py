@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
+from distill_lab.backends import choose_backend
 from distill_lab.config import RuntimeSettings
-from distill_lab.models import choose_backend
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth")
 

@@ -11,8 +11,9 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
+from distill_lab.backends import Backend, start
 from distill_lab.config import Config
-from distill_lab.models import Backend, Loaded, load_base, load_student, load_teacher, start
+from distill_lab.models import Loaded, load_base, load_student, load_teacher
 from distill_lab.prompts import answer_text, render, user_text
 from distill_lab.records import Prediction, Question, RecordLog, need, read_records
 from distill_lab.sampling import Job, Sampling, complete_all

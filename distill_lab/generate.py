@@ -10,8 +10,9 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from distill_lab.backends import start
 from distill_lab.config import Config
-from distill_lab.models import load_teacher, start
+from distill_lab.models import load_teacher
 from distill_lab.prompts import prompt_id, render, user_text
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
 from distill_lab.sampling import Completion, Job, Sampling, complete_all

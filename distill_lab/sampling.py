@@ -22,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_lab.models import Loaded
 from distill_lab.prompts import BEGUN, STOP, encode
+from distill_lab.records import LabError
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 # Tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p.
@@ -242,9 +243,11 @@ def complete_all(
 ) -> Generator[list[tuple[Job, list[Completion]]]]:
     """All jobs, a batch at a time, with a progress bar.
 
-    A batch of which every (question, sample) is in `have` is passed over.
+    A batch of which every (question, sample) is in `have` is passed over. Raises LabError where the
+    longest prompt leaves the model no room to answer.
     """
     todo = batches(jobs, model.tokenizer, rows, sampling.n)
+    _require_room(model, todo[0][0], sampling)
     with tqdm(total=len(jobs), desc=title, unit="question") as bar:
         for batch in todo:
             if any(
@@ -254,3 +257,16 @@ def complete_all(
             ):
                 yield list(complete(model, batch, sampling))
             bar.update(len(batch))
+
+
+def _require_room(model: Loaded, longest: Job, sampling: Sampling) -> None:
+    """A model with learnt positions (GPT-2) fails beyond them, in the middle of the work."""
+    limit = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
+    length = len(encode(model.tokenizer, longest.prompt))
+    if limit and length + sampling.max_new_tokens > limit:
+        raise LabError(
+            f"Question {longest.question_id}: expected a prompt that leaves room for "
+            f"{sampling.max_new_tokens} new tokens in the {limit} positions of {model.name}, found "
+            f"one of {length} tokens. Lower max-new-tokens, show fewer worked examples or take "
+            "another model."
+        )

@@ -17,7 +17,7 @@ SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
 LAYERS = (
     ("records", "config", "runs"),
     ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss"),
-    ("models", "sampling", "teacher_cache"),
+    ("backends", "models", "encoding", "sampling", "teacher_cache"),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
     ("cli", "__main__"),

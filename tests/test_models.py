@@ -15,11 +15,10 @@ import torch
 from conftest import MODEL_KINDS, ROOT
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from distill_lab.backends import Backend, choose_backend
 from distill_lab.config import ModelSettings, RuntimeSettings
 from distill_lab.models import (
-    Backend,
     Loaded,
-    choose_backend,
     for_training,
     head,
     hidden_states,
@@ -203,7 +202,8 @@ def test_a_model_that_is_not_there_is_said(name, said, monkeypatch):
 def test_a_hub_that_cannot_be_reached_is_said_at_once():
     """Not after minutes of retries: nobody listens at that port."""
     code = (
-        "from distill_lab.models import Backend, LabError, load\n"
+        "from distill_lab.backends import Backend\n"
+        "from distill_lab.models import LabError, load\n"
         "try:\n"
         "    cpu = Backend('transformers', 'cpu', 'float32', 1, '')\n"
         "    load('some-organisation/some-model', cpu, 'teacher')\n"

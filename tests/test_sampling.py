@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab.models import Loaded
 from distill_lab.prompts import BEGUN, STOP, encode
+from distill_lab.records import LabError
 from distill_lab.sampling import Completion, Job, Sampling, batches, complete, complete_all, pick
 
 KINDS = ("llama", "gpt2", "qwen2", "qwen3")
@@ -491,3 +492,10 @@ def test_what_is_there_is_not_computed_again_and_the_rest_is_the_same(model):
     assert rest == {id: whole[id] for id in whole if id not in {job.question_id for job in first}}
     assert made(have - {(first[0].question_id, 2)}) == whole
     assert made({(job.question_id, n) for job in jobs for n in range(SAMPLED.n)}) == {}
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_prompt_beyond_the_models_positions_is_refused_before_any_work(model, kind):
+    jobs = jobs_of([*PROMPTS, "word " * 1030])
+    with pytest.raises(LabError, match=r"q4: .* 96 new tokens in the 1024 positions"):
+        next(complete_all(model(kind), jobs, Sampling(), rows=8, have=set(), title="test"))

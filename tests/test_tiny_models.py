@@ -8,8 +8,9 @@ import pytest
 from safetensors import safe_open
 
 from data.tiny_models.make import answers
+from distill_lab.backends import choose_backend
 from distill_lab.config import RuntimeSettings, data_folder
-from distill_lab.models import choose_backend, load, require_shared_tokenizer
+from distill_lab.models import load, require_shared_tokenizer
 from distill_lab.prompts import parse
 
 FOLDER = data_folder() / "tiny_models"

@@ -19,19 +19,13 @@ from torch import Tensor
 from transformers import set_seed
 
 from distill_lab import runs, train
+from distill_lab.backends import choose_backend
 from distill_lab.config import Config, ModelSettings, RuntimeSettings, TrainSettings
+from distill_lab.encoding import Encoded, collate, encode_examples
 from distill_lab.loss import IGNORED
-from distill_lab.models import (
-    Loaded,
-    choose_backend,
-    for_training,
-    load_base,
-    load_student,
-    load_teacher,
-)
+from distill_lab.models import Loaded, for_training, load_base, load_student, load_teacher
 from distill_lab.prompts import BEGUN, encode, render, user_text
 from distill_lab.records import Example, LabError, write_records
-from distill_lab.train import Encoded, collate, encode_examples
 
 THOUGHTS = "short", "a thought of middling length", "a long one, " * 12, "", "it says so " * 5
 EXAMPLES = [

@@ -25,8 +25,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.mini_squad.make import Fact, Item, Passage, fact_stream
 from distill_lab import squad
+from distill_lab.backends import choose_backend
 from distill_lab.config import RuntimeSettings
-from distill_lab.models import choose_backend, load
+from distill_lab.models import load
 from distill_lab.prompts import answer_text, render, user_text
 from distill_lab.sampling import Job, Sampling, complete_all
 

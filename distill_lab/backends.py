@@ -1,0 +1,109 @@
+"""What models run on, and why: every `auto` of the runtime settings is resolved here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from distill_lab.config import Config, RuntimeSettings
+from distill_lab.records import LabError, note, notes
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What models run on, and why."""
+
+    name: str
+    device: str
+    dtype: str
+    threads: int
+    reason: str
+
+
+def choose_backend(runtime: RuntimeSettings, lora_rank: int = 0) -> Backend:
+    """Resolves every `auto` of the runtime settings; the reason says how."""
+    name, why_name = _backend_name(runtime.backend)
+    device, why_device = _device(runtime.device)
+    dtype, why_dtype = _dtype(runtime.dtype, device, lora_rank)
+    threads = runtime.threads or _cores()
+    return Backend(
+        name,
+        device,
+        dtype,
+        threads,
+        f"{why_name}; {why_device}; {why_dtype}; {threads} CPU threads",
+    )
+
+
+def start(config: Config, out: Path) -> Backend:
+    """Chooses the backend for work that begins and notes it in the run's run.json; prints it with
+    its reason where it is new.
+    """
+    backend = choose_backend(config.runtime, config.models.lora_rank)
+    torch.set_num_threads(backend.threads)
+    said = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
+    if notes(out).get("backend") != said:
+        print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
+        note(out, "backend", said)
+    return backend
+
+
+def _backend_name(asked: str) -> tuple[str, str]:
+    if asked == "unsloth":
+        raise LabError(
+            "--runtime.backend unsloth: this version has no Unsloth backend yet. "
+            "Use transformers or auto."
+        )
+    if asked == "auto":
+        return "transformers", "transformers, the only backend of this version"
+    return asked, f"{asked} was asked for"
+
+
+def _device(asked: str) -> tuple[str, str]:
+    if asked != "auto":
+        try:
+            torch.zeros(1, device=asked)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise LabError(
+                f"--runtime.device: expected a device of this machine, found {asked!r} ({first})."
+            ) from None
+        return asked, f"{asked} was asked for"
+    for device, there in (
+        ("cuda", torch.cuda.is_available()),
+        ("mps", torch.backends.mps.is_available()),
+    ):
+        if there:
+            return device, f"{device} is there"
+    return "cpu", "cpu, as there is no GPU"
+
+
+def _dtype(asked: str, device: str, lora_rank: int) -> tuple[str, str]:
+    if asked != "auto":
+        return asked, f"{asked} was asked for"
+    if device == "cuda":
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return (
+            ("bfloat16", "bfloat16, which this GPU has")
+            if bf16
+            else ("float16", "float16, as this GPU has no bfloat16")
+        )
+    if not lora_rank:
+        return "float32", "float32, as all weights are trained"
+    if device == "cpu" and _multiplies_bfloat16():
+        return "bfloat16", "bfloat16, which this CPU multiplies natively; LoRA stays in float32"
+    return "float32", f"float32, as {device} is not known to multiply bfloat16 faster"
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU has AVX512-BF16 or AMX; without them bfloat16 is slower than float32."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.12
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
+def _cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
