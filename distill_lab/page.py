@@ -112,6 +112,8 @@ def _outcome(arm: str, scores: Mapping[str, Any], closed: float, gain: Differenc
         return f"{what} {surely} ({values})."
     if not gain.sure:
         return f"{what} gained {gain}: that may be chance ({values})."
+    if closed > 1:
+        return f"{what} took the student past its teacher ({values})."
     return f"{what} closed {percent(closed)} of the gap between base and teacher ({values})."
 
 
@@ -131,6 +133,12 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         found.append(
             f"The interval of {', '.join(flat)} has no width because every answer scored the same; "
             "that is the bootstrap's limit, not certainty."
+        )
+    teacher = scores["teacher"]["em"]
+    if any(scores[arm]["em"] > teacher for arm in ("sft", "kd") if arm in scores):
+        found.append(
+            "A student can pass its teacher: it learnt from the traces that were kept, while the "
+            "teacher is scored on one greedy answer a question, whatever became of it."
         )
     if (n := report["data"]["eval"]) < 100:
         found.append(

@@ -36,10 +36,10 @@ def gap_closed(base: float, student: float, teacher: float) -> float | None:
     """The share of the way from base to teacher that the student has gone: 0 none, 1 all, more than
     1 beyond the teacher.
 
-    Negative if the student fell behind the base; None if teacher and base are equal, for then there
-    is no way to go.
+    Negative if the student fell behind the base; None where the teacher is not above the base, for
+    then there is no way to go.
     """
-    return None if teacher == base else (student - base) / (teacher - base)
+    return None if teacher <= base else (student - base) / (teacher - base)
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

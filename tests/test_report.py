@@ -266,6 +266,7 @@ def test_headline_states_the_result(out):
         ({"sft": 3}, "gained +10.0 EM (95 % interval +0.0 to +30.0): that may be chance"),
         ({"sft": 2}, "did not help"),
         ({"base": 8, "sft": 1}, "made the student worse"),
+        ({"base": 2, "teacher": 5, "sft": 9}, "took the student past its teacher"),
         ({"base": 10}, "There is no gap to close"),
         ({"base": 10, "teacher": 4}, "There is no gap to close"),
         ({"sft": 10, "kd": 3}, "sft is better than kd"),

@@ -359,16 +359,24 @@ def test_prepare_writes_both_sets_and_says_what_is_missing(tmp_path, capsys):
 
 def test_no_evaluation_question_is_trained_on(tmp_path, capsys):
     data = write(tmp_path / "d.json", dataset(*(entry(f"q{n}") for n in range(30))))
-    train, evaluation = prepare(tmp_path, train=str(data), eval=str(data), n_train=0, n_eval=10)
-    assert (len(train), len(evaluation)) == (20, 10)
+    train, evaluation = prepare(tmp_path, train=str(data), eval=str(data), n_train=10, n_eval=0)
+    assert (len(train), len(evaluation)) == (10, 20)
     assert not {q.id for q in train} & {q.id for q in evaluation}
-    assert "10 left out that are also evaluation questions" in capsys.readouterr().out
+    assert "10 left out that are trained on" in capsys.readouterr().out
 
 
-def test_nothing_left_to_train_on_is_an_error_and_writes_nothing(tmp_path):
+def test_another_evaluation_set_does_not_change_what_is_trained_on(tmp_path):
+    """Else traces that are there already would belong to questions that are not."""
+    data = str(write(tmp_path / "d.json", dataset(*(entry(f"q{n}") for n in range(30)))))
+    few, _ = prepare(tmp_path / "few", train=data, eval=data, n_train=10, n_eval=3)
+    many, _ = prepare(tmp_path / "many", train=data, eval=data, n_train=10, n_eval=15)
+    assert few == many
+
+
+def test_nothing_left_to_ask_is_an_error_and_writes_nothing(tmp_path):
     data = str(write(tmp_path / "d.json", dataset(entry("a"))))
-    with pytest.raises(LabError, match="outside the evaluation set"):
-        prepare(tmp_path / "run", train=data, eval=data, n_eval=0)
+    with pytest.raises(LabError, match="not trained on"):
+        prepare(tmp_path / "run", train=data, eval=data, n_train=0)
     assert not (tmp_path / "run").exists()
 
 

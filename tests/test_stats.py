@@ -50,6 +50,7 @@ def test_gap_closed_is_a_share():
     assert gap_closed(20, 90, 80) == pytest.approx(7 / 6)
     assert gap_closed(20, 10, 80) == pytest.approx(-1 / 6)
     assert gap_closed(50, 70, 50) is None  # not: infinity
+    assert gap_closed(14, 36, 12) is None  # not: minus eleven times a gap that is none
 
 
 def test_pass_at_k_is_the_mean_over_all_draws():
