@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
     # before torch and transformers are loaded: their advice is for programmers
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault(
+        "HF_HUB_VERBOSITY", "error"
+    )  # six lines about a network that is not there
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         sys.exit(_command(list(sys.argv[1:] if arguments is None else arguments)))

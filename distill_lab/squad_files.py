@@ -55,6 +55,7 @@ def read_dataset(path: Path) -> Json:
 def from_hub(name: str, split: str) -> Json:
     """A hub set in the schema of a SQuAD file; there, no answers means unanswerable."""
     datasets: Any = importlib.import_module("datasets")  # here, since it takes seconds to import
+    print(f"Loading {name}, split {split} …", flush=True)  # without a network it tries for 30 s
     try:
         rows = datasets.load_dataset(name, split=split)
     except Exception as error:  # the client raises many unrelated kinds: no network, name, split
