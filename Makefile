@@ -11,7 +11,7 @@ PINS := pyproject.toml constraints.txt
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 
-lab: .venv/.lab ## Run all stages on the bundled data (about 2 minutes, offline) into runs/tiny
+lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
 
 test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
