@@ -50,8 +50,7 @@ def _profile(device: str) -> tuple[str, str]:
         )
     return (
         "tiny",
-        "there is no CUDA GPU; `tiny` needs nothing else and takes a minute or two. "
-        "Then try `cpu`",
+        "there is no CUDA GPU; `tiny` needs nothing else and takes a minute or two. Then try `cpu`",
     )
 
 
