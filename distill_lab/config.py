@@ -12,6 +12,8 @@ from typing import Literal
 
 from distill_lab.records import LabError
 
+ARMS = ("sft", "kd")  # the two students
+MODELS = ("base", *ARMS, "teacher")  # the four that are scored
 BUNDLED = "bundled"  # the name of the set and of the models that travel with the package
 
 

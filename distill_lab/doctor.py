@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -12,6 +11,7 @@ import torch
 
 from distill_lab.backends import choose_backend
 from distill_lab.config import RuntimeSettings
+from distill_lab.report import version
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth")
 
@@ -20,11 +20,12 @@ def report() -> str:
     """A few lines: machine, packages, backend and profile, each choice with its reason."""
     backend = choose_backend(RuntimeSettings())
     profile, why = _profile(backend.device)
+    packages = [f"{name} {version(name) or '(not installed)'}" for name in PACKAGES]
     lines = [
         f"python     {platform.python_version()} on {platform.system()} {platform.machine()}",
         f"memory     {_gib(_memory())}, free disk {_gib(shutil.disk_usage(Path.cwd()).free)}",
         f"gpu        {_gpu()}",
-        f"packages   {', '.join(f'{name} {_version(name)}' for name in PACKAGES)}",
+        f"packages   {', '.join(packages)}",
         f"backend    {backend.name} on {backend.device}, {backend.dtype}",
         f"           because: {backend.reason}",
         f"profile    {profile}",
@@ -71,10 +72,3 @@ def _gpu() -> str:
         return "none"
     card = torch.cuda.get_device_properties(0)
     return f"{torch.cuda.device_count()} x {card.name}, {_gib(card.total_memory)}"
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"

@@ -12,14 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 from distill_lab.backends import Backend, start
-from distill_lab.config import Config
+from distill_lab.config import ARMS, MODELS, Config
 from distill_lab.models import Loaded, load_base, load_student, load_teacher
-from distill_lab.prompts import answer_text, render, user_text
+from distill_lab.prompts import answer_text
 from distill_lab.records import Prediction, Question, RecordLog, need, read_records
-from distill_lab.sampling import Job, Sampling, complete_all
+from distill_lab.sampling import Sampling, complete_all, jobs_for
 from distill_lab.squad import em, f1
-
-WHO = ("base", "sft", "kd", "teacher")
 
 
 def run(config: Config, out: Path) -> bool:
@@ -27,10 +25,10 @@ def run(config: Config, out: Path) -> bool:
     questions = {
         q.id: q for q in read_records(need(out / "questions.eval.jsonl", "data"), Question)
     }
-    for arm in ("sft", "kd"):  # said before base's minutes, not after them
+    for arm in ARMS:  # said before base's minutes, not after them
         if not (out / "predictions" / f"{arm}.jsonl").exists():
             need(out / "students" / arm / "model", "train")
-    return any([_evaluate(who, questions, config, out) for who in WHO])
+    return any([_evaluate(who, questions, config, out) for who in MODELS])
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
@@ -68,10 +66,7 @@ def _answers(
     config: Config,
 ) -> Generator[list[tuple[str, str]]]:
     """(question id, completion), a batch at a time."""
-    jobs = [
-        Job(q.id, render(user_text(q.context, q.question), model.tokenizer, shots))
-        for q in questions
-    ]
+    jobs = jobs_for(questions, model.tokenizer, shots)
     greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
     for batch in complete_all(
         model, jobs, greedy, config.runtime.sample_batch, have, f"evaluate {who}"

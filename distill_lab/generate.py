@@ -13,9 +13,9 @@ from pathlib import Path
 from distill_lab.backends import start
 from distill_lab.config import Config
 from distill_lab.models import load_teacher
-from distill_lab.prompts import prompt_id, render, user_text
+from distill_lab.prompts import prompt_id
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
-from distill_lab.sampling import Completion, Job, Sampling, complete_all
+from distill_lab.sampling import Completion, Job, Sampling, complete_all, jobs_for
 
 
 def sampling(config: Config) -> Sampling:
@@ -36,15 +36,7 @@ def run(config: Config, out: Path) -> bool:
         if wanted <= have:
             return False
         teacher = load_teacher(config.models, start(config, out))
-        jobs = [
-            Job(
-                q.id,
-                render(
-                    user_text(q.context, q.question), teacher.tokenizer, config.models.teacher_shots
-                ),
-            )
-            for q in questions
-        ]
+        jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots)
         made = complete_all(
             teacher, jobs, sampling(config), config.runtime.sample_batch, have, "generate"
         )

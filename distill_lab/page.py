@@ -10,6 +10,7 @@ from itertools import chain, islice, zip_longest
 from typing import Any
 
 from distill_lab import paper
+from distill_lab.config import ARMS
 from distill_lab.plots import Plot
 from distill_lab.records import Prediction, Question, Trace, Verdict
 from distill_lab.runs import flag
@@ -88,7 +89,7 @@ def findings(report: Mapping[str, Any], differences: Mapping[str, Difference]) -
     model is clearly better on the same questions.
     """
     scores, closed = report["scores"], report["gap_closed"]
-    arms = [arm for arm in ("sft", "kd") if scores[arm]]
+    arms = [arm for arm in ARMS if scores[arm]]
     base, teacher = scores["base"]["em"], scores["teacher"]["em"]
     if not arms:
         found = report["rejection"]
@@ -135,7 +136,7 @@ def notes(report: Mapping[str, Any]) -> list[str]:
             "that is the bootstrap's limit, not certainty."
         )
     teacher = scores["teacher"]["em"]
-    if any(scores[arm]["em"] > teacher for arm in ("sft", "kd") if arm in scores):
+    if any(scores[arm]["em"] > teacher for arm in ARMS if arm in scores):
         found.append(
             "A student can pass its teacher: it learnt from the traces that were kept, while the "
             "teacher is scored on one greedy answer a question, whatever became of it."
@@ -198,7 +199,7 @@ def comparisons(report: Mapping[str, Any]) -> Iterator[tuple[paper.Comparison, s
         "student": report["models"]["base"],
         "teacher_em": f"{teacher:.1f}",
     }
-    for arm in ("sft", "kd"):
+    for arm in ARMS:
         em = scores[arm]["em"] if scores[arm] else None
         values[f"{arm}_em"] = "not run" if em is None else f"{em:.1f}"
         values[f"{arm}_kept"] = percent(None if em is None or not teacher else em / teacher)

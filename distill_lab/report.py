@@ -18,10 +18,10 @@ from typing import Any
 
 import distill_lab
 from distill_lab import page, paper, plots
-from distill_lab.config import Config
+from distill_lab.config import ARMS, MODELS, Config
 from distill_lab.records import write_text
 from distill_lab.rules import RULES
-from distill_lab.run_folder import ARMS, MODELS, Run, read_run
+from distill_lab.run_folder import Run, read_run
 from distill_lab.stats import bootstrap_interval, gap_closed
 
 PACKAGES = ("torch", "transformers", "peft", "datasets")
@@ -148,13 +148,16 @@ def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page
 
 def _versions() -> dict[str, str | None]:
     """Of Python, of the libraries behind the numbers, and of this package; None if missing."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return {**found, "distill_lab": distill_lab.__version__}
+    found = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found, "distill_lab": distill_lab.__version__}
+
+
+def version(package: str) -> str | None:
+    """An installed package's version, without importing it; None if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git() -> dict[str, Any] | None:

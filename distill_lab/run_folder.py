@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.config import ARMS, MODELS
 from distill_lab.records import (
     Example,
     LabError,
@@ -21,9 +22,6 @@ from distill_lab.records import (
     notes,
     read_records,
 )
-
-ARMS = ("sft", "kd")
-MODELS = ("base", *ARMS, "teacher")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ a trace (up to the rounding of a matrix product of another shape). Greedy output
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal, cast
@@ -21,8 +21,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_lab.models import Loaded
-from distill_lab.prompts import BEGUN, STOP, encode
-from distill_lab.records import LabError
+from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
+from distill_lab.records import LabError, Question
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 # Tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p.
@@ -46,6 +46,15 @@ class Job:
 
     question_id: str
     prompt: str
+
+
+def jobs_for(
+    questions: Iterable[Question], tokenizer: PreTrainedTokenizerBase, n_shots: int = 0
+) -> list[Job]:
+    """Each question put to a model, with so many worked examples before it."""
+    return [
+        Job(q.id, render(user_text(q.context, q.question), tokenizer, n_shots)) for q in questions
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from distill_lab.backends import start
-from distill_lab.config import Config
+from distill_lab.config import ARMS, Config
 from distill_lab.encoding import Encoded, collate, encode_examples
 from distill_lab.loss import Loss, completion_states, distillation_loss
 from distill_lab.models import (
@@ -33,8 +33,6 @@ from distill_lab.models import (
     save_student,
 )
 from distill_lab.records import Example, LabError, need, read_records, write_text
-
-ARMS = ("sft", "kd")
 
 
 def run(config: Config, out: Path) -> bool:

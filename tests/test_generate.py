@@ -233,7 +233,7 @@ def predictions(out: Path, who: str) -> list[Prediction]:
 def test_all_four_answer_all_questions_and_are_scored(trained):
     out, settings = trained
     assert evaluate.run(settings, out) is True
-    for who in evaluate.WHO:
+    for who in evaluate.MODELS:
         made = predictions(out, who)
         assert sorted(p.question_id for p in made) == ["q0", "q1", "q2", "q3", "q4"]
     for who in ("kd", "teacher"):  # both answer Rome, which only q3 asks for
@@ -241,7 +241,7 @@ def test_all_four_answer_all_questions_and_are_scored(trained):
             assert (made.completion, made.answer, made.sample) == (ANSWERED, "Rome", 0)
             assert made.em == made.f1 == (100 if made.question_id == "q3" else 0)
     assert {p.em for who in ("base", "sft") for p in predictions(out, who)} == {0.0}
-    before = {who: (out / "predictions" / f"{who}.jsonl").read_bytes() for who in evaluate.WHO}
+    before = {who: (out / "predictions" / f"{who}.jsonl").read_bytes() for who in evaluate.MODELS}
     assert evaluate.run(config("/no/such/model", "/nor/this"), out) is False
     for who, text in before.items():
         assert (out / "predictions" / f"{who}.jsonl").read_bytes() == text

@@ -29,7 +29,7 @@ from distill_lab.backends import choose_backend
 from distill_lab.config import RuntimeSettings
 from distill_lab.models import load
 from distill_lab.prompts import answer_text, render, user_text
-from distill_lab.sampling import Job, Sampling, complete_all
+from distill_lab.sampling import Sampling, complete_all, jobs_for
 
 HERE = Path(__file__).parent
 VOCABULARY = 1000
@@ -285,10 +285,7 @@ def answers(name: str) -> Iterator[tuple[str, float]]:
     """Greedy completions, with their EM, to all questions of dev.json: no name in it was seen."""
     model = load(str(HERE / name), choose_backend(RuntimeSettings()), name)
     questions = {q.id: q for q in squad.load("bundled", "validation").questions}
-    jobs = [
-        Job(q.id, render(user_text(q.context, q.question), model.tokenizer))
-        for q in questions.values()
-    ]
+    jobs = jobs_for(questions.values(), model.tokenizer)
     for batch in complete_all(model, jobs, Sampling(), 64, set(), name):
         for job, (completion,) in batch:
             right = questions[job.question_id].answers
