@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all lint format data clean
+.PHONY: help lab test test-all lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -31,6 +31,9 @@ format: .venv/.dev ## Let ruff mend and format the code
 
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
+
+bench: .venv-bench/.bench ## Measure the engine against its peers (about 20 minutes, nothing else running)
+	@.venv-bench/bin/python -m benchmarks
 
 clean: ## Remove caches and build products (.venv and runs stay)
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
@@ -63,3 +66,15 @@ $(BIN)/python:
 	@echo "Installing distill_lab and the development tools"
 	@$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch .venv/.lab $@
+
+# The peers have an environment of their own, of the same Python. An older TRL lies in a folder beside them.
+BENCH_PIP := .venv-bench/bin/python -m pip --disable-pip-version-check -qq
+BENCH_PINS := $(wildcard benchmarks/requirements*.txt)
+
+.venv-bench/.bench: $(PINS) $(BENCH_PINS) | $(BIN)/python
+	@echo "Installing the peers into .venv-bench (once; a few minutes, 2.6 GB)"
+	@$(BIN)/python -m venv --clear .venv-bench
+	@$(BENCH_PIP) install -c constraints.txt "$(TORCH)"
+	@$(BENCH_PIP) install -c constraints.txt -e . -r benchmarks/requirements.txt
+	@$(BENCH_PIP) install --no-deps --target .venv-bench/trl-torch -r benchmarks/requirements-trl-torch.txt
+	@touch $@

@@ -1,0 +1,110 @@
+"""`python -m benchmarks [names] --repeats 5 --quick`: writes table, JSON, plot."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from benchmarks import loss_bench, sampling_bench, training_bench
+from benchmarks.measure import ROOT, Case, run_cases
+from benchmarks.plot import draw
+from benchmarks.table import markdown
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "liger-kernel", "torchtune", "distill-lab")
+
+
+def main(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    repeats: int = 5,
+    quick: bool = False,
+    threads: int = 2,
+    out: Path = ROOT / "benchmarks" / "results",
+) -> None:
+    """Measures the engine against its peers, side by side.
+
+    Args:
+        names: Beginnings of the names of cases (loss, sampling, training); none: all.
+        repeats: Runs of each contender; some cases have fewer.
+        quick: Small sizes, to see that all of it runs: the figures say nothing.
+        threads: CPU threads.
+        out: Where results.json, table.md and bench.png go.
+    """
+    cases = chosen(names, quick)
+    about = surroundings(repeats, threads)
+    began = time.monotonic()
+    results = run_cases(cases, repeats, threads)
+    about["minutes"] = (time.monotonic() - began) / 60
+    out.mkdir(parents=True, exist_ok=True)
+    alt = draw(results, about["versions"], out / "bench.png")
+    page = markdown(results, about, alt)
+    record = {"about": about, "alt": alt, "cases": [result.record() for result in results]}
+    (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(page, encoding="utf-8")
+    print(page, f"Written to {out}", sep="\n")
+    errors = [f"{r.case.name}: {c}: {r.reasons[c]}" for r in results for c in sorted(r.failed)]
+    if errors:
+        sys.exit("\n".join(["Failed, by an error and not by a limit:", *errors]))
+
+
+def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
+    """The cases whose name begins with one of `names`, in order."""
+    cases = [case for bench in (loss_bench, sampling_bench, training_bench)
+             for case in bench.cases(quick)]  # fmt: skip
+    found = [case for case in cases if not names or case.name.startswith(tuple(names))]
+    if not found:
+        known = ", ".join(dict.fromkeys(case.name for case in cases))
+        sys.exit(f"names: expected beginnings of {known}; found {' '.join(names)}.")
+    return found
+
+
+def surroundings(repeats: int, threads: int) -> dict[str, Any]:
+    """Machine, versions and settings."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "load": os.getloadavg()[0],
+        "threads": threads,
+        "repeats": repeats,
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m benchmarks", description=main.__doc__)
