@@ -89,6 +89,15 @@ class TrainSettings:
     """Weight of the softened KL in the `kd` arm (0 to 1)."""
     temperature: float = 2.0
     """Temperature T that softens teacher and student in the KL."""
+    divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "forward-kl"
+    """What `kd` minimises: KL(teacher || student), its reverse, or a Jensen-Shannon mixture."""
+    beta: float = 0.5
+    """The teacher's share in the mixture of `jsd` (between 0 and 1)."""
+    cache: Literal["topk", "sampled", "none"] = "topk"
+    """What is kept of the teacher, run once: its likeliest tokens and the rest as one, tokens drawn
+    from it, or nothing: then it runs at every step, with its whole distribution."""
+    cache_k: int = 64
+    """Tokens kept, or drawn, for each position (1 to 1024)."""
     epochs: int = 3
     """Passes over the examples."""
     learning_rate: float = 1e-3

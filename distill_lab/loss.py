@@ -4,34 +4,141 @@
 
 averaged over the completion tokens of the whole optimiser step. CE alone (alpha = 0) is what
 DeepSeek-R1 did (section 2.4); the softened KL is Hinton, Vinyals, Dean 2015 (arXiv 1503.02531),
-whose T^2 keeps the gradient's size when T changes.
+whose T^2 keeps the gradient's size when T changes. In place of the KL may stand its reverse or a
+generalised Jensen-Shannon divergence (Agarwal et al. 2024, arXiv 2306.13649).
 
-It starts from hidden states, so that `[batch, length, vocabulary]` logits are never built:
-completion positions are picked out first (`completion_states`), then the heads are applied to a
-chunk of them at a time. `python -m distill_lab.loss` shows a softened distribution.
+This is the version to read; `fused_loss.distillation_loss` is the one that training calls: the
+same numbers with less time and memory. `python -m distill_lab.loss` shows a softened distribution.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-Head = Callable[[Tensor], Tensor]  # (N, H) hidden states to (N, V) logits
 IGNORED = -100  # the label of a position that is not a completion token
+Divergence = Literal["forward-kl", "reverse-kl", "jsd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What is minimised: `alpha` is the divergence's weight, `temperature` softens both sides of
+    it, `beta` is the teacher's share in the mixture of `jsd` (0 < beta < 1)."""
+
+    alpha: float = 0.0
+    temperature: float = 1.0
+    divergence: Divergence = "forward-kl"
+    beta: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """`total` is minimised; `ce` and `kl` are its parts before alpha and T^2 (nats, detached)."""
+    """`total` is minimised; `ce` and `kl`, the divergence, are its parts before alpha and T^2
+    (nats, detached)."""
 
     total: Tensor
     ce: Tensor
     kl: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An output head that can be looked into: logits = cap * tanh(scale * (W h + bias) / cap).
+
+    weight (V, H), bias (V) or None; `scale` as Cohere and Granite have it, `cap` as Gemma 2, None
+    for no cap.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """(N, H) hidden states to (N, V) logits."""
+        logits = F.linear(states, self.weight, self.bias)
+        logits = logits * self.scale if self.scale != 1 else logits
+        return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueHead:
+    """An output head that can only be called (its weights are in 4 bits, say), with the reason."""
+
+    logits: Callable[[Tensor], Tensor]
+    reason: str
+
+    def __call__(self, states: Tensor) -> Tensor:
+        return self.logits(states)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseTeacher:
+    """The teacher's hidden states (N, H_t) at the completion's positions, and its head."""
+
+    states: Tensor
+    head: Callable[[Tensor], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, rows: slice) -> DenseTeacher:
+        return DenseTeacher(self.states[rows], self.head)
+
+    def outcomes(self, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """log p and log q (N, V) over the vocabulary that both have.
+
+        Both are cut to it *before* the softmax: padded rows (Qwen2.5 0.5B has 151,936, 7B has
+        152,064) take no probability.
+        """
+        with torch.no_grad():
+            teacher_logits = self.head(self.states)
+        shared = min(teacher_logits.shape[-1], student_logits.shape[-1])
+        log_p = soften(teacher_logits[:, :shared], temperature)
+        return log_p, soften(student_logits[:, :shared], temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class SparseTeacher:
+    """What is kept of a teacher, softened already: k tokens a position, and all others as one.
+
+    ids (N, k); log_p (N, k), their log-probabilities; log_tail (N), that of all other tokens
+    together, None where there are none; offset (N), added to the divergence: with sampled tokens
+    the part of the KL that does not depend on the student. `vocabulary`: how many tokens the
+    probabilities are over.
+    """
+
+    ids: Tensor
+    log_p: Tensor
+    log_tail: Tensor | None
+    vocabulary: int
+    offset: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> SparseTeacher:
+        tail = None if self.log_tail is None else self.log_tail[rows]
+        offset = None if self.offset is None else self.offset[rows]
+        return SparseTeacher(self.ids[rows], self.log_p[rows], tail, self.vocabulary, offset)
+
+    def outcomes(self, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """log p and log q (N, k), or (N, k + 1) with the tail last."""
+        log_q = soften(student_logits[:, : self.vocabulary], temperature)
+        chosen = log_q.gather(1, self.ids)  # (N, k)
+        if self.log_tail is None:
+            return self.log_p, chosen
+        rest = log_q.scatter(1, self.ids, -math.inf).logsumexp(1, keepdim=True)
+        return torch.cat([self.log_p, self.log_tail[:, None]], 1), torch.cat([chosen, rest], 1)
+
+
+Teacher = DenseTeacher | SparseTeacher
 
 
 def completion_labels(ids: Tensor, is_completion: Tensor) -> Tensor:
@@ -58,82 +165,51 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     return F.log_softmax(logits.float() / temperature, dim=-1)
 
 
-def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
-    """KL(teacher || student) at a temperature, one value a row (N), in nats and without T^2.
+def divergence(log_p: Tensor, log_q: Tensor, objective: Objective) -> Tensor:
+    """How far the student q is from the teacher p, one value a row (N), in nats, without T^2.
 
-    0 where the two are the same. Both are cut to the vocabulary they share *before* the softmax:
-    padded rows (Qwen2.5 0.5B has 151,936, 7B has 152,064) take no probability.
+    forward-kl: KL(p || q); reverse-kl: KL(q || p); jsd: beta KL(p || m) + (1 - beta) KL(q || m)
+    with m = beta p + (1 - beta) q. 0 where the two are the same.
     """
-    shared = min(teacher_logits.shape[-1], student_logits.shape[-1])
-    teacher = soften(teacher_logits[..., :shared], temperature)
-    student = soften(student_logits[..., :shared], temperature)
-    return (teacher.exp() * (teacher - student)).sum(-1)
+    if objective.divergence == "forward-kl":
+        return _kl(log_p, log_q)
+    if objective.divergence == "reverse-kl":
+        return _kl(log_q, log_p)
+    beta = objective.beta
+    log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
+    return beta * _kl(log_p, log_m) + (1 - beta) * _kl(log_q, log_m)
 
 
-def distillation_loss(
-    student_states: Tensor,
-    student_head: Head,
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def plain_loss(
+    states: Tensor,
+    head: Callable[[Tensor], Tensor],
     targets: Tensor,
-    *,
-    alpha: float = 0.0,
-    temperature: float = 1.0,
-    teacher_states: Tensor | None = None,
-    teacher_head: Head | None = None,
+    objective: Objective,
+    teacher: Teacher | None = None,
     n_items: Tensor | int | None = None,
-    chunk: int = 1024,
 ) -> Loss:
-    """The objective over N completion tokens.
+    """The objective over N completion tokens, by the formula: all logits at once, gradients by
+    autograd.
 
-    student_states (N, H), teacher_states (N, H_t): from `completion_states`; targets (N).
-    `n_items`: completion tokens of the whole optimiser step, over micro-batches and processes
-    (None: N). No teacher is needed where alpha is 0. An empty batch gives 0 with a gradient of 0.
+    states (N, H) and targets (N) from `completion_states`. `n_items`: completion tokens of the
+    whole optimiser step, over micro-batches and processes (None: N). An empty batch gives 0.
     """
-    assert alpha == 0 or (teacher_states is not None and teacher_head is not None), (
-        "alpha > 0 needs a teacher"
-    )
-    assert teacher_states is None or len(teacher_states) == len(targets), (
-        "teacher and student must have the same completions"
-    )
-    n = len(targets) if n_items is None else n_items
-    # 0, and still part of the graph; a sum of all states times 0 is NaN where it overflows float16
-    ce = kl = student_states[:0].float().sum()
-    for start in range(0, len(targets), chunk):
-        rows = slice(start, start + chunk)
-        teacher = teacher_states[rows] if alpha and teacher_states is not None else None
-        # recomputed in the backward pass: the chunk's logits are never kept
-        parts = checkpoint(
-            _sums,
-            student_states[rows],
-            student_head,
-            targets[rows],
-            teacher,
-            teacher_head,
-            temperature,
-            use_reentrant=False,
-        )
-        assert parts is not None
-        ce, kl = ce + parts[0], kl + parts[1]
-    ce, kl = ce / max(n, 1), kl / max(n, 1)  # type: ignore[call-overload]
-    total = (1 - alpha) * ce + alpha * temperature**2 * kl
+    n = max(len(targets) if n_items is None else n_items, 1)  # type: ignore[call-overload]
+    logits = head(states).float()  # (N, V)
+    ce = F.cross_entropy(logits, targets, reduction="sum") / n
+    kl = torch.zeros_like(ce)
+    if objective.alpha:
+        assert teacher is not None, "alpha > 0 needs a teacher"
+        rows = divergence(*teacher.outcomes(logits, objective.temperature), objective)  # (N)
+        if isinstance(teacher, SparseTeacher) and teacher.offset is not None:
+            rows = rows + teacher.offset
+        kl = rows.sum() / n
+    total = (1 - objective.alpha) * ce + objective.alpha * objective.temperature**2 * kl
     return Loss(total, ce.detach(), kl.detach())
-
-
-def _sums(
-    student: Tensor,
-    student_head: Head,
-    targets: Tensor,
-    teacher: Tensor | None,
-    teacher_head: Head | None,
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Summed CE and KL of one chunk."""
-    logits = student_head(student).float()  # (chunk, V)
-    ce = F.cross_entropy(logits, targets, reduction="sum")
-    if teacher is None or teacher_head is None:
-        return ce, ce.new_zeros(())
-    with torch.no_grad():
-        teacher_logits = teacher_head(teacher)
-    return ce, kl_divergence(teacher_logits, logits, temperature).sum()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ output head.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from distill_lab.backends import Backend
 from distill_lab.config import ModelSettings
+from distill_lab.loss import Head, OpaqueHead
 from distill_lab.records import LabError
 from distill_lab.sources import resolve
 
@@ -151,7 +151,7 @@ def hidden_states(lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
     return decoder(lm)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
 
 
-def head(lm: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+def head(lm: PreTrainedModel) -> Head | OpaqueHead:
     """(N, H) hidden states to (N, V) logits, scaled or capped where the model does so."""
     linear: Any = lm.get_output_embeddings()
     text = lm.config.get_text_config()
@@ -159,13 +159,14 @@ def head(lm: PreTrainedModel) -> Callable[[Tensor], Tensor]:
         getattr(text, "logits_scaling", None) or 1
     )  # Cohere; Granite
     cap = getattr(text, "final_logit_softcapping", None)  # Gemma 2
+    if type(linear) is torch.nn.Linear:
+        return Head(linear.weight, linear.bias, scale, cap)
 
     def logits(states: Tensor) -> Tensor:
-        made = linear(states)
-        made = made * scale if scale != 1 else made
+        made = linear(states) * scale
         return cap * torch.tanh(made / cap) if cap else made
 
-    return logits
+    return OpaqueHead(logits, f"its head is a {type(linear).__name__}")
 
 
 @torch.no_grad()

@@ -34,6 +34,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "reject.k": _AT_LEAST_1,
     "train.alpha": (0, 1),
     "train.temperature": (1e-3, math.inf),
+    "train.beta": (1e-3, 1 - 1e-3),
+    "train.cache_k": (1, 1024),
     "train.epochs": _AT_LEAST_1,
     "train.learning_rate": (1e-12, 10),
     "train.warmup": (0, 1),

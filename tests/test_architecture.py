@@ -16,7 +16,7 @@ SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
 # import each other. Not all exist yet.
 LAYERS = (
     ("records", "config", "runs"),
-    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss"),
+    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss"),
     ("backends", "models", "encoding", "sampling", "teacher_cache"),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
@@ -26,6 +26,7 @@ STAGES = 3
 PLACE = {name: (n, m) for n, layer in enumerate(LAYERS) for m, name in enumerate(layer)}
 WITH_TORCH = {
     "loss",
+    "fused_loss",
     "squad_metric",
 }  # the only ones of the first two layers: `evaluate` loads transformers
 

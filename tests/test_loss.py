@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from distill_lab.fused_loss import chunks, distillation_loss
 from distill_lab.loss import (
     IGNORED,
-    Loss,
+    DenseTeacher,
+    Head,
+    Objective,
+    OpaqueHead,
+    SparseTeacher,
     completion_labels,
     completion_states,
-    distillation_loss,
-    kl_divergence,
+    divergence,
+    plain_loss,
     soften,
 )
 
@@ -41,6 +47,15 @@ def linear(hidden, vocabulary, seed):
     return layer
 
 
+def transparent(layer):
+    return Head(layer.weight, layer.bias)
+
+
+def kl_divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    log_p, log_q = DenseTeacher(teacher, nn.Identity()).outcomes(student, temperature)
+    return divergence(log_p, log_q, Objective())
+
+
 class Case:
     """Two models' states and heads: of different hidden sizes, and of as many rows as asked for."""
 
@@ -52,16 +67,16 @@ class Case:
         self.head = linear(H, student_rows, seed)
         self.teacher_head = linear(H_TEACHER, teacher_rows, seed + 1)
 
-    def loss(self, alpha=0.5, temperature=2.0, **more) -> Loss:
+    def loss(self, alpha=0.5, temperature=2.0, chunk=1024, n_items=None):
+        teacher = DenseTeacher(self.theirs, transparent(self.teacher_head))
         return distillation_loss(
             self.states,
-            self.head,
+            transparent(self.head),
             self.targets,
-            alpha=alpha,
-            temperature=temperature,
-            teacher_states=self.theirs,
-            teacher_head=self.teacher_head,
-            **more,
+            Objective(alpha, temperature),
+            teacher,
+            n_items,
+            budget=chunk * 8 * len(self.head.weight),
         )
 
     def dense(self, alpha=0.5, temperature=2.0) -> Tensor:
@@ -110,10 +125,10 @@ def test_alpha_0_needs_no_teacher_and_asks_none():
         raise AssertionError("the teacher was asked")
 
     case = Case()
-    alone = distillation_loss(case.states, case.head, case.targets)
-    beside = distillation_loss(
-        case.states, case.head, case.targets, teacher_states=case.theirs, teacher_head=refuse
-    )
+    head, none = transparent(case.head), Objective()
+    alone = distillation_loss(case.states, head, case.targets, none)
+    teacher = DenseTeacher(case.theirs, refuse)
+    beside = distillation_loss(case.states, head, case.targets, none, teacher)
     assert alone.total == beside.total
     assert alone.kl == beside.kl == 0
     torch.testing.assert_close(alone.total, case.dense(0.0))
@@ -130,7 +145,7 @@ def test_alpha_1_is_the_kl_alone_and_the_targets_play_no_part():
 def test_alpha_above_0_without_a_teacher_is_refused():
     case = Case()
     with pytest.raises(AssertionError, match="needs a teacher"):
-        distillation_loss(case.states, case.head, case.targets, alpha=0.5)
+        distillation_loss(case.states, transparent(case.head), case.targets, Objective(0.5))
 
 
 def test_a_teacher_with_other_completions_is_refused():
@@ -161,14 +176,9 @@ def test_kl_runs_from_teacher_to_student():
     reverse = 0.9 * math.log(0.9 / 0.8) + 0.1 * math.log(0.1 / 0.2)  # 0.0367
     assert kl_divergence(TEACHER, STUDENT, 1.0).item() == pytest.approx(forward, abs=1e-6)
     assert kl_divergence(STUDENT, TEACHER, 1.0).item() == pytest.approx(reverse, abs=1e-6)
+    teacher = DenseTeacher(TEACHER, nn.Identity())
     both = distillation_loss(
-        STUDENT,
-        nn.Identity(),
-        torch.tensor([0]),
-        alpha=0.5,
-        temperature=1.0,
-        teacher_states=TEACHER,
-        teacher_head=nn.Identity(),
+        STUDENT, Head(torch.eye(2)), torch.tensor([0]), Objective(0.5), teacher
     )
     assert both.kl.item() == pytest.approx(forward, abs=1e-6)
 
@@ -318,7 +328,7 @@ def test_the_mean_is_over_completion_tokens_alone():
     for table in TABLES.values():
         ids, mask = torch.tensor([table[0]]), torch.tensor([table[1]]).bool()
         states, targets = completion_states(torch.zeros(1, 7, H), completion_labels(ids, mask))
-        loss = distillation_loss(states, nn.Linear(H, V, bias=False), targets)
+        loss = distillation_loss(states, Head(torch.randn(V, H)), targets, Objective())
         assert loss.total.item() == pytest.approx(math.log(V) if len(targets) else 0)
 
 
@@ -347,18 +357,15 @@ def test_parts_of_a_step_add_up_to_the_whole(kind):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 @pytest.mark.parametrize("n_items", [None, 0, 5, torch.tensor(0), torch.tensor(5)])
-def test_a_batch_with_no_completion_gives_0_and_a_gradient_of_0(alpha, n_items):
+@pytest.mark.parametrize("head_of", [transparent, lambda layer: OpaqueHead(layer, "a test")])
+@pytest.mark.parametrize("kind", [distillation_loss, plain_loss])
+def test_a_batch_with_no_completion_gives_0_and_a_gradient_of_0(alpha, n_items, head_of, kind):
     case = Case(n=N)
     case.states.data.mul_(1e30)  # whose sum overflows
     states = case.states
-    empty = distillation_loss(
-        states[:0],
-        case.head,
-        case.targets[:0],
-        alpha=alpha,
-        teacher_states=case.theirs[:0],
-        teacher_head=case.teacher_head,
-        n_items=n_items,
+    teacher = DenseTeacher(case.theirs[:0], transparent(case.teacher_head))
+    empty = kind(
+        states[:0], head_of(case.head), case.targets[:0], Objective(alpha), teacher, n_items
     )
     assert (empty.total.item(), empty.ce.item(), empty.kl.item()) == (0, 0, 0)
     empty.total.backward()
@@ -400,7 +407,8 @@ def test_many_large_states_in_float16_give_no_nan():
     head = linear(64, V, seed=0).half()
     with torch.no_grad():
         head.weight.mul_(0.01)
-    loss = distillation_loss(states, head, torch.zeros(1000, dtype=torch.long))
+    targets = torch.zeros(1000, dtype=torch.long)
+    loss = distillation_loss(states, transparent(head), targets, Objective())
     assert torch.isfinite(loss.total)
     assert torch.isfinite(torch.autograd.grad(loss.total, states)[0]).all()
 
@@ -442,11 +450,9 @@ def test_a_frozen_head_gets_no_gradient_computed(frozen):
         case.states,
         lambda states: CountedHead.apply(states, case.head.weight),
         case.targets,
-        alpha=0.5,
-        temperature=2.0,
-        teacher_states=case.theirs,
-        teacher_head=case.teacher_head,
-        chunk=2,
+        Objective(0.5, 2.0),
+        DenseTeacher(case.theirs, transparent(case.teacher_head)),
+        budget=2 * 8 * V,
     )
     loss.total.backward()
     assert CountedHead.asked == [not frozen] * math.ceil(N / 2)
@@ -455,10 +461,12 @@ def test_a_frozen_head_gets_no_gradient_computed(frozen):
     torch.testing.assert_close(case.states.grad, exact, rtol=1e-4, atol=1e-5)
 
 
-def test_the_logits_of_one_chunk_at_a_time_are_kept():
-    """The widest tensor that outlives the forward pass is no wider than the states."""
+@pytest.mark.parametrize("opaque", [False, True])
+def test_no_logits_are_kept_for_the_backward_pass(opaque):
+    """The widest tensor that outlives the forward pass is no wider than a chunk's logits."""
     case, kept = Case(n=64, student_rows=500, teacher_rows=500), []
-    head, teacher_head = case.head, case.teacher_head
+    head = OpaqueHead(case.head, "a test") if opaque else transparent(case.head)
+    teacher = DenseTeacher(case.theirs, transparent(case.teacher_head))
 
     def note(tensor: Tensor) -> Tensor:
         kept.append(tensor.numel())
@@ -466,13 +474,173 @@ def test_the_logits_of_one_chunk_at_a_time_are_kept():
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = distillation_loss(
-            case.states,
-            head,
-            case.targets,
-            alpha=0.5,
-            teacher_states=case.theirs,
-            teacher_head=teacher_head,
-            chunk=16,
+            case.states, head, case.targets, Objective(0.5), teacher, budget=16 * 8 * 500
         )
     assert max(kept, default=0) < 16 * 500
     loss.total.backward()
+
+
+@pytest.mark.parametrize(("n", "vocabulary", "budget"), [(512, 151_936, 192 * 2**20), (7, 10, 1)])
+def test_chunks_fit_the_budget_and_are_even(n, vocabulary, budget):
+    made = list(chunks(n, vocabulary, True, budget))
+    sizes = [rows.stop - rows.start for rows in made]
+    assert [row for rows in made for row in range(n)[rows]] == list(range(n))
+    assert max(sizes) * vocabulary * 8 <= max(budget, vocabulary * 8)
+    assert max(sizes) - min(sizes) <= len(sizes)
+
+
+# --- all that the fused loss has, against float64 -------------------------------------------------
+
+KINDS = ("forward-kl", "reverse-kl", "jsd")
+
+
+def reference_divergence(p: Tensor, q: Tensor, kind: str, beta: float) -> Tensor:
+    """Over probabilities in float64, each as its definition says."""
+
+    def kl(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(a > 0, a * (a / b).log(), torch.zeros_like(a)).sum(-1)
+
+    if kind == "jsd":
+        m = beta * p + (1 - beta) * q
+        return beta * kl(p, m) + (1 - beta) * kl(q, m)
+    return kl(p, q) if kind == "forward-kl" else kl(q, p)
+
+
+def reference_logits(states, weight, bias, scale, cap) -> Tensor:
+    logits = states @ weight.T
+    logits = scale * (logits if bias is None else logits + bias)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def lumped(p: Tensor, ids: Tensor) -> Tensor:
+    """Probabilities of some tokens, and of all others together."""
+    return torch.cat([p.gather(1, ids), p.scatter(1, ids, 0.0).sum(-1, keepdim=True)], 1)
+
+
+@given(
+    n=st.integers(1, 9),
+    rows=st.integers(9, 40),
+    extra=st.integers(-4, 4),
+    alpha=st.sampled_from([0.0, 0.3, 1.0]),
+    temperature=st.floats(0.5, 8),
+    kind=st.sampled_from(KINDS),
+    beta=st.floats(0.05, 0.95),
+    bias=st.booleans(),
+    scale=st.sampled_from([1.0, 0.25]),
+    cap=st.sampled_from([None, 3.0]),
+    k=st.sampled_from([None, 1, 4]),
+    chunk=st.integers(1, 10),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=200)
+def test_fused_and_plain_are_the_float64_reference(
+    n, rows, extra, alpha, temperature, kind, beta, bias, scale, cap, k, chunk, seed
+):
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random)
+
+    leaves = [draw(n, H), draw(rows, H), *([draw(rows)] if bias else [])]
+    theirs, their_weight = draw(n, H_TEACHER), draw(rows + extra, H_TEACHER)
+    shared = min(rows, rows + extra)
+    targets = torch.randint(0, shared, (n,), generator=random)
+    objective = Objective(alpha, temperature, kind, beta)  # type: ignore[arg-type]
+
+    exact = [leaf.double().requires_grad_() for leaf in leaves]
+    logits = reference_logits(exact[0], exact[1], exact[2] if bias else None, scale, cap)
+    p = ((theirs.double() @ their_weight.double().T)[:, :shared] / temperature).softmax(-1)
+    q = (logits[:, :shared] / temperature).softmax(-1)
+    teacher: DenseTeacher | SparseTeacher = DenseTeacher(theirs, Head(their_weight))
+    if k:
+        ids = p.topk(k, -1).indices
+        p, q = lumped(p, ids), lumped(q, ids)
+        teacher = SparseTeacher(ids, p[:, :-1].log().float(), p[:, -1].log().float(), shared)
+    ce = -logits.log_softmax(-1)[range(n), targets].mean()
+    apart = reference_divergence(p, q, kind, beta).mean()
+    total = (1 - alpha) * ce + alpha * temperature**2 * apart
+    gradients = torch.autograd.grad(total, exact)
+
+    for way in ("fused", "opaque", "plain"):
+        mine = [leaf.clone().requires_grad_() for leaf in leaves]
+        head: Any = Head(mine[1], mine[2] if bias else None, scale, cap)
+        if way == "plain":
+            made = plain_loss(mine[0], head, targets, objective, teacher)
+        else:
+            head = OpaqueHead(head, "a test") if way == "opaque" else head
+            budget = chunk * 8 * rows
+            made = distillation_loss(mine[0], head, targets, objective, teacher, budget=budget)
+        torch.testing.assert_close(made.total.double(), total, rtol=1e-6, atol=3e-6)
+        for ours, right in zip(torch.autograd.grad(made.total, mine), gradients, strict=True):
+            assert (ours - right).norm() <= 1e-5 * right.norm() + 1e-6, way
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tail", [True, False])
+def test_identical_models_give_0_with_every_divergence(kind, tail):
+    case = Case(n=6)
+    objective = Objective(1.0, 2.0, kind, 0.3)
+    log_p = soften(case.head(case.states).detach(), 2.0)
+    ids = log_p.topk(4 if tail else V, -1).indices
+    rest = log_p.scatter(1, ids, -math.inf).logsumexp(1) if tail else None
+    sparse = SparseTeacher(ids, log_p.gather(1, ids), rest, V)
+    for teacher in (DenseTeacher(case.states.detach(), transparent(case.head)), sparse):
+        loss = distillation_loss(
+            case.states, transparent(case.head), case.targets, objective, teacher
+        )
+        assert abs(loss.total.item()) < 1e-5
+        assert torch.autograd.grad(loss.total, case.states)[0].abs().max() < 1e-5
+
+
+def test_a_lump_of_tokens_never_costs_more_than_the_tokens():
+    """The log-sum inequality: with more tokens told apart the divergence grows, up to the whole."""
+    case, before = Case(n=20), 0.0
+    log_p = soften(case.teacher_head(case.theirs).detach(), 2.0)
+    for k in range(1, V):
+        ids = log_p.topk(k, -1).indices
+        tail = log_p.scatter(1, ids, -math.inf).logsumexp(1)
+        teacher = SparseTeacher(ids, log_p.gather(1, ids), tail, V)
+        kl = distillation_loss(
+            case.states, transparent(case.head), case.targets, Objective(1.0, 2.0), teacher
+        ).kl.item()
+        assert before <= kl + 1e-6
+        before = kl
+    assert before == pytest.approx(case.loss(1.0, 2.0).kl.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["reverse-kl", "jsd"])
+def test_sampled_tokens_give_no_other_divergence(kind):
+    case = Case(n=1)
+    ids, log_p, nothing = torch.tensor([[0]]), torch.zeros(1, 1), torch.zeros(1)
+    teacher = SparseTeacher(ids, log_p, None, V, offset=nothing)
+    with pytest.raises(ValueError, match="forward KL alone"):
+        distillation_loss(
+            case.states, transparent(case.head), case.targets, Objective(0.5, 1.0, kind), teacher
+        )
+
+
+def test_a_certain_student_gives_no_nan():
+    """Its tail under a sparse teacher is 0 in float32, the teacher's is not."""
+    states = torch.tensor([[300.0, 0.0, 0.0]], requires_grad=True)
+    teacher = SparseTeacher(torch.tensor([[0]]), torch.tensor([[-0.1]]), torch.tensor([-2.35]), 3)
+    loss = distillation_loss(states, Head(torch.eye(3)), torch.tensor([0]), Objective(1.0), teacher)
+    loss.total.backward()
+    assert torch.isfinite(loss.total)
+    assert states.grad is not None
+    assert torch.isfinite(states.grad).all()
+
+
+def test_a_gradient_scaler_multiplies_before_float16_is_written():
+    """A token's share of the mean, a millionth, is below what float16 holds apart."""
+    random = torch.Generator().manual_seed(0)
+    states = torch.randn(4, 8, generator=random).half().requires_grad_()
+    head = Head(torch.randn(11, 8, generator=random).half())
+    targets = torch.tensor([1, 2, 3, 4])
+    loss = distillation_loss(states, head, targets, Objective(), None, 10**6)
+    (loss.total * 2.0**16).backward()
+    exact = states.detach().double().requires_grad_()
+    nn.functional.cross_entropy(exact @ head.weight.double().T, targets).backward()
+    assert states.grad is not None
+    assert exact.grad is not None
+    expected = exact.grad * 4 / 10**6 * 2.0**16
+    assert (states.grad - expected).norm() < 0.01 * expected.norm()
