@@ -8,6 +8,7 @@ arXiv 2503.16870), with which the KL is right on average, where top-k sees all o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.loss import SparseTeacher, soften
+from distill_lab.loss import Objective, SparseTeacher, divergence, soften
 from distill_lab.records import LabError
 
 NOTHING = -1e4  # the logarithm of no probability, finite so that 0 * log 0 is 0
 _LOWEST_GAP = -6e4  # the end of float16
+_FINITE = -1e30  # where a model gives logits of -inf
 _LARGEST_VOCABULARY = 2**20  # ids of 16 + 4 bits
 
 
@@ -96,16 +98,21 @@ def keep(logits: Tensor, kind: Kind, uniforms: np.ndarray | None = None) -> np.n
 
 
 def _keep_top(rows: np.ndarray, z: Tensor, kind: Kind) -> None:
-    top, ids = z.topk(kind.width)  # (n, k), most likely first
-    gap = top - top[:, :1]
+    whole = kind.width == kind.vocabulary
+    top, ids = z.topk(kind.width + (not whole))  # (n, k + 1), most likely first
+    next_one, top, ids = top[:, -1:], top[:, : kind.width], ids[:, : kind.width]
     pack(rows, ids.cpu().numpy())
+    gap = top - top[:, :1]
     rows["gap"] = gap.clamp(min=_LOWEST_GAP).cpu().numpy()
-    if kind.width == kind.vocabulary:
+    if whole:
         return
-    rest = (z - top[:, :1]).scatter_(1, ids, -torch.inf)  # (n, V)
+    # from the likeliest of the others, so that none overflows
+    below = (z - next_one.clamp(min=_FINITE)).scatter_(1, ids, -torch.inf)  # (n, V)
+    room = torch.empty_like(below)
     for i, temperature in enumerate(kind.temperatures):
         of_top = (gap / temperature).logsumexp(-1)
-        of_rest = (rest / temperature).logsumexp(-1)
+        of_rest = torch.div(below, temperature, out=room).exp_().sum(-1).log()
+        of_rest += (next_one - top[:, :1])[:, 0] / temperature
         # logsumexp(rest) - logsumexp(all), without a difference that cancels
         tail = -F.softplus(of_top - of_rest)
         rows["tail"][:, i] = tail.clamp(min=NOTHING).cpu().numpy()
@@ -155,3 +162,35 @@ def _drawn(rows: np.ndarray, ids: Tensor, kind: Kind, i: int) -> SparseTeacher:
     offset = torch.from_numpy(rows["negentropy"][:, i].astype(np.float64))
     offset = offset - (share * log_share).sum(-1)
     return SparseTeacher(ids, log_share.float(), None, kind.vocabulary, offset.float())
+
+
+def distances(
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float,
+    ks: Sequence[int],
+    n_seeds: int,
+) -> list[dict[str, Any]]:
+    """How far the KL to what is kept is from the KL to all logits (n, V), for each k.
+
+    A row has `kind`, `k`, `seed` (of the draws), and in nats `per_token`, the mean absolute
+    difference, and `of_mean`, the difference of the means over tokens: that of draws averages out,
+    that of top-k does not.
+    """
+    shared = min(teacher_logits.shape[-1], student_logits.shape[-1])
+    z, student_logits = teacher_logits[:, :shared].cpu(), student_logits[:, :shared].cpu()
+    log_p, log_q = soften(z, temperature), soften(student_logits, temperature)
+    full = divergence(log_p, log_q, Objective())  # (n)
+    tries: list[tuple[Any, int]] = [("topk", 0), *(("sampled", seed) for seed in range(n_seeds))]
+    found: list[dict[str, Any]] = []
+    for k in ks:
+        for name, seed in tries:
+            kind = Kind(name, k, (temperature,), shared)
+            uniforms = np.random.Generator(np.random.PCG64(seed)).random((len(z), 1, k))
+            kept = targets(keep(z, kind, uniforms), kind, temperature)
+            apart = divergence(*kept.outcomes(student_logits, temperature), Objective()) - full
+            apart = apart if kept.offset is None else apart + kept.offset
+            of_mean = abs(apart.mean().item())
+            row = {"kind": name, "k": k, "seed": seed}
+            found.append({**row, "per_token": apart.abs().mean().item(), "of_mean": of_mean})
+    return found

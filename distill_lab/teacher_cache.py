@@ -7,13 +7,11 @@ are the same to the byte. `TeacherCache` reads it.
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import hashlib
-import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
 
 from distill_lab.cache_file import (
     Meta,
@@ -34,16 +31,16 @@ from distill_lab.cache_file import (
     require_same_teacher,
     write_meta,
 )
-from distill_lab.cache_rows import Kind, keep, layout, targets
+from distill_lab.cache_rows import Kind, distances, keep, layout, targets
 from distill_lab.encoding import Encoded
-from distill_lab.fused_loss import chunks
+from distill_lab.fused_loss import BUDGET, chunks
 from distill_lab.loss import SparseTeacher
-from distill_lab.models import Loaded, decoder, head
+from distill_lab.models import Loaded, head
 from distill_lab.records import LabError
+from distill_lab.teacher_pass import Beginning, completion_states, read_beginning
 
 __all__ = ["Kind", "TeacherCache", "fill"]
 
-_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 _SAMPLED_VALUES = 4096  # of each parameter, for the fingerprint
 
 
@@ -100,9 +97,11 @@ def fill(
     # that a resumed run computes what the whole one would have
     ordered = sorted(named, key=lambda name: (-_length(named[name]), name))
     have = read_index(folder, meta.kind).places
-    writer = Writer(folder, meta.kind)
     beginning: Beginning | None = None
-    with tqdm(total=len(ordered), desc="teacher cache", unit="example") as bar:
+    with (
+        closing(Writer(folder, meta.kind)) as writer,
+        tqdm(total=len(ordered), desc="teacher cache", unit="example") as bar,
+    ):
         bar.set_postfix(tokens=f"{sum(len(e.completion) for e in named.values()):,}")
         for start in range(0, len(ordered), rows):
             names = ordered[start : start + rows]
@@ -114,7 +113,6 @@ def fill(
                 pairs = zip(names, made, strict=True)
                 writer.append([(name, its) for name, its in pairs if name not in have])
             bar.update(len(names))
-    writer.close()
 
 
 def _length(example: Encoded) -> int:
@@ -156,72 +154,6 @@ def tokenizer_hash(tokenizer: Any) -> str:
     return hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode()).hexdigest()
 
 
-# --- the teacher's pass ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """The tokens that all prompts begin with, read once: how many, the cache of them (of one row),
-    and why so many."""
-
-    length: int
-    cache: Any
-    reason: str
-
-
-@torch.no_grad()
-def read_beginning(lm: PreTrainedModel, examples: Sequence[Encoded]) -> Beginning:
-    """Reads what all the teacher's prompts begin with (worked examples, say), where it is worth it
-    and the model can go on from there."""
-    prompts = [example.teacher_prompt for example in examples]
-    # of sorted lists the first and the last differ where any two do
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    alike = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    # the last prompt token predicts the first of the completion: it stays
-    alike = alike[: min(map(len, prompts)) - 1]
-    if len(examples) == 1 or len(alike) < _SHARED_AT_LEAST:
-        return Beginning(0, None, f"every prompt is read whole, {len(alike)} tokens are shared")
-    whole = f"every prompt is read whole, though {len(alike)} tokens are shared: "
-    body = decoder(lm)
-    if not {"past_key_values", "position_ids"} <= inspect.signature(body.forward).parameters.keys():
-        return Beginning(0, None, f"{whole}{type(body).__name__} cannot go on from a cache")
-    cache = body(input_ids=torch.tensor([alike], device=lm.device), use_cache=True).past_key_values
-    if not isinstance(cache, DynamicCache) or any(
-        type(x) is not DynamicLayer for x in cache.layers
-    ):
-        return Beginning(0, None, f"{whole}its layers do not all look at every token")
-    return Beginning(len(alike), cache, f"{len(alike)} tokens that all prompts share are read once")
-
-
-def completion_states(
-    lm: PreTrainedModel, batch: Sequence[Encoded], beginning: Beginning
-) -> Tensor:
-    """Hidden states (N, H) that predict the completions' tokens, one example after the other."""
-    # the last token of a completion predicts nothing that is wanted
-    rests = [(e.teacher_prompt + e.completion)[beginning.length : -1] for e in batch]
-    width = max(map(len, rests))
-    ids = torch.tensor([rest + [0] * (width - len(rest)) for rest in rests])  # (B, T)
-    lengths = torch.tensor([len(rest) for rest in rests])[:, None]
-    before = torch.tensor([len(e.completion) for e in batch])[:, None]
-    place = torch.arange(width)
-    wanted = (place >= lengths - before) & (place < lengths)  # (B, T)
-    mask = torch.arange(beginning.length + width) < beginning.length + lengths
-    more: dict[str, Any] = {"use_cache": False}
-    if beginning.length:
-        cache = copy.deepcopy(beginning.cache)  # the pass appends to it
-        cache.batch_repeat_interleave(len(batch))
-        positions = (beginning.length + place).expand(len(batch), -1)
-        more = {
-            "past_key_values": cache,
-            "use_cache": True,
-            "position_ids": positions.to(lm.device),
-        }
-    hidden = decoder(lm)(
-        input_ids=ids.to(lm.device), attention_mask=mask.long().to(lm.device), **more
-    ).last_hidden_state  # (B, T, H)
-    return hidden[wanted.to(hidden.device)]
-
-
 def _records(
     teacher: Loaded, batch: Sequence[Encoded], names: Sequence[str], meta: Meta, shared: Beginning
 ) -> list[np.ndarray]:
@@ -230,7 +162,8 @@ def _records(
     to_logits = head(teacher.lm)
     uniforms = _uniforms(batch, names, meta.kind) if meta.kind.name == "sampled" else None
     rows = np.zeros(len(states), layout(meta.kind))
-    for part in chunks(len(states), to_logits(states[:1]).shape[-1], both=True):
+    # `keep` holds several copies of the logits
+    for part in chunks(len(states), to_logits(states[:1]).shape[-1], True, BUDGET // 4):
         some = None if uniforms is None else uniforms[part]
         rows[part] = keep(to_logits(states[part]), meta.kind, some)
     ends = np.cumsum([len(example.completion) for example in batch])
@@ -249,3 +182,49 @@ def _uniforms(batch: Sequence[Encoded], names: Sequence[str], kind: Kind) -> np.
             for name, example in zip(names, batch, strict=True)
         ]
     )
+
+
+@torch.no_grad()
+def measure(
+    student: Loaded,
+    teacher: Loaded,
+    examples: Sequence[Encoded],
+    temperature: float,
+    ks: Sequence[int] = (4, 8, 16, 32, 64, 128, 256),
+    n_seeds: int = 8,
+) -> list[dict[str, Any]]:
+    """How far the KL to a cache is from the whole one, on a few examples: see `distances`."""
+    whole = Beginning(0, None, "")
+    of_student = [dataclasses.replace(e, teacher_prompt=e.student_prompt) for e in examples]
+    logits = [
+        head(model.lm)(completion_states(model.lm, batch, whole))
+        for model, batch in ((teacher, examples), (student, of_student))
+    ]
+    return distances(logits[0], logits[1], temperature, ks, n_seeds)
+
+
+def _show() -> None:
+    """What the cache of the bundled teacher holds, and how far from the truth it is."""
+    from distill_lab.backends import choose_backend
+    from distill_lab.config import RuntimeSettings
+    from distill_lab.models import load
+    from distill_lab.prompts import encode, render, user_text
+
+    backend = choose_backend(RuntimeSettings())
+    teacher, student = (load("bundled", backend, role) for role in ("teacher", "base"))
+    tokenizer: Any = teacher.tokenizer
+    prompt = encode(
+        tokenizer, render(user_text("Ann lives in Rome.", "Where does Ann live?"), tokenizer)
+    )
+    text = " The passage says that Ann lives in Rome.</think><answer>Rome</answer>"
+    example = Encoded(prompt, prompt, tokenizer(text, add_special_tokens=False).input_ids)
+    print("bytes a token, 64 of 151,936 tokens, temperatures 1 and 2:")
+    for name in ("topk", "sampled"):
+        print(f"  {name:8}", layout(Kind(name, 64, (1.0, 2.0), 151_936)).itemsize)
+    print("mean |KL of the cache - whole KL| a token, and of the mean over tokens, at T = 2:")
+    for row in measure(student, teacher, [example], 2.0, n_seeds=1):
+        print("  {kind:8} k = {k:3}  {per_token:.5f}  {of_mean:.5f}".format(**row))
+
+
+if __name__ == "__main__":
+    _show()

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
-CACHE = ("cache_rows", "cache_file", "teacher_cache")
+CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (

@@ -1,0 +1,97 @@
+"""The teacher's pass over examples: hidden states at the positions that predict completion tokens.
+
+What all prompts begin with, such as worked examples, is read once, and its cache repeated for the
+rows of each batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+from distill_lab.encoding import Encoded
+from distill_lab.models import decoder
+
+_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
+_ROUNDING = 0.05  # of the largest state: float32 is off by 1e-6 of it, bfloat16 by 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The tokens that all prompts begin with, read once: how many, the cache of them (of one row),
+    and why so many."""
+
+    length: int
+    cache: Any
+    reason: str
+
+
+@torch.no_grad()
+def read_beginning(lm: PreTrainedModel, examples: Sequence[Encoded]) -> Beginning:
+    """Reads what all the teacher's prompts begin with (worked examples, say), where it is worth it
+    and the model can go on from there."""
+    prompts = [example.teacher_prompt for example in examples]
+    # of sorted lists the first and the last differ where any two do
+    pairs = zip(min(prompts), max(prompts), strict=False)
+    alike = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    # the last prompt token predicts the first of the completion: it stays
+    alike = alike[: min(map(len, prompts)) - 1]
+    if len(examples) == 1 or len(alike) < _SHARED_AT_LEAST:
+        return Beginning(0, None, f"every prompt is read whole, {len(alike)} tokens are shared")
+    whole = f"every prompt is read whole, though {len(alike)} tokens are shared: "
+    body = decoder(lm)
+    if not {"past_key_values", "position_ids"} <= inspect.signature(body.forward).parameters.keys():
+        return Beginning(0, None, f"{whole}{type(body).__name__} cannot go on from a cache")
+    cache = body(input_ids=torch.tensor([alike], device=lm.device), use_cache=True).past_key_values
+    if not isinstance(cache, DynamicCache) or any(
+        type(x) is not DynamicLayer for x in cache.layers
+    ):
+        return Beginning(0, None, f"{whole}its layers do not all look at every token")
+    found = Beginning(
+        len(alike), cache, f"{len(alike)} tokens that all prompts share are read once"
+    )
+    # a decoder of another make may take a cache and still do something else with it
+    shortest = [min(examples, key=lambda e: len(e.teacher_prompt) + len(e.completion))]
+    right = completion_states(lm, shortest, Beginning(0, None, "")).float()
+    apart = (completion_states(lm, shortest, found).float() - right).abs().max().item()
+    if not apart <= _ROUNDING * right.abs().max().item():
+        return Beginning(0, None, f"{whole}from a cache its states are off by {apart:.2g}")
+    return found
+
+
+def completion_states(
+    lm: PreTrainedModel, batch: Sequence[Encoded], beginning: Beginning
+) -> Tensor:
+    """Hidden states (N, H) that predict the completions' tokens, one example after the other."""
+    # the last token of a completion predicts nothing that is wanted
+    rests = [(e.teacher_prompt + e.completion)[beginning.length : -1] for e in batch]
+    width = max(map(len, rests))
+    ids = torch.tensor([rest + [0] * (width - len(rest)) for rest in rests])  # (B, T)
+    lengths = torch.tensor([len(rest) for rest in rests])[:, None]
+    before = torch.tensor([len(e.completion) for e in batch])[:, None]
+    place = torch.arange(width)
+    wanted = (place >= lengths - before) & (place < lengths)  # (B, T)
+    mask = torch.arange(beginning.length + width) < beginning.length + lengths
+    more: dict[str, Any] = {"use_cache": False}
+    if beginning.length:
+        cache = copy.deepcopy(beginning.cache)  # the pass appends to it
+        cache.batch_repeat_interleave(len(batch))
+        positions = (beginning.length + place).expand(len(batch), -1)
+        more = {
+            "past_key_values": cache,
+            "use_cache": True,
+            "position_ids": positions.to(lm.device),
+        }
+    hidden = decoder(lm)(
+        input_ids=ids.to(lm.device), attention_mask=mask.long().to(lm.device), **more
+    ).last_hidden_state  # (B, T, H)
+    return hidden[wanted.to(hidden.device)]
