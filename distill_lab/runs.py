@@ -83,8 +83,11 @@ _TRACES = ("data.train", "data.n_train", "data.seed", "models.teacher", "models.
            "models.teacher_4bit", "generate", "runtime.dtype")  # fmt: skip
 _STUDENTS = (*_TRACES, "models", "reject", "train")
 _PREDICTIONS = (*_STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
+_CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",
+          "runtime.dtype", "train.temperature", "train.cache", "train.cache_k")  # fmt: skip
 _MADE_FROM = (
     ("traces.jsonl", _TRACES),
+    ("teacher_cache", _CACHE),
     ("students", _STUDENTS),
     ("predictions", _PREDICTIONS),
 )

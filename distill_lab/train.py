@@ -1,7 +1,8 @@
 """Stage 4: the student learns from the kept traces, twice on the same examples.
 
 Arm `sft` has alpha 0: what the paper did (section 2.4). Arm `kd` adds the temperature-softened KL
-(Hinton et al. 2015). A transformers Trainer does the work; the loss is ours.
+(Hinton et al. 2015), from a cache of the teacher's targets, so that it is run once and then gone. A
+transformers Trainer does the work; the loss is ours.
 """
 
 from __future__ import annotations
@@ -17,22 +18,34 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from distill_lab.backends import start
+from distill_lab.backends import Backend, start
 from distill_lab.config import ARMS, Config
 from distill_lab.encoding import Encoded, collate, encode_examples
-from distill_lab.loss import Loss, completion_states, distillation_loss
+from distill_lab.fused_loss import distillation_loss
+from distill_lab.loss import (
+    DenseTeacher,
+    Loss,
+    Objective,
+    OpaqueHead,
+    SparseTeacher,
+    Teacher,
+    completion_states,
+)
 from distill_lab.models import (
     Loaded,
+    TextSide,
     for_training,
     head,
     hidden_states,
     load_base,
     load_teacher,
+    load_text_side,
     require_known_head,
     require_shared_tokenizer,
     save_student,
 )
 from distill_lab.records import Example, LabError, need, read_records, write_text
+from distill_lab.teacher_cache import Kind, TeacherCache, fill
 
 
 def run(config: Config, out: Path) -> bool:
@@ -42,6 +55,11 @@ def run(config: Config, out: Path) -> bool:
         raise LabError(
             f"{out / 'examples.jsonl'}: expected kept traces, found none. "
             "Loosen --reject or sample more."
+        )
+    if config.train.cache == "sampled" and config.train.divergence != "forward-kl":
+        raise LabError(
+            "--train.cache sampled: expected --train.divergence forward-kl, found "
+            f"{config.train.divergence}. Choose --train.cache topk or none."
         )
     todo = [arm for arm in ARMS if not (out / "students" / arm / "model").exists()]
     for arm in todo:
@@ -53,18 +71,44 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path)
     folder = out / "students" / arm
     backend = start(config, out)
     set_seed(config.train.seed)
-    alpha = config.train.alpha if arm == "kd" else 0.0
     base = load_base(config.models, backend)
-    teacher = load_teacher(config.models, backend) if alpha else None
     require_known_head(base)
-    if teacher:
-        require_known_head(teacher)
-        require_shared_tokenizer(teacher, base)
-    encoded = encode_examples(examples, base, teacher, config)
+    kd = arm == "kd" and config.train.alpha > 0
+    text = load_text_side(config.models.teacher, "teacher") if kd else None
+    if text:
+        require_shared_tokenizer(text, base)
+    encoded = encode_examples(examples, base, text, config)
+    teacher = _teacher(text, base, encoded, backend, config, out) if text else None
     student = for_training(base, config.models.lora_rank)
-    trainer = DistillationTrainer(student, teacher, encoded, alpha, arm, config, folder)
+    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     _finish(student, trainer, folder)
+
+
+def _teacher(
+    text: TextSide,
+    base: Loaded,
+    encoded: Sequence[Encoded],
+    backend: Backend,
+    config: Config,
+    out: Path,
+) -> Loaded | TeacherCache:
+    """The teacher itself, or the cache of its targets, filled where it is not whole yet."""
+    s = config.train
+    if s.cache == "none":
+        return _checked_teacher(config, backend)
+    width = min(text.vocabulary, base.vocabulary)
+    kind = Kind(s.cache, min(s.cache_k, width), (s.temperature,), width)
+    folder = out / "teacher_cache"
+    if not folder.exists() or TeacherCache(folder, kind, text.name).missing(encoded):
+        fill(folder, _checked_teacher(config, backend), encoded, kind, config.runtime.micro_batch)
+    return TeacherCache(folder, kind, text.name)
+
+
+def _checked_teacher(config: Config, backend: Backend) -> Loaded:
+    teacher = load_teacher(config.models, backend)
+    require_known_head(teacher)
+    return teacher
 
 
 def _finish(student: Loaded, trainer: Trainer, folder: Path) -> None:
@@ -102,14 +146,19 @@ class DistillationTrainer(Trainer):
     def __init__(
         self,
         student: Loaded,
-        teacher: Loaded | None,
+        teacher: Loaded | TeacherCache | None,
         data: Sequence[Encoded],
-        alpha: float,
         arm: str,
         config: Config,
         folder: Path,
     ) -> None:
-        self.teacher, self.alpha, self.temperature = teacher, alpha, config.train.temperature
+        s = config.train
+        alpha = 0.0 if teacher is None else s.alpha
+        self.objective = Objective(alpha, s.temperature, s.divergence, s.beta)
+        self.teacher = teacher
+        self._head = head(student.lm)
+        if isinstance(self._head, OpaqueHead):
+            print(f"train: the loss goes through autograd, as {self._head.reason}")
         # CE and KL of this optimiser step, summed over its micro-batches
         self._parts = torch.zeros(2)
         pad: Any = student.tokenizer.pad_token_id
@@ -117,12 +166,22 @@ class DistillationTrainer(Trainer):
             model=student.lm,
             args=_arguments(config, student.lm.device, folder),
             train_dataset=data,  # type: ignore[arg-type]
-            data_collator=lambda batch: collate(batch, pad),
+            data_collator=lambda batch: collate(batch, pad) | self._targets(batch),
             callbacks=[_Progress(f"train {arm}")],
         )
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps
         self.model_accepts_loss_kwargs = True
+
+    def _targets(self, batch: Sequence[Encoded]) -> dict[str, Tensor]:
+        """What the cache has for a batch's completion tokens (N, k): tensors, for the Trainer takes
+        those to the GPU."""
+        if not isinstance(self.teacher, TeacherCache):
+            return {}
+        kept = self.teacher.targets(batch, self.objective.temperature)
+        named = {"ids": kept.ids, "log_p": kept.log_p, "log_tail": kept.log_tail}
+        named["offset"] = kept.offset
+        return {f"cached_{name}": value for name, value in named.items() if value is not None}
 
     def compute_loss(
         self,
@@ -138,23 +197,24 @@ class DistillationTrainer(Trainer):
     def _loss(self, model: Any, inputs: dict[str, Tensor], n_items: Tensor | int | None) -> Loss:
         hidden = hidden_states(model, inputs["input_ids"], inputs["attention_mask"])  # (B, T, H)
         states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
+        teacher = self._teacher_for(inputs)
+        return distillation_loss(states, self._head, targets, self.objective, teacher, n_items)
+
+    def _teacher_for(self, inputs: dict[str, Tensor]) -> Teacher | None:
         if self.teacher is None:
-            return distillation_loss(states, head(model), targets, n_items=n_items)
+            return None
+        if isinstance(self.teacher, TeacherCache):
+            kept = [inputs.get(f"cached_{name}") for name in ("ids", "log_p", "log_tail", "offset")]
+            ids, log_p, log_tail, offset = kept
+            assert ids is not None
+            assert log_p is not None
+            return SparseTeacher(ids, log_p, log_tail, self.teacher.meta.kind.vocabulary, offset)
         with torch.no_grad():
             theirs = hidden_states(
                 self.teacher.lm, inputs["teacher_input_ids"], inputs["teacher_attention_mask"]
             )
-            teacher_states, _ = completion_states(theirs, inputs["teacher_labels"])  # (N, H_t)
-        return distillation_loss(
-            states,
-            head(model),
-            targets,
-            alpha=self.alpha,
-            temperature=self.temperature,
-            teacher_states=teacher_states,
-            teacher_head=head(self.teacher.lm),
-            n_items=n_items,
-        )
+        states, _ = completion_states(theirs, inputs["teacher_labels"])  # (N, H_t)
+        return DenseTeacher(states, head(self.teacher.lm))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # every step, see logging_steps; the summary at the end has other keys

@@ -91,7 +91,8 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> train.Distillatio
     teacher = load_teacher(config.models, backend) if alpha else None
     data = encode_examples(EXAMPLES, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
-    return train.DistillationTrainer(student, teacher, data, alpha, "kd", config, folder)
+    config = replace(config, train=replace(config.train, alpha=alpha))
+    return train.DistillationTrainer(student, teacher, data, "kd", config, folder)
 
 
 # --- the loss of a step ---------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_kl_falls_and_the_teacher_stays_as_it_was(pair, tmp_path):
     teacher = sharpened(pair[0], tmp_path / "teacher")
     config = settings(teacher, pair[1], alpha=1.0, epochs=10, learning_rate=1e-2)
     trainer = trainer_for(config, 1.0, tmp_path / "student")
-    assert trainer.teacher is not None
+    assert isinstance(trainer.teacher, Loaded)
     before = {name: value.clone() for name, value in trainer.teacher.lm.state_dict().items()}
     trainer.train()
     kl = [row["kl"] for row in trainer.state.log_history if "kl" in row]
@@ -207,6 +208,60 @@ def test_sft_takes_nothing_from_the_teacher(pair, tmp_path):
     other = run_in(tmp_path / "other", settings(sharpened(pair[0], tmp_path / "t"), pair[1]))
     assert log(one, "sft") == log(other, "sft")
     assert log(one, "kd") != log(other, "kd")
+
+
+def cached(config: Config, **changes) -> Config:
+    return replace(config, train=replace(config.train, **changes))
+
+
+@pytest.mark.parametrize("divergence", ["forward-kl", "reverse-kl", "jsd"])
+def test_a_cache_of_all_tokens_trains_as_the_teacher_itself(pair, tmp_path, divergence):
+    config = settings(*pair, teacher_shots=1, divergence=divergence, epochs=2)
+    online = run_in(tmp_path / "online", cached(config, cache="none"))
+    whole = run_in(tmp_path / "cached", cached(config, cache="topk", cache_k=1024))
+    assert not (online / "teacher_cache").exists()
+    for row, other in zip(log(online, "kd"), log(whole, "kd"), strict=True):
+        assert row["kl"] == pytest.approx(other["kl"], abs=2e-4)
+        assert row["loss"] == pytest.approx(other["loss"], abs=1e-3)
+
+
+def test_smaller_caches_train_nearly_as_the_teacher_itself(pair, tmp_path):
+    """Of a random teacher, whose tail is heavy: tokens as one lump lose some of the KL."""
+    teacher = sharpened(pair[0], tmp_path / "teacher")
+    config = settings(teacher, pair[1])
+    online = run_in(tmp_path / "online", cached(config, cache="none"))
+    top = run_in(tmp_path / "top", cached(config, cache="topk", cache_k=64))
+    drawn = run_in(tmp_path / "drawn", cached(config, cache="sampled", cache_k=1024))
+    for row, of_top, of_drawn in zip(*(log(o, "kd") for o in (online, top, drawn)), strict=True):
+        assert 0 < of_top["kl"] <= row["kl"] + 1e-3
+        assert of_drawn["kl"] == pytest.approx(row["kl"], rel=0.1)
+        assert of_top["ce"] == pytest.approx(row["ce"], rel=0.05)
+
+
+def test_training_from_a_whole_cache_loads_no_teacher(pair, tmp_path, monkeypatch):
+    config = settings(*pair)
+    first = run_in(tmp_path, config)
+    before = log(first, "kd")
+    shutil.rmtree(tmp_path / "students")
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the teacher was loaded")
+
+    monkeypatch.setattr(train, "load_teacher", refuse)
+    train.run(config, tmp_path)
+    assert log(tmp_path, "kd") == before
+
+
+def test_sampled_tokens_with_another_divergence_are_refused(pair, tmp_path):
+    with pytest.raises(LabError, match="expected --train.divergence forward-kl, found jsd"):
+        run_in(tmp_path, settings(*pair, cache="sampled", divergence="jsd"))
+
+
+def test_a_cache_for_another_temperature_is_refused(pair, tmp_path):
+    run_in(tmp_path, settings(*pair))
+    shutil.rmtree(tmp_path / "students")
+    with pytest.raises(LabError, match=r"teacher_cache was made with --train.temperature 2.0"):
+        run_in(tmp_path, settings(*pair, temperature=3.0))
 
 
 # --- what is encoded ------------------------------------------------------------------------------
@@ -443,6 +498,7 @@ def test_a_run_that_broke_off_ends_as_one_that_did_not(pair, tmp_path, lora_rank
     config = settings(
         *pair, lora_rank=lora_rank, save_every=2, epochs=2, learning_rate=1e-2, warmup=0.2
     )
+    config = cached(config, cache="none")
     whole, out = run_in(tmp_path / "whole", config), tmp_path / "broken"
     trainer = trainer_for(config, config.train.alpha, out / "students" / "kd")
     trainer.train_dataset = Breaking(trainer.train_dataset)  # type: ignore[arg-type]
