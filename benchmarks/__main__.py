@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import loss_bench, sampling_bench, training_bench
+from benchmarks import epochs_bench, loss_bench, sampling_bench, training_bench
 from benchmarks.measure import ROOT, Case, run_cases
 from benchmarks.plot import draw
 from benchmarks.table import markdown
@@ -33,14 +33,14 @@ def main(
     """Measures the engine against its peers, side by side.
 
     Args:
-        names: Beginnings of the names of cases (loss, sampling, training); none: all.
+        names: Beginnings of the names of cases (loss, training, epochs, sampling); none: all.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
         out: Where results.json, table.md and bench.png go.
     """
     cases = chosen(names, quick)
-    about = surroundings(repeats, threads)
+    about = surroundings(repeats, threads, quick)
     began = time.monotonic()
     results = run_cases(cases, repeats, threads)
     about["minutes"] = (time.monotonic() - began) / 60
@@ -58,7 +58,7 @@ def main(
 
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`, in order."""
-    cases = [case for bench in (loss_bench, sampling_bench, training_bench)
+    cases = [case for bench in (loss_bench, training_bench, epochs_bench, sampling_bench)
              for case in bench.cases(quick)]  # fmt: skip
     found = [case for case in cases if not names or case.name.startswith(tuple(names))]
     if not found:
@@ -67,7 +67,7 @@ def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     return found
 
 
-def surroundings(repeats: int, threads: int) -> dict[str, Any]:
+def surroundings(repeats: int, threads: int, quick: bool) -> dict[str, Any]:
     """Machine, versions and settings."""
     return {
         "cpu": _cpu(),
@@ -79,6 +79,7 @@ def surroundings(repeats: int, threads: int) -> dict[str, Any]:
         "load": os.getloadavg()[0],
         "threads": threads,
         "repeats": repeats,
+        "quick": quick,
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
         "date": date.today().isoformat(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -149,8 +150,14 @@ def run_once(
         return [NoRun(f"stopped after {_LONGEST} s", failed=True)] * len(settings)
     lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if done.returncode or len(lines) != len(settings):
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        reason = f"failed with exit code {done.returncode}: {last}"
+        reason = f"failed with exit code {done.returncode}: {_error(done.stderr)}"
         return [NoRun(reason, failed=True)] * len(settings)
     answers = [json.loads(line.removeprefix(RESULT)) for line in lines]
     return [NoRun(**a) if "reason" in a else Run(**a) for a in answers]
+
+
+def _error(stderr: str) -> str:
+    """The line that names the error: the last but for what a progress bar or a log wrote after."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return (named or lines or ["no output"])[-1]

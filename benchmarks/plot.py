@@ -25,42 +25,44 @@ def draw(results: Sequence[Result], versions: Mapping[str, str], to: Path) -> st
 
     figure = Figure(figsize=(10, 11), layout="constrained")
     axes: list[Any] = list(figure.subplots(3, 2).flat)
-    loss = next((r for r in results if r.case.name == "loss"), None)
-    said = []
-    for ax, what, unit, scale in (
-        (axes[0], "cpu", "CPU seconds", 1.0),
-        (axes[1], "peak", "extra peak memory, MB", 1e-6),
-    ):
-        said.append(_bars(ax, loss, what, unit, scale, versions))
+    said = _bars(axes[:2], next((r for r in results if r.case.name == "loss"), None), versions)
     for ax, name in zip(axes[2:], GROWTH, strict=True):
-        said.append(_lines(ax, [r for r in results if r.case.name == name and r.runs], name,
-                           versions))  # fmt: skip
+        points = [r for r in results if r.case.name == name and r.runs]
+        said += _lines(ax, points, name, versions)
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(colors=INK, length=3)
     figure.savefig(to, dpi=110)
-    return " ".join(sentence for sentence in said if sentence)
+    return said.strip()
 
 
-def _bars(
-    ax: Any, loss: Result | None, what: str, unit: str, scale: float, versions: Mapping[str, str]
-) -> str:
+def _bars(axes: Sequence[Any], loss: Result | None, versions: Mapping[str, str]) -> str:
+    """Time on the left, memory on the right, contenders in the same order."""
     if loss is None or not loss.runs:
-        ax.set_axis_off()
+        for ax in axes:
+            ax.set_axis_off()
         return ""
-    values = {c: (loss.middle(c, what) or 0) * scale for c in loss.runs}
-    order = sorted(values, key=lambda c: values[c], reverse=True)
+    order = sorted(loss.runs, key=lambda c: loss.middle(c, "cpu") or 0, reverse=True)
     names = [label(c, versions) for c in order]
+    time, peak = ([loss.middle(c, what) or 0 for c in order] for what in ("cpu", "peak"))
     colours = [OURS if c.startswith("ours") else OTHERS for c in order]
-    bars = ax.barh(names, [values[c] for c in order], color=colours)
-    ax.bar_label(bars, fmt="%.1f" if scale == 1 else "%.0f", padding=3, color=INK)
-    ax.set_title(f"Loss and gradient: {unit}", loc="left", fontsize=11)
-    ax.margins(x=0.15)
-    pairs = ", ".join(f"{label(c, versions)} {values[c]:.1f}" for c in reversed(order))
-    return f"Bars of {unit} for loss and gradient: {pairs}."
+    for ax, values, title in (
+        (axes[0], time, "CPU seconds"),
+        (axes[1], [v / 1e6 for v in peak], "extra peak memory, MB"),
+    ):
+        bars = ax.barh([n.replace(", ", "\n", 1) for n in names], values, color=colours)
+        ax.bar_label(bars, fmt="%.3g" if ax is axes[0] else "%.0f", padding=3, color=INK)
+        ax.set_title(f"Loss and gradient: {title}", loc="left", fontsize=10)
+        ax.margins(x=0.15)
+        ax.tick_params(axis="y", labelsize=7.5)
+    axes[1].set_yticklabels([])
+    pairs = zip(reversed(names), reversed(time), reversed(peak), strict=True)
+    said = "; ".join(f"{name} {t:.3g} s and {p / 1e6:.0f} MB" for name, t, p in pairs)
+    return f"CPU time and extra peak memory of loss and gradient: {said}. "
 
 
 def _lines(ax: Any, points: Sequence[Result], name: str, versions: Mapping[str, str]) -> str:
+    """CPU time against what grows."""
     if not points:
         ax.set_axis_off()
         return ""
@@ -71,11 +73,11 @@ def _lines(ax: Any, points: Sequence[Result], name: str, versions: Mapping[str, 
         if line:
             xs, ys = zip(*line, strict=True)
             ax.plot(xs, ys, style, color=colour, label=label(contender, versions))
-            said.append(f"{label(contender, versions)} from {ys[0]:.2f} to {ys[-1]:.2f}")
+            said.append(f"{label(contender, versions)} from {ys[0]:.3g} to {ys[-1]:.3g}")
     ax.set_xlabel(axis, color=INK)
     ax.set_ylabel("CPU seconds", color=INK)
     ax.set_ylim(bottom=0)
-    ax.set_title(points[0].case.title, loc="left", fontsize=11)
+    ax.set_title(points[0].case.title, loc="left", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     first, last = (size(point, what) for point in (points[0], points[-1]))
-    return f"CPU seconds against {axis}, {first:,.0f} to {last:,.0f}: {', '.join(said)}."
+    return f"CPU seconds against {axis}, {first:,.0f} to {last:,.0f}: {', '.join(said)}. "

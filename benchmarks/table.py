@@ -19,7 +19,7 @@ NAMES = {
     "trl_chunked_torch": "TRL 1.14.2, chunked loss (PyTorch)",
     "trl_chunked_triton": "TRL {trl}, chunked loss (Triton)",
     "trl_gkd": "TRL {trl}, GKDTrainer",
-    "trl_gkd_default": "the same, gradient checkpointing as by default",
+    "trl_gkd_default": "TRL {trl}, GKDTrainer, gradient checkpointing (its default)",
     "trl_sparse": "TRL {trl}, AsyncDistillationTrainer's sparse loss",
     "liger": "Liger {liger-kernel}, LigerFusedLinearJSDLoss",
     "torchtune": "torchtune {torchtune}, ForwardKLWithChunkedOutputLoss",
@@ -98,7 +98,8 @@ TARGETS = (
 def markdown(results: Sequence[Result], about: Mapping[str, Any], alt: str) -> str:
     """The whole page."""
     versions: Mapping[str, str] = about["versions"]
-    parts = ["# Measured\n", _about(about), f"![{alt}](bench.png)\n", _targets(results)]
+    small = ["**Small sizes: these figures say nothing.**\n"] if about["quick"] else []
+    parts = ["# Measured\n", *small, _about(about), f"![{alt}](bench.png)\n", _targets(results)]
     parts += [_case(result, versions) for result in results if result.case.name not in GROWTH]
     for name, what in GROWTH.items():
         points = [result for result in results if result.case.name == name]
@@ -126,7 +127,7 @@ def label(contender: str, versions: Mapping[str, str]) -> str:
 
 
 def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *([cell.replace("|", "/") for cell in r] for r in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -147,8 +148,8 @@ def _targets(results: Sequence[Result]) -> str:
 
 
 def _case(result: Result, versions: Mapping[str, str]) -> str:
-    extras = [e for e in ("tokens", "steps", "kl", "gradient", "loss") if _has(result, e)]
-    header = ["", "CPU s", "wall s", "CPU / ours", "extra peak MB", "runs", "spread"]
+    extras = [e for e in ("tokens", "steps", "kl", "gradient", "loss", "last") if _has(result, e)]
+    header = ["", "CPU s", "wall s", "CPU / first", "extra peak MB", "runs", "spread"]
     rows = [_line(result, contender, extras, versions) for contender in result.case.contenders]
     settings = ", ".join(f"{name} {value}" for name, value in result.case.settings.items())
     table = _rows([*header, *(_HEADS[extra] for extra in extras)], rows)
@@ -156,7 +157,7 @@ def _case(result: Result, versions: Mapping[str, str]) -> str:
 
 
 _HEADS = {"tokens": "tokens/s", "steps": "s a step", "kl": "KL", "gradient": "gradient",
-          "loss": "first loss"}  # fmt: skip
+          "loss": "first loss", "last": "last KL"}  # fmt: skip
 
 
 def _has(result: Result, what: str) -> bool:

@@ -24,7 +24,7 @@ from distill_lab.encoding import Encoded, collate
 from distill_lab.models import Loaded, for_training
 from distill_lab.sources import resolve
 
-CONTENDERS = ("ours", "trl_gkd", "trl_gkd_default")
+CONTENDERS = ("ours", "trl_gkd", "ours_cached", "trl_gkd_default")
 RANK = 16
 LEARNING_RATE = 1e-3
 
@@ -38,18 +38,22 @@ def cases(quick: bool) -> list[Case]:
         sizes |= {"student": 64, "teacher": 128}
     title = "A training step with LoRA"
     return [Case("training", title, "training_bench", CONTENDERS, sizes, repeats=3,
-                 seldom=("trl_gkd_default",))]  # fmt: skip
+                 seldom=CONTENDERS[2:])]  # fmt: skip
 
 
 def prepare(contender: str, settings: dict[str, Any]) -> Work:
     """The work of one contender: `steps` steps of a trainer that is ready to go."""
     torch.manual_seed(0)
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    student, teacher = (_model(settings, settings[role]) for role in ("student", "teacher"))
+    student, teacher = (
+        random_model(settings["vocabulary"], settings[role], settings["layers"])
+        for role in ("student", "teacher")
+    )
     data = _data(settings)
     folder = tempfile.TemporaryDirectory()
-    if contender == "ours":
-        trainer = _ours(student, teacher, data, settings, Path(folder.name))
+    if contender in ("ours", "ours_cached"):
+        cached = contender == "ours_cached"
+        trainer = _ours(student, teacher, data, settings, Path(folder.name), cached)
     else:
         checkpointing = contender == "trl_gkd_default"
         trainer = _gkd(student, teacher, data, settings, Path(folder.name), checkpointing)
@@ -63,16 +67,16 @@ def prepare(contender: str, settings: dict[str, Any]) -> Work:
     return work
 
 
-def _model(settings: dict[str, Any], width: int) -> Loaded:
+def random_model(vocabulary: int, width: int, layers: int) -> Loaded:
     """A random Qwen2 of Qwen2.5's proportions, with the bundled tokenizer."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(resolve(BUNDLED, "teacher"))
     config = Qwen2Config(
-        vocab_size=settings["vocabulary"],
+        vocab_size=vocabulary,
         hidden_size=width,
         intermediate_size=int(5.5 * width),
-        num_hidden_layers=settings["layers"],
+        num_hidden_layers=layers,
         num_attention_heads=width // 32,
         num_key_value_heads=2,
         tie_word_embeddings=True,
@@ -95,8 +99,15 @@ def _data(settings: dict[str, Any]) -> list[Encoded]:
 
 
 def _ours(
-    student: Loaded, teacher: Loaded, data: list[Encoded], settings: dict[str, Any], folder: Path
+    student: Loaded,
+    teacher: Loaded,
+    data: list[Encoded],
+    settings: dict[str, Any],
+    folder: Path,
+    cached: bool,
 ) -> Any:
+    """Our trainer; `cached`: the teacher has been run before, and only its top 64 are read."""
+    from distill_lab.teacher_cache import Kind, TeacherCache, fill
     from distill_lab.train import DistillationTrainer
 
     train = TrainSettings(
@@ -107,8 +118,12 @@ def _ours(
     config = replace(
         base, train=train, runtime=replace(base.runtime, micro_batch=settings["rows"], device="cpu")
     )
-    lora = for_training(student, RANK)
-    trainer = DistillationTrainer(lora, teacher, data, 1.0, "kd", config, folder)
+    lora, source = for_training(student, RANK), teacher
+    if cached:
+        kind = Kind("topk", 64, (train.temperature,), settings["vocabulary"])
+        fill(folder / "cache", teacher, data, kind, settings["rows"])
+        source = TeacherCache(folder / "cache", kind, teacher.name)
+    trainer = DistillationTrainer(lora, source, data, "kd", config, folder)
     trainer.args.save_strategy = "no"  # type: ignore[assignment]  # the other saves nothing either
     return trainer
 
@@ -133,7 +148,7 @@ def _gkd(
         output_dir=str(folder), num_train_epochs=1, learning_rate=LEARNING_RATE,
         per_device_train_batch_size=settings["rows"], lr_scheduler_type="cosine",
         lmbda=0.0, beta=0.0, temperature=1.0, gradient_checkpointing=checkpointing, bf16=False,
-        use_cpu=True, report_to=[], logging_steps=1, save_strategy="no", disable_tqdm=True,
+        use_cpu=True, seed=0, report_to=[], logging_steps=1, save_strategy="no", disable_tqdm=True,
         dataloader_pin_memory=False,
     )  # fmt: skip
     rows = [{"prompt": e.student_prompt, "completion": e.completion} for e in data]
