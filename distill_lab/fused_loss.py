@@ -39,6 +39,7 @@ from distill_lab.loss import (
 
 BUDGET = 192 * 2**20  # bytes for the logits of a chunk, of both models
 _BLOCK = 2048  # vocabulary entries whose product stays in a CPU's cache
+_ON_CPU, _ON_GPU = 2**19, 2**23  # logits at a time: a CPU's cache holds so many, a GPU wants more
 
 
 def distillation_loss(
@@ -136,8 +137,8 @@ class _Room:
 
     def __init__(self, size: int, head: Head, teacher: Teacher | None) -> None:
         weight = head.weight
-        on_cpu = weight.device.type == "cpu"
-        self.rows = 2 if on_cpu else 32  # so few stay in a CPU's cache from step to step
+        few = _ON_CPU if weight.device.type == "cpu" else _ON_GPU
+        self.rows = max(1, few // len(weight))
         self.student = weight.new_empty(size, len(weight), dtype=torch.float32)
         self.teacher = None
         if isinstance(teacher, DenseTeacher) and isinstance(teacher.head, Head):
@@ -215,7 +216,7 @@ def _overwrite(
     gradient.scatter_add_(1, at, gradient.new_full(at.shape, alpha - 1))
     if teacher is not None:
         if isinstance(teacher, SparseTeacher):
-            rows, slope = _sparse_slope(z, teacher, objective)
+            rows, slope = _sparse_slope(z, teacher, objective, scratch[1:, : len(z)])
         else:
             rows, slope = _dense_slope(z, teacher.states, objective, scratch[1:, : len(z)])
         kl = rows.sum()
@@ -244,17 +245,20 @@ def _dense_slope(
     return rows, g.sub_(log_q.exp_().mul_(g.sum(-1, keepdim=True)))
 
 
-def _sparse_slope(z: Tensor, teacher: SparseTeacher, objective: Objective) -> tuple[Tensor, Tensor]:
+def _sparse_slope(
+    z: Tensor, teacher: SparseTeacher, objective: Objective, scratch: Tensor
+) -> tuple[Tensor, Tensor]:
     """The same where all but k tokens are one outcome."""
-    q = soften(z[:, : teacher.vocabulary], objective.temperature)
-    log_q = q.gather(1, teacher.ids)  # (r, k)
-    q = q.exp_()
+    q = scratch[0, :, : teacher.vocabulary]
+    torch.div(z[:, : teacher.vocabulary], objective.temperature, out=q)
+    log_q = torch.log_softmax(q, -1, out=q).gather(1, teacher.ids)  # (r, k)
+    q.exp_().scatter_(1, teacher.ids, 0.0)
     if teacher.log_tail is None:
         rows, g = _with_gradient(teacher.log_p, log_q, objective)
         rows = rows if teacher.offset is None else rows + teacher.offset
         of_rest = 0.0
     else:
-        rest = q.scatter(1, teacher.ids, 0.0).sum(1, keepdim=True).clamp_(min=1e-30)
+        rest = q.sum(1, keepdim=True).clamp_(min=1e-30)
         log_p = torch.cat([teacher.log_p, teacher.log_tail[:, None]], 1)  # (r, k + 1)
         rows, g = _with_gradient(log_p, torch.cat([log_q, rest.log()], 1), objective)
         of_rest = g[:, -1:] / rest

@@ -253,7 +253,7 @@ def test_training_from_a_whole_cache_loads_no_teacher(pair, tmp_path, monkeypatc
 
 
 def test_sampled_tokens_with_another_divergence_are_refused(pair, tmp_path):
-    with pytest.raises(LabError, match="expected --train.divergence forward-kl, found jsd"):
+    with pytest.raises(LabError, match="forward-kl, found jsd"):
         run_in(tmp_path, settings(*pair, cache="sampled", divergence="jsd"))
 
 
