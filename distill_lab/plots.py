@@ -225,3 +225,36 @@ def _curve(ax: Any, arm: str, points: Sequence[tuple[float, float]]) -> tuple[fl
     label = f"{arm} (ends at {smooth[-1]:.2f})"
     ax.plot(steps, smooth, linewidth=2, marker=marker, label=label, **style)
     return smooth[0], smooth[-1]
+
+
+def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
+    """How far the KL to a cached teacher is from the whole KL, for each k: a token at a time, and
+    over tokens together, where the error of draws averages out and that of top-k stays.
+
+    `rows` from `teacher_cache.measure`; draws are shown as a mean and a range over seeds.
+    """
+    if not rows:
+        return Plot("cached-teacher", "Nothing to draw: nothing was measured.")
+    titles = {"per_token": "of one token (mean)", "of_mean": "of the mean over tokens"}
+    figure, axes = _figure(4.8, rows=2, sharex=True, sharey=True)
+    ks = sorted({row["k"] for row in rows})
+    seen: list[str] = []
+    for (measure, title), ax in zip(titles.items(), axes, strict=True):
+        for kind, colour, style in (("topk", REFUSED, "-"), ("sampled", KEPT, "--")):
+            found = [[r[measure] for r in rows if (r["kind"], r["k"]) == (kind, k)] for k in ks]
+            means = [sum(values) / len(values) for values in found]
+            low, high = ([choose(values) for values in found] for choose in (min, max))
+            ax.fill_between(ks, low, high, color=colour, alpha=0.15, linewidth=0)
+            ax.plot(ks, means, style, color=colour, marker="o", linewidth=2, label=kind)
+            seen.append(
+                f"{title}, {kind}: {means[0]:.2g} at k = {ks[0]}, {means[-1]:.2g} at {ks[-1]}"
+            )
+        ax.set_title(f"error {title}, nats", fontsize=11, loc="left", color=INK)
+        ax.set(xscale="log", yscale="log")
+        ax.set_xticks(ks, [str(k) for k in ks])
+        ax.minorticks_off()
+        ax.grid(axis="y", color=REST, linewidth=0.8)
+        ax.legend(frameon=False)
+    axes[-1].set_xlabel("k, tokens kept or drawn")
+    alt = f"Error of the KL to a cached teacher, in nats: {'; '.join(seen)}."
+    return Plot("cached-teacher", alt, _png(figure))

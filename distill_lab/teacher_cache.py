@@ -54,11 +54,14 @@ class TeacherCache:
             raise LabError(f"{folder}: expected a teacher cache, found none. Fill it first.")
         require_same(folder, meta, kind, teacher_name)
         self.folder, self.meta = folder, meta
-        self.places = read_index(folder, meta.kind).places
-        record = layout(meta.kind)
-        # an empty file cannot be mapped
-        mapped = np.memmap(folder / "rows.bin", record, "r") if self.places else None
-        self.rows = np.zeros(0, record) if mapped is None else mapped
+        index, record = read_index(folder, meta.kind), layout(meta.kind)
+        self.places = index.places
+        # an empty file cannot be mapped, and one that was cut short not to its end
+        self.rows = (
+            np.memmap(folder / "rows.bin", record, "r", shape=(index.rows,))
+            if index.rows
+            else np.zeros(0, record)
+        )
 
     def missing(self, examples: Sequence[Encoded]) -> int:
         """How many of the examples have no records here."""

@@ -22,7 +22,6 @@ from distill_lab.encoding import Encoded
 from distill_lab.models import decoder
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
-_ROUNDING = 0.05  # of the largest state: float32 is off by 1e-6 of it, bfloat16 by 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,8 @@ def read_beginning(lm: PreTrainedModel, examples: Sequence[Encoded]) -> Beginnin
     shortest = [min(examples, key=lambda e: len(e.teacher_prompt) + len(e.completion))]
     right = completion_states(lm, shortest, Beginning(0, None, "")).float()
     apart = (completion_states(lm, shortest, found).float() - right).abs().max().item()
-    if not apart <= _ROUNDING * right.abs().max().item():
+    rounding = max(1e-3, 16 * torch.finfo(lm.dtype).eps) * right.abs().max().item()
+    if not apart <= rounding:
         return Beginning(0, None, f"{whole}from a cache its states are off by {apart:.2g}")
     return found
 
