@@ -54,10 +54,10 @@ def growth(quick: bool) -> list[Case]:
         (64, 256, 1024), (8_000, 32_000, 128_000))  # fmt: skip
     return [
         *(Case("loss-tokens", "Loss against completion tokens", "loss_bench", contenders,
-               {**base, "positions": n, "vocabulary": words[-2]}, repeats=3)
+               {**base, "positions": n, "vocabulary": words[-2]}, repeats=2)
           for n in tokens),
         *(Case("loss-vocabulary", "Loss against vocabulary", "loss_bench", contenders,
-               {**base, "positions": tokens[1], "vocabulary": v}, repeats=3)
+               {**base, "positions": tokens[1], "vocabulary": v}, repeats=2)
           for v in words),
     ]  # fmt: skip
 

@@ -36,14 +36,14 @@ def cases(quick: bool) -> list[Case]:
         _case("sampling", "bundled teacher", base),
         _case("sampling-one", "bundled teacher", {**base, "n": 1}),
         *([] if quick else [
-            _case("sampling-smollm2", "SmolLM2-135M", smol, repeats=3),
-            _case("sampling-smollm2-one", "SmolLM2-135M", {**smol, "n": 1}, repeats=3),
+            _case("sampling-smollm2", "SmolLM2-135M", smol),
+            _case("sampling-smollm2-one", "SmolLM2-135M", {**smol, "n": 1}),
         ]),
         *growth(base, quick),
     ]  # fmt: skip
 
 
-def _case(name: str, model: str, settings: dict[str, Any], repeats: int = 5) -> Case:
+def _case(name: str, model: str, settings: dict[str, Any], repeats: int = 3) -> Case:
     title = f"Sampling, N = {settings['n']}, {model}"
     return Case(name, title, "sampling_bench", CONTENDERS, settings, repeats)
 
@@ -54,9 +54,9 @@ def growth(base: dict[str, Any], quick: bool) -> list[Case]:
     common = {**base, "questions": min(4, base["questions"])}
     return [
         *(Case("sampling-n", "Sampling against N", "sampling_bench", CONTENDERS,
-               {**common, "n": n}, repeats=3) for n in samples),
+               {**common, "n": n}, repeats=2) for n in samples),
         *(Case("sampling-context", "Sampling against context length", "sampling_bench", CONTENDERS,
-               {**common, "context": length}, repeats=3) for length in contexts),
+               {**common, "context": length}, repeats=2) for length in contexts),
     ]  # fmt: skip
 
 

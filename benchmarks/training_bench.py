@@ -31,7 +31,7 @@ LEARNING_RATE = 1e-3
 
 def cases(quick: bool) -> list[Case]:
     """Qwen2.5's 0.5B under its 1.5B, with fewer layers."""
-    sizes = {"vocabulary": 151_936, "layers": 4, "rows": 4, "prompt": 128, "completion": 128}
+    sizes = {"vocabulary": 151_936, "layers": 4, "rows": 2, "prompt": 128, "completion": 128}
     sizes |= {"student": 896, "teacher": 1536, "steps": 2}
     if quick:
         sizes |= {"vocabulary": 2_000, "layers": 2, "prompt": 16, "completion": 16}
