@@ -34,7 +34,6 @@ from distill_lab.loss import (
     SparseTeacher,
     Teacher,
     plain_loss,
-    soften,
 )
 
 BUDGET = 192 * 2**20  # bytes for the logits of a chunk, of both models

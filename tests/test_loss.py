@@ -570,9 +570,11 @@ def test_fused_and_plain_are_the_float64_reference(
             head = OpaqueHead(head, "a test") if way == "opaque" else head
             budget = chunk * 8 * rows
             made = distillation_loss(mine[0], head, targets, objective, teacher, budget=budget)
-        torch.testing.assert_close(made.total.double(), total, rtol=1e-6, atol=3e-6)
+        # float32 holds a log-probability to 1e-7 of its size, and T^2 multiplies what that costs
+        near = 1e-6 * max(3, temperature**2)
+        torch.testing.assert_close(made.total.double(), total, rtol=1e-6, atol=near)
         for ours, right in zip(torch.autograd.grad(made.total, mine), gradients, strict=True):
-            assert (ours - right).norm() <= 1e-5 * right.norm() + 1e-6, way
+            assert (ours - right).norm() <= 1e-5 * right.norm() + near, way
 
 
 @pytest.mark.parametrize("kind", KINDS)
