@@ -258,6 +258,10 @@ def test_the_first_and_the_last_place_have_a_token():
     uniforms = np.array([[[0.0, np.nextafter(1.0, 0.0)]]])
     kept = targets(keep(some_logits(1, 1000), kind, uniforms), kind, 1.0)
     assert sorted(kept.ids[0].tolist()) == [0, 999]
+    z = torch.tensor([[-math.inf, 0.0, 0.0]])
+    kind = Kind("sampled", 1, (1.0,), 3)
+    kept = targets(keep(z, kind, np.zeros((1, 1, 1))), kind, 1.0)
+    assert kept.ids.tolist() == [[1]]  # a token without probability is not drawn
 
 
 # --- the teacher's pass ---------------------------------------------------------------------------
@@ -423,6 +427,11 @@ def test_draws_belong_to_the_example_and_not_to_its_batch(teacher, tmp_path):
     fill(tmp_path / "c", teacher, [*EXAMPLES, more], what)
     c = TeacherCache(tmp_path / "c", what, "a teacher").targets([more], 2.0)
     assert dense(rows_of(c)[0]) != dense(rows_of(c)[1])  # tokens of one example are drawn apart
+    twin = moved(EXAMPLES[5], "completion")  # as likely up to its last token
+    fill(tmp_path / "d", teacher, [EXAMPLES[5], twin], what)
+    d = TeacherCache(tmp_path / "d", what, "a teacher")
+    first, second = (rows_of(d.targets([e], 2.0))[0] for e in (EXAMPLES[5], twin))
+    assert dense(first) != dense(second)
 
 
 def rows_of(kept) -> list[tuple[list[int], list[float]]]:
