@@ -61,6 +61,8 @@ class GenerateSettings:
     """0 is greedy; the paper evaluates at 0.6; a higher one gives more variety."""
     top_p: float = 0.95
     """Nucleus sampling: the smallest set of tokens with this much probability."""
+    top_k: int = 0
+    """The most likely tokens to choose from (0: all), before top-p."""
     max_new_tokens: int = 96
     """A trace that is longer is cut, and refused as `truncated`."""
     seed: int = 0

@@ -9,11 +9,11 @@ With log q the student's log-probabilities at temperature T and g = dD / dlog q,
 have
 
     dD / d(z / T) = g - q * sum(g)          g = -p                          forward KL
-                                            g = q (log q - log p + 1)       reverse KL
+                                            g = q (log q - log p)           reverse KL
                                             g = (1 - beta) q (log q - log m) jsd
 
-and of a sparse teacher, whose tail is all other tokens together, g of the tail is spread over them
-as q is.
+(a multiple of q in g cancels). Of a sparse teacher, whose tail is all other tokens together, g of
+the tail is spread over them as q is.
 """
 
 from __future__ import annotations
@@ -273,7 +273,7 @@ def _with_gradient(log_p: Tensor, log_q: Tensor, objective: Objective) -> tuple[
         return (p * (log_p - log_q)).sum(-1), p.neg_()
     if objective.divergence == "reverse-kl":
         q, apart = log_q.exp(), log_q - log_p
-        return (q * apart).sum(-1), q.mul_(apart.add_(1))
+        return (q * apart).sum(-1), q.mul_(apart)
     beta = objective.beta
     log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
     of_p = (log_p.exp() * (log_p - log_m)).sum(-1)

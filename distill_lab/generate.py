@@ -21,7 +21,7 @@ from distill_lab.sampling import Completion, Job, Sampling, complete_all, jobs_f
 def sampling(config: Config) -> Sampling:
     """How the teacher is sampled, from the settings."""
     s = config.generate
-    return Sampling(s.n_samples, s.temperature, s.top_p, s.max_new_tokens, s.seed)
+    return Sampling(s.n_samples, s.temperature, s.top_p, s.max_new_tokens, s.seed, s.top_k)
 
 
 def run(config: Config, out: Path) -> bool:

@@ -28,6 +28,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "generate.n_samples": _AT_LEAST_1,
     "generate.temperature": _AT_LEAST_0,
     "generate.top_p": (1e-6, 1),
+    "generate.top_k": _AT_LEAST_0,
     "generate.max_new_tokens": _AT_LEAST_1,
     "reject.min_f1": (0, 100),
     "reject.max_paragraph": _AT_LEAST_1,

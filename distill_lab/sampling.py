@@ -9,7 +9,7 @@ a trace (up to the rounding of a matrix product of another shape). Greedy output
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal, cast
@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from distill_lab.kv_cache import with_room
 from distill_lab.models import Loaded
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question
@@ -31,13 +32,14 @@ _NUCLEUS = 256
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample; temperature 0 is greedy."""
+    """How to sample; temperature 0 is greedy, top_k 0 takes all tokens."""
 
     n: int = 1
     temperature: float = 0.0
     top_p: float = 1.0
     max_new_tokens: int = 96
     seed: int = 0
+    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,39 +68,46 @@ class Completion:
     finish: Literal["stop", "length"]
 
 
-def batches(
-    jobs: Sequence[Job], tokenizer: PreTrainedTokenizerBase, rows: int, n: int
-) -> list[list[Job]]:
+Ids = Mapping[str, list[int]]
+
+
+def encoded(jobs: Sequence[Job], tokenizer: PreTrainedTokenizerBase) -> Ids:
+    """Each prompt's token ids."""
+    return {job.prompt: encode(tokenizer, job.prompt) for job in jobs}
+
+
+def batches(jobs: Sequence[Job], ids: Ids, rows: int, n: int) -> list[list[Job]]:
     """Jobs in batches of `rows` sequences, those of similar length together, the longest first.
 
     Depends on all the jobs and not on what is done already, so that a resumed run computes what the
     whole one would have.
     """
-    lengths = {job.question_id: len(encode(tokenizer, job.prompt)) for job in jobs}
-    ordered = sorted(jobs, key=lambda job: (-lengths[job.question_id], job.prompt))
+    ordered = sorted(jobs, key=lambda job: (-len(ids[job.prompt]), job.prompt))
     size = max(1, rows // n)
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
 @torch.inference_mode()
 def complete(
-    model: Loaded, jobs: Sequence[Job], sampling: Sampling
+    model: Loaded, jobs: Sequence[Job], sampling: Sampling, ids: Ids | None = None
 ) -> Iterator[tuple[Job, list[Completion]]]:
     """`sampling.n` completions of each prompt of one batch, in the jobs' order.
 
     Where the prompt ends with an opened `<think>`, the completion begins with it.
     """
     lm, tokenizer = model.lm, cast(Any, model.tokenizer)
-    prompts = [encode(tokenizer, job.prompt) for job in jobs]
+    ids = encoded(jobs, tokenizer) if ids is None else ids
+    prompts = [ids[job.prompt] for job in jobs]
     logits, cache, mask = _prefill(lm, prompts, tokenizer.pad_token_id)
     cache.batch_repeat_interleave(sampling.n)
+    cache = with_room(cache, sampling.max_new_tokens)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     ends = _end_ids(lm, tokenizer)
     rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
     for i, job in enumerate(jobs):
         begun = BEGUN if job.prompt.endswith(BEGUN) else ""
         made = rows[i * sampling.n : (i + 1) * sampling.n]
-        yield job, [_completion(begun, ids, tokenizer, ends) for ids in made]
+        yield job, [_completion(begun, row, tokenizer, ends) for row in made]
 
 
 def _prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Tensor, Any, Tensor]:
@@ -178,12 +187,16 @@ def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the
     temperature is 0.
 
-    Tokens are laid out from most to least likely, cut after the first at which top_p is reached,
-    and the one is taken that the uniform number, stretched over what is left, falls on.
+    Tokens are laid out from most to least likely, cut after top_k and then after the first at which
+    top_p is reached, and the one is taken that the uniform number, stretched over what is left,
+    falls on.
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
     scaled = logits.double() / sampling.temperature
+    if 0 < sampling.top_k < scaled.shape[-1]:
+        kth = scaled.topk(sampling.top_k).values[:, -1:]
+        scaled = scaled.masked_fill(scaled < kth, -torch.inf)  # equals of the k-th stay
     total = scaled.logsumexp(-1, keepdim=True)
     top, order = _most_likely(scaled)  # (R, width)
     # what is as likely as the last of them may have likes outside: it does not count here
@@ -255,8 +268,10 @@ def complete_all(
     A batch of which every (question, sample) is in `have` is passed over. Raises LabError where the
     longest prompt leaves the model no room to answer.
     """
-    todo = batches(jobs, model.tokenizer, rows, sampling.n)
-    _require_room(model, todo[0][0], sampling)
+    ids = encoded(jobs, model.tokenizer)
+    todo = batches(jobs, ids, rows, sampling.n)
+    longest = todo[0][0]
+    _require_room(model, longest.question_id, len(ids[longest.prompt]), sampling)
     with tqdm(total=len(jobs), desc=title, unit="question") as bar:
         for batch in todo:
             if any(
@@ -264,17 +279,16 @@ def complete_all(
                 for job in batch
                 for sample in range(sampling.n)
             ):
-                yield list(complete(model, batch, sampling))
+                yield list(complete(model, batch, sampling, ids))
             bar.update(len(batch))
 
 
-def _require_room(model: Loaded, longest: Job, sampling: Sampling) -> None:
+def _require_room(model: Loaded, question_id: str, length: int, sampling: Sampling) -> None:
     """A model with learnt positions (GPT-2) fails beyond them, in the middle of the work."""
     limit = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
-    length = len(encode(model.tokenizer, longest.prompt))
     if limit and length + sampling.max_new_tokens > limit:
         raise LabError(
-            f"Question {longest.question_id}: expected a prompt that leaves room for "
+            f"Question {question_id}: expected a prompt that leaves room for "
             f"{sampling.max_new_tokens} new tokens in the {limit} positions of {model.name}, found "
             f"one of {length} tokens. Lower max-new-tokens, show fewer worked examples or take "
             "another model."

@@ -98,9 +98,10 @@ def _teacher(
     if s.cache == "none":
         return _checked_teacher(config, backend)
     width = min(text.vocabulary, base.vocabulary)
-    kind = Kind(s.cache, min(s.cache_k, width), (s.temperature,), width)
+    kind = Kind(s.cache, s.cache_k, (s.temperature,), width)
     folder = out / "teacher_cache"
-    if not folder.exists() or TeacherCache(folder, kind, text.name).missing(encoded):
+    begun = (folder / "meta.json").exists()
+    if not begun or TeacherCache(folder, kind, text.name).missing(encoded):
         fill(folder, _checked_teacher(config, backend), encoded, kind, config.runtime.micro_batch)
     return TeacherCache(folder, kind, text.name)
 

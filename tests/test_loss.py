@@ -646,3 +646,17 @@ def test_a_gradient_scaler_multiplies_before_float16_is_written():
     assert exact.grad is not None
     expected = exact.grad * 4 / 10**6 * 2.0**16
     assert (states.grad - expected).norm() < 0.01 * expected.norm()
+
+
+def test_the_offset_of_sampled_tokens_is_added_to_the_kl_alone():
+    case, offset = Case(n=3), torch.tensor([0.5, 1.0, 3.0])
+    ids, log_p = torch.tensor([[0, 1]] * 3), torch.full((3, 2), math.log(0.5))
+    made = []
+    for added in (torch.zeros(3), offset):
+        teacher, head = SparseTeacher(ids, log_p, None, V, added), transparent(case.head)
+        for loss in (distillation_loss, plain_loss):
+            made.append(loss(case.states, head, case.targets, Objective(1.0, 2.0), teacher))
+    for without, beside in zip(made[:2], made[2:], strict=True):
+        torch.testing.assert_close(beside.kl - without.kl, offset.mean())
+        gradients = (torch.autograd.grad(loss.total, case.states)[0] for loss in (without, beside))
+        torch.testing.assert_close(*gradients)

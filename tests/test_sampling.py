@@ -13,12 +13,22 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scripted import scripted
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from distill_lab.kv_cache import RoomyLayer, with_room
 from distill_lab.models import Loaded
 from distill_lab.prompts import BEGUN, STOP, encode
 from distill_lab.records import LabError
-from distill_lab.sampling import Completion, Job, Sampling, batches, complete, complete_all, pick
+from distill_lab.sampling import (
+    Completion,
+    Job,
+    Sampling,
+    batches,
+    complete,
+    complete_all,
+    encoded,
+    pick,
+)
 
 KINDS = ("llama", "gpt2", "qwen2", "qwen3")
 WORDS = "Anna lives in Paris. Her brother, who sells books, has lived in Rome since 1987. "
@@ -463,7 +473,7 @@ def test_a_begun_think_stands_at_the_start_of_the_completion(model):
 def test_batches_hold_all_jobs_once_by_length_and_at_most_so_many_rows(model):
     tokenizer = model("llama").tokenizer
     jobs = jobs_of(["word " * (n % 7 + 1) for n in range(23)])
-    made = batches(jobs, tokenizer, rows=9, n=2)
+    made = batches(jobs, encoded(jobs, tokenizer), rows=9, n=2)
     assert sorted(job.question_id for batch in made for job in batch) == sorted(
         job.question_id for job in jobs
     )
@@ -473,7 +483,8 @@ def test_batches_hold_all_jobs_once_by_length_and_at_most_so_many_rows(model):
 
 
 def test_a_batch_holds_one_question_even_where_its_samples_are_more_than_the_rows(model):
-    made = batches(jobs_of(PROMPTS), model("llama").tokenizer, rows=4, n=9)
+    jobs = jobs_of(PROMPTS)
+    made = batches(jobs, encoded(jobs, model("llama").tokenizer), rows=4, n=9)
     assert [len(batch) for batch in made] == [1, 1, 1, 1]
 
 
@@ -486,7 +497,7 @@ def test_what_is_there_is_not_computed_again_and_the_rest_is_the_same(model):
 
     whole = made(set())
     assert len(whole) == len(jobs)
-    first = batches(jobs, loaded.tokenizer, 9, SAMPLED.n)[0]
+    first = batches(jobs, encoded(jobs, loaded.tokenizer), 9, SAMPLED.n)[0]
     have = {(job.question_id, n) for job in first for n in range(SAMPLED.n)}
     rest = made(have)
     assert rest == {id: whole[id] for id in whole if id not in {job.question_id for job in first}}
@@ -499,3 +510,60 @@ def test_a_prompt_beyond_the_models_positions_is_refused_before_any_work(model, 
     jobs = jobs_of([*PROMPTS, "word " * 1030])
     with pytest.raises(LabError, match=r"q4: .* 96 new tokens in the 1024 positions"):
         next(complete_all(model(kind), jobs, Sampling(), rows=8, have=set(), title="test"))
+
+
+# --- top-k and the cache with room ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 50, 1000])
+@pytest.mark.parametrize("top_p", [1.0, 0.7])
+def test_top_k_then_top_p_as_transformers_has_them(top_k, top_p):
+    """A fine grid of uniform numbers meets each token as often as its probability says."""
+    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    logits = 3 * torch.randn(1, 60, generator=torch.Generator().manual_seed(top_k))
+    no_ids: Any = None
+    kept = TemperatureLogitsWarper(0.8)(no_ids, logits)
+    kept = TopKLogitsWarper(min(top_k, 60))(no_ids, kept)
+    right = (TopPLogitsWarper(top_p)(no_ids, kept) if top_p < 1 else kept).softmax(-1)[0]
+    grid = (torch.arange(20_000).double() + 0.5) / 20_000
+    sampling = Sampling(temperature=0.8, top_p=top_p, top_k=top_k)
+    chosen = pick(logits.expand(len(grid), -1), grid, sampling)
+    met = torch.bincount(chosen, minlength=60) / len(grid)
+    torch.testing.assert_close(met, right, rtol=0, atol=1e-4)
+
+
+def filled(rows: int, length: int) -> DynamicCache:
+    cache = DynamicCache()
+    keys = torch.randn(rows, 2, length, 4, generator=torch.Generator().manual_seed(0))
+    cache.update(keys, keys + 1, 0)
+    return cache
+
+
+@pytest.mark.parametrize("room", [0, 1, 9])
+def test_a_cache_with_room_holds_what_transformers_own_holds(room):
+    """Also past its room, and after rows have left."""
+    theirs, ours = filled(3, 5), with_room(filled(3, 5), room)
+    assert isinstance(ours.layers[0], RoomyLayer)
+    for step in range(6):
+        rows = theirs.layers[0].keys.shape[0]
+        new = torch.full((rows, 2, 1, 4), float(step))
+        for one, other in zip(theirs.update(new, -new, 0), ours.update(new, -new, 0), strict=True):
+            assert torch.equal(one, other)
+        if step == 2:
+            for cache in (theirs, ours):
+                cache.batch_select_indices(torch.tensor([2, 0]))
+        assert ours.get_seq_length() == theirs.get_seq_length()
+
+
+def test_a_step_writes_in_place():
+    cache = with_room(filled(2, 5), 3)
+    before = cache.layers[0].keys.data_ptr()
+    cache.update(torch.zeros(2, 2, 1, 4), torch.zeros(2, 2, 1, 4), 0)
+    assert cache.layers[0].keys.data_ptr() == before
+
+
+def test_layers_of_another_kind_stay_as_they_are():
+    cache = filled(1, 2)
+    cache.layers[0].__class__ = type("Sliding", (type(cache.layers[0]),), {})
+    assert not isinstance(with_room(cache, 4).layers[0], RoomyLayer)
