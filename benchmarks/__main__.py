@@ -16,10 +16,11 @@ from typing import Any
 import tyro
 
 from benchmarks import epochs_bench, loss_bench, sampling_bench, training_bench
-from benchmarks.measure import ROOT, Case, run_cases
+from benchmarks.measure import ROOT, Case, Result, run_cases
 from benchmarks.plot import draw
 from benchmarks.table import markdown
 
+GROWTH = ("-tokens", "-vocabulary", "-n", "-context")
 PACKAGES = ("torch", "transformers", "peft", "trl", "liger-kernel", "torchtune", "distill-lab")
 
 
@@ -42,24 +43,33 @@ def main(
     cases = chosen(names, quick)
     about = surroundings(repeats, threads, quick)
     began = time.monotonic()
-    results = run_cases(cases, repeats, threads)
-    about["minutes"] = (time.monotonic() - began) / 60
-    out.mkdir(parents=True, exist_ok=True)
-    alt = draw(results, about["versions"], out / "bench.png")
-    page = markdown(results, about, alt)
-    record = {"about": about, "alt": alt, "cases": [result.record() for result in results]}
-    (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (out / "table.md").write_text(page, encoding="utf-8")
+    results: list[Result] = []
+    for some in run_cases(cases, repeats, threads):
+        results += some  # written at once: an interrupted run leaves what it has
+        about["minutes"] = (time.monotonic() - began) / 60
+        page = write(results, about, out)
     print(page, f"Written to {out}", sep="\n")
     errors = [f"{r.case.name}: {c}: {r.reasons[c]}" for r in results for c in sorted(r.failed)]
     if errors:
         sys.exit("\n".join(["Failed, by an error and not by a limit:", *errors]))
 
 
+def write(results: list[Result], about: dict[str, Any], out: Path) -> str:
+    """Table (which is returned), JSON and plot."""
+    out.mkdir(parents=True, exist_ok=True)
+    alt = draw(results, about["versions"], out / "bench.png")
+    page = markdown(results, about, alt)
+    record = {"about": about, "alt": alt, "cases": [result.record() for result in results]}
+    (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / "table.md").write_text(page, encoding="utf-8")
+    return page
+
+
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
-    """The cases whose name begins with one of `names`, in order."""
+    """The cases whose name begins with one of `names`; those of growth come last."""
     cases = [case for bench in (loss_bench, training_bench, epochs_bench, sampling_bench)
              for case in bench.cases(quick)]  # fmt: skip
+    cases.sort(key=lambda case: case.name.endswith(GROWTH))
     found = [case for case in cases if not names or case.name.startswith(tuple(names))]
     if not found:
         known = ", ".join(dict.fromkeys(case.name for case in cases))

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -98,19 +98,16 @@ class Result:
         }
 
 
-def run_cases(cases: Sequence[Case], repeats: int, threads: int) -> list[Result]:
-    """All cases, with a progress bar; a contender that fails is not tried again.
+def run_cases(cases: Sequence[Case], repeats: int, threads: int) -> Iterator[list[Result]]:
+    """All cases, with a progress bar, a name at a time; a contender that fails is not tried again.
 
     Cases of one name that follow each other, as those that show growth, share their processes.
     """
     groups = [list(group) for _, group in groupby(cases, key=lambda case: case.name)]
     total = sum(min(repeats, g[0].repeats) * len(g[0].contenders) for g in groups)
     with tqdm(total=total, desc="bench", unit="process") as bar:
-        return [
-            result
-            for group in groups
-            for result in _run_group(group, min(repeats, group[0].repeats), threads, bar)
-        ]
+        for group in groups:
+            yield _run_group(group, min(repeats, group[0].repeats), threads, bar)
 
 
 def _run_group(group: list[Case], repeats: int, threads: int, bar: Any) -> list[Result]:

@@ -521,9 +521,9 @@ def test_top_k_then_top_p_as_transformers_has_them(top_k, top_p):
     """A fine grid of uniform numbers meets each token as often as its probability says."""
     from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-    logits = 3 * torch.randn(1, 60, generator=torch.Generator().manual_seed(top_k))
+    logits: Any = 3 * torch.randn(1, 60, generator=torch.Generator().manual_seed(top_k))
     no_ids: Any = None
-    kept = TemperatureLogitsWarper(0.8)(no_ids, logits)
+    kept: Any = TemperatureLogitsWarper(0.8)(no_ids, logits)
     kept = TopKLogitsWarper(min(top_k, 60))(no_ids, kept)
     right = (TopPLogitsWarper(top_p)(no_ids, kept) if top_p < 1 else kept).softmax(-1)[0]
     grid = (torch.arange(20_000).double() + 0.5) / 20_000
@@ -543,7 +543,8 @@ def filled(rows: int, length: int) -> DynamicCache:
 @pytest.mark.parametrize("room", [0, 1, 9])
 def test_a_cache_with_room_holds_what_transformers_own_holds(room):
     """Also past its room, and after rows have left."""
-    theirs, ours = filled(3, 5), with_room(filled(3, 5), room)
+    theirs: Any = filled(3, 5)
+    ours = with_room(filled(3, 5), room)
     assert isinstance(ours.layers[0], RoomyLayer)
     for step in range(6):
         rows = theirs.layers[0].keys.shape[0]
@@ -564,6 +565,6 @@ def test_a_step_writes_in_place():
 
 
 def test_layers_of_another_kind_stay_as_they_are():
-    cache = filled(1, 2)
+    cache: Any = filled(1, 2)
     cache.layers[0].__class__ = type("Sliding", (type(cache.layers[0]),), {})
     assert not isinstance(with_room(cache, 4).layers[0], RoomyLayer)
