@@ -44,6 +44,7 @@ def main(
     about = surroundings(repeats, threads, quick)
     began = time.monotonic()
     results: list[Result] = []
+    page = ""
     for some in run_cases(cases, repeats, threads):
         results += some  # written at once: an interrupted run leaves what it has
         about["minutes"] = (time.monotonic() - began) / 60

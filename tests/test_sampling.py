@@ -23,6 +23,7 @@ from distill_lab.sampling import (
     Completion,
     Job,
     Sampling,
+    _prefill,
     batches,
     complete,
     complete_all,
@@ -478,7 +479,7 @@ def test_batches_hold_all_jobs_once_by_length_and_at_most_so_many_rows(model):
         job.question_id for job in jobs
     )
     assert [len(batch) for batch in made] == [4, 4, 4, 4, 4, 3]
-    lengths = [len(encode(tokenizer, job.prompt)) for batch in made for job in batch]
+    lengths = [len(encode(tokenizer, job.prompt)) // 16 for batch in made for job in batch]
     assert lengths == sorted(lengths, reverse=True)
 
 
@@ -568,3 +569,63 @@ def test_layers_of_another_kind_stay_as_they_are():
     cache: Any = filled(1, 2)
     cache.layers[0].__class__ = type("Sliding", (type(cache.layers[0]),), {})
     assert not isinstance(with_room(cache, 4).layers[0], RoomyLayer)
+
+
+# --- what is read once ----------------------------------------------------------------------------
+
+
+class Counted:
+    """The model, noting the shape of what it is given to read."""
+
+    def __init__(self, lm: Any) -> None:
+        self.lm, self.shapes = lm, []
+
+    def __call__(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        self.shapes.append(tuple(input_ids.shape))
+        return self.lm(input_ids=input_ids, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.lm, name)
+
+
+FIRST, SECOND = list(range(10, 60)), list(range(60, 110))  # two paragraphs
+SHOTS = list(range(110, 150))
+QUESTIONS = [
+    SHOTS + FIRST + [3, 4, 5],
+    SHOTS + SECOND + [3],
+    SHOTS + FIRST + [6],
+    SHOTS + SECOND + [7, 8],
+]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    ("prompts", "shapes"),
+    [
+        (QUESTIONS, [(1, 40), (2, 50), (4, 3)]),
+        ([q[40:] for q in QUESTIONS], [(2, 50), (4, 3)]),
+        ([*QUESTIONS, SHOTS + [9] * 9], [(1, 40), (3, 50), (5, 3)]),
+        (QUESTIONS[::2], [(1, 90), (2, 3)]),
+        ([QUESTIONS[0], SHOTS + [9] * 9], [(1, 40), (2, 53)]),
+        (QUESTIONS[:1], [(1, 93)]),
+        ([[3], [4, 5]], [(2, 2)]),
+    ],
+)
+def test_what_prompts_share_is_read_once_and_changes_nothing(model, kind, prompts, shapes):
+    lm = model(kind).lm
+    counted: Any = Counted(lm)
+    with torch.inference_mode():
+        logits, cache, mask = _prefill(counted, prompts, pad=0)
+        assert counted.shapes == shapes
+        assert mask.sum(1).tolist() == [len(p) for p in prompts]
+        assert cache.get_seq_length() == mask.shape[1]
+        for row, prompt in enumerate(prompts):
+            alone = lm(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1]
+            torch.testing.assert_close(logits[row], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_prompts_of_one_paragraph_are_side_by_side(model):
+    prompts = [f"{paragraph} {question}" for question in "abc" for paragraph in ("One", "Two")]
+    jobs = jobs_of(prompts)
+    made = batches(jobs, encoded(jobs, model("llama").tokenizer), rows=3, n=1)
+    assert [{job.prompt[:3] for job in batch} for batch in made] == [{"One"}, {"Two"}]
