@@ -17,13 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from distill_lab.kv_cache import RoomyLayer, with_room
 from distill_lab.models import Loaded
+from distill_lab.prefill import prefill
 from distill_lab.prompts import BEGUN, STOP, encode
 from distill_lab.records import LabError
 from distill_lab.sampling import (
     Completion,
     Job,
     Sampling,
-    _prefill,
     batches,
     complete,
     complete_all,
@@ -615,7 +615,7 @@ def test_what_prompts_share_is_read_once_and_changes_nothing(model, kind, prompt
     lm = model(kind).lm
     counted: Any = Counted(lm)
     with torch.inference_mode():
-        logits, cache, mask = _prefill(counted, prompts, pad=0)
+        logits, cache, mask = prefill(counted, prompts, pad=0)
         assert counted.shapes == shapes
         assert mask.sum(1).tolist() == [len(p) for p in prompts]
         assert cache.get_seq_length() == mask.shape[1]

@@ -1,0 +1,94 @@
+"""Prompts are read once: what all of them begin with, then what each group of them goes on with,
+then the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
+
+
+@dataclass(slots=True)
+class _Read:
+    """What has been read of R rows: the cache, the mask (R, T), and next-token logits (R, V)."""
+
+    cache: Any
+    mask: Tensor
+    logits: Tensor | None = None
+
+    def rows(self, indices: Sequence[int]) -> None:
+        """Takes these rows, each as often as it is named."""
+        chosen = torch.tensor(indices, device=self.mask.device)
+        if self.cache is not None:
+            self.cache.batch_select_indices(chosen)
+        self.mask = self.mask[chosen]
+
+
+def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Tensor, Any, Tensor]:
+    """Reads P prompts: next-token logits (P, V), the cache, and the mask (P, T).
+
+    What all of them begin with (worked examples) is read once, then what each group of them goes on
+    with (a paragraph), then the rest.
+    """
+    read = _Read(None, torch.ones(1, 0, dtype=torch.long, device=lm.device))
+    begun, of_prompt = 0, [0] * len(prompts)
+    shared = _alike(prompts)
+    if len(prompts) > 1 and shared >= _SHARED_AT_LEAST:
+        _read_on(lm, read, [prompts[0][:shared]], pad)
+        begun = shared
+    groups = _groups(prompts, begun)
+    done = [begun] * len(prompts)
+    if 1 < len(groups) < len(prompts):
+        read.rows([0] * len(groups))
+        ends = [_alike([prompts[i] for i in group]) for group in groups]
+        beginnings = [prompts[g[0]][begun:end] for g, end in zip(groups, ends, strict=True)]
+        _read_on(lm, read, beginnings, pad)
+        for n, group in enumerate(groups):
+            for i in group:
+                of_prompt[i], done[i] = n, ends[n]
+    read.rows(of_prompt)
+    _read_on(lm, read, [p[n:] for p, n in zip(prompts, done, strict=True)], pad)
+    assert read.logits is not None
+    return read.logits, read.cache, read.mask
+
+
+def _alike(prompts: Sequence[list[int]]) -> int:
+    """How many tokens all prompts begin with; the last of a prompt is left to be read."""
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
+
+
+def _groups(prompts: list[list[int]], begun: int) -> list[list[int]]:
+    """Which prompts go on alike for long enough, beyond what all begin with."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(prompts)), key=prompts.__getitem__):
+        if groups and _alike([prompts[groups[-1][0]], prompts[i]]) - begun >= _SHARED_AT_LEAST:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _read_on(lm: PreTrainedModel, read: _Read, rests: list[list[int]], pad: int) -> None:
+    """Reads more of every row, left-padded: (R, T) becomes (R, T + longest)."""
+    width, device = max(map(len, rests)), lm.device
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)
+    gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=device)
+    read.mask = torch.cat([read.mask, gaps], 1)
+    out = lm(
+        input_ids=ids,
+        attention_mask=read.mask,
+        position_ids=(read.mask.cumsum(1) - 1).clamp(min=0)[:, -width:],
+        past_key_values=read.cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    read.cache, read.logits = out.past_key_values, out.logits[:, -1]
