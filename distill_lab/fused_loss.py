@@ -48,9 +48,10 @@ def distillation_loss(
     objective: Objective,
     teacher: Teacher | None = None,
     n_items: Tensor | int | None = None,
-    budget: int = BUDGET,
+    budget: int | None = None,
 ) -> Loss:
-    """`loss.plain_loss` with its arguments and its result; `budget`: bytes for logits.
+    """`loss.plain_loss` with its arguments and its result; `budget`: bytes for logits (None:
+    BUDGET, or as many as the gradient of a head that is trained takes anyway).
 
     A head that is no `Head` can only be called: its gradient is autograd's, and its logits are
     computed twice. ValueError where a divergence needs more than a sampled teacher has kept.
@@ -65,7 +66,9 @@ def distillation_loss(
         raise ValueError(f"sampled tokens give the forward KL alone, not {objective.divergence}")
     n = max(len(targets) if n_items is None else int(n_items), 1)
     if not isinstance(head, Head):
-        return _by_autograd(states, head, targets, objective, teacher, n, budget)
+        return _by_autograd(states, head, targets, objective, teacher, n, budget or BUDGET)
+    trained = 4 * head.weight.numel() if head.weight.requires_grad else 0
+    budget = budget or max(BUDGET, trained)
     parts: Any = _Fused.apply(
         states, head.weight, head.bias, head, targets, objective, teacher, n, budget
     )
