@@ -18,9 +18,8 @@ import tyro
 from benchmarks import epochs_bench, loss_bench, sampling_bench, training_bench
 from benchmarks.measure import ROOT, Case, Result, run_cases
 from benchmarks.plot import draw
-from benchmarks.table import markdown
+from benchmarks.table import GROWTH, markdown
 
-GROWTH = ("-tokens", "-vocabulary", "-n", "-context")
 PACKAGES = ("torch", "transformers", "peft", "trl", "liger-kernel", "torchtune", "distill-lab")
 
 
@@ -70,7 +69,7 @@ def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`; those of growth come last."""
     cases = [case for bench in (loss_bench, training_bench, epochs_bench, sampling_bench)
              for case in bench.cases(quick)]  # fmt: skip
-    cases.sort(key=lambda case: case.name.endswith(GROWTH))
+    cases.sort(key=lambda case: case.name in GROWTH)
     found = [case for case in cases if not names or case.name.startswith(tuple(names))]
     if not found:
         known = ", ".join(dict.fromkeys(case.name for case in cases))

@@ -32,7 +32,7 @@ def draw(results: Sequence[Result], versions: Mapping[str, str], to: Path) -> st
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.tick_params(colors=INK, length=3)
-    figure.savefig(to, dpi=110)
+    figure.savefig(to, dpi=110, bbox_inches="tight")  # cases that were not asked for leave no gap
     return said.strip()
 
 
