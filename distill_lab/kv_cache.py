@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
@@ -13,13 +14,14 @@ from transformers.cache_utils import DynamicLayer
 class RoomyLayer(DynamicLayer):
     """Keys and values (B, heads, T, D) at the beginning of tensors that are longer."""
 
-    def __init__(self, layer: DynamicLayer, room: int) -> None:
+    def __init__(self, layer: DynamicLayer, room: int, repeats: int = 1) -> None:
         super().__init__()
         assert layer.keys is not None
         assert layer.values is not None
         self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
         self._length = layer.keys.shape[-2]
-        self._keys, self._values = (_longer(each, room) for each in (layer.keys, layer.values))
+        self._keys = _longer(layer.keys, room, repeats)
+        self._values = _longer(layer.values, room, repeats)
         self._look()
 
     def _look(self) -> None:
@@ -40,22 +42,34 @@ class RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some rows."""
-        self._keys, self._values = self._keys[indices], self._values[indices]
+        """Keeps some rows, each at most once. Those that stay in their places are not copied."""
+        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero()[:, 0]
+        for each in (self._keys, self._values):
+            # the right side is a copy, so that no row is overwritten before it has moved
+            each[moved, :, : self._length] = each[indices[moved], :, : self._length]
+        self._keys, self._values = self._keys[: len(indices)], self._values[: len(indices)]
         self._look()
 
 
-def _longer(tensor: Tensor, room: int) -> Tensor:
-    made = tensor.new_empty(*tensor.shape[:-2], tensor.shape[-2] + room, tensor.shape[-1])
-    made[..., : tensor.shape[-2], :] = tensor
-    return made
+def _longer(tensor: Tensor, room: int, repeats: int = 1) -> Tensor:
+    """Each row (heads, T, D) so often, one beside the other, and empty places behind its tokens."""
+    rows, heads, length, width = tensor.shape
+    made = tensor.new_empty(rows, repeats, heads, length + room, width)
+    made[..., :length, :] = tensor[:, None]
+    return made.flatten(0, 1)
 
 
-def with_room(cache: Any, room: int) -> Any:
-    """The cache with room for that many more tokens. Layers of another kind, such as a sliding
-    window's, stay as they are."""
-    layers = getattr(cache, "layers", [])
+def with_room(cache: Any, room: int, repeats: int = 1) -> Any:
+    """The cache with each row so often, and room for that many more tokens. Layers of another kind,
+    such as a sliding window's, have their rows repeated and stay what they are.
+    """
+    layers = getattr(cache, "layers", None)
+    if layers is None:
+        cache.batch_repeat_interleave(repeats)
+        return cache
     for i, layer in enumerate(layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            layers[i] = RoomyLayer(layer, room)
+            layers[i] = RoomyLayer(layer, room, repeats)
+        else:
+            layer.batch_repeat_interleave(repeats)
     return cache

@@ -101,8 +101,7 @@ def complete(
     ids = encoded(jobs, tokenizer) if ids is None else ids
     prompts = [ids[job.prompt] for job in jobs]
     logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)
-    cache.batch_repeat_interleave(sampling.n)
-    cache = with_room(cache, sampling.max_new_tokens)
+    cache = with_room(cache, sampling.max_new_tokens, repeats=sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     ends = _end_ids(lm, tokenizer)
     rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
@@ -135,9 +134,10 @@ def _decode(
         if not going.any() or step + 1 == sampling.max_new_tokens:
             break
         if not going.all():
-            kept = torch.from_numpy(np.flatnonzero(going)).to(mask.device)
+            stay = _close_ranks(going)
+            kept = torch.from_numpy(stay).to(mask.device)
             cache.batch_select_indices(kept)
-            live, chosen, mask = live[going], chosen[kept], mask[kept]
+            live, chosen, mask = live[stay], chosen[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         out = model.lm(
             input_ids=chosen[:, None],
@@ -148,6 +148,15 @@ def _decode(
         )
         logits = out.logits[:, -1]
     return done
+
+
+def _close_ranks(going: np.ndarray) -> np.ndarray:
+    """Indices of the rows that go on, the last of them in the places of those that leave: the cache
+    then copies no more rows than leave.
+    """
+    stay = np.arange(going.sum())
+    stay[~going[: len(stay)]] = len(stay) + np.flatnonzero(going[len(stay) :])
+    return stay
 
 
 def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
