@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 
@@ -41,13 +42,16 @@ class RoomyLayer(DynamicLayer):
         self._look()
         return self.keys, self.values
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some rows, each at most once. Those that stay in their places are not copied."""
-        moved = (indices != torch.arange(len(indices), device=indices.device)).nonzero()[:, 0]
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keeps these rows, each named at most once. Those that keep their places are not copied.
+
+        So named in transformers, where it is the one selection of rows that all caches know.
+        """
+        moved = (beam_idx != torch.arange(len(beam_idx), device=beam_idx.device)).nonzero()[:, 0]
         for each in (self._keys, self._values):
             # the right side is a copy, so that no row is overwritten before it has moved
-            each[moved, :, : self._length] = each[indices[moved], :, : self._length]
-        self._keys, self._values = self._keys[: len(indices)], self._values[: len(indices)]
+            each[moved, :, : self._length] = each[beam_idx[moved], :, : self._length]
+        self._keys, self._values = self._keys[: len(beam_idx)], self._values[: len(beam_idx)]
         self._look()
 
 
@@ -59,17 +63,20 @@ def _longer(tensor: Tensor, room: int, repeats: int = 1) -> Tensor:
     return made.flatten(0, 1)
 
 
-def with_room(cache: Any, room: int, repeats: int = 1) -> Any:
-    """The cache with each row so often, and room for that many more tokens. Layers of another kind,
-    such as a sliding window's, have their rows repeated and stay what they are.
+def keeps_all(lm: PreTrainedModel) -> bool:
+    """Whether every layer attends to all tokens before, through keys and values that are kept: no
+    sliding window, no recurrent state.
     """
-    layers = getattr(cache, "layers", None)
-    if layers is None:
-        cache.batch_repeat_interleave(repeats)
-        return cache
-    for i, layer in enumerate(layers):
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=lm.config).layers)
+
+
+def with_room(cache: Any, room: int, rows: int, repeats: int = 1) -> Any:
+    """The cache of so many rows with each so often, and room for that many more tokens. Layers of
+    another kind, such as a sliding window's, have their rows repeated and stay what they are.
+    """
+    for i, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            layers[i] = RoomyLayer(layer, room, repeats)
+            cache.layers[i] = RoomyLayer(layer, room, repeats)
         else:
-            layer.batch_repeat_interleave(repeats)
+            cache.layers[i].reorder_cache(torch.arange(rows).repeat_interleave(repeats))
     return cache

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from distill_lab.kv_cache import keeps_all
+
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 
 
@@ -28,7 +30,7 @@ class _Read:
         """Takes these rows, each as often as it is named."""
         chosen = torch.tensor(indices, device=self.mask.device)
         if self.cache is not None:
-            self.cache.batch_select_indices(chosen)
+            self.cache.reorder_cache(chosen)
         self.mask = self.mask[chosen]
 
 
@@ -36,19 +38,22 @@ def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Te
     """Reads P prompts: next-token logits (P, V), the cache, and the mask (P, T).
 
     What all of them begin with (worked examples) is read once, then what each group of them goes on
-    with (a paragraph), then the rest.
+    with (a paragraph), then the rest. This leaves gaps inside a row, which the mask covers; they
+    would push tokens out of a sliding window or pass through a recurrent state, so that a model
+    with one of these reads each prompt whole.
     """
     read = _Read(None, torch.ones(1, 0, dtype=torch.long, device=lm.device))
     begun, of_prompt = 0, [0] * len(prompts)
-    shared = _alike(prompts)
-    if len(prompts) > 1 and shared >= _SHARED_AT_LEAST:
+    sharing = len(prompts) > 1 and keeps_all(lm)
+    shared = common(prompts) if sharing else 0
+    if shared >= _SHARED_AT_LEAST:
         _read_on(lm, read, [prompts[0][:shared]], pad)
         begun = shared
-    groups = _groups(prompts, begun)
+    groups = alike_beyond(prompts, begun) if sharing else []
     done = [begun] * len(prompts)
     if 1 < len(groups) < len(prompts):
         read.rows([0] * len(groups))
-        ends = [_alike([prompts[i] for i in group]) for group in groups]
+        ends = [common([prompts[i] for i in group]) for group in groups]
         beginnings = [prompts[g[0]][begun:end] for g, end in zip(groups, ends, strict=True)]
         _read_on(lm, read, beginnings, pad)
         for n, group in enumerate(groups):
@@ -60,17 +65,19 @@ def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Te
     return read.logits, read.cache, read.mask
 
 
-def _alike(prompts: Sequence[list[int]]) -> int:
+def common(prompts: Sequence[list[int]]) -> int:
     """How many tokens all prompts begin with; the last of a prompt is left to be read."""
     alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
     return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
 
 
-def _groups(prompts: list[list[int]], begun: int) -> list[list[int]]:
-    """Which prompts go on alike for long enough, beyond what all begin with."""
+def alike_beyond(prompts: list[list[int]], begun: int) -> list[list[int]]:
+    """Which prompts go on alike for long enough, beyond the `begun` tokens that all begin with:
+    indices of those on one paragraph, each once.
+    """
     groups: list[list[int]] = []
     for i in sorted(range(len(prompts)), key=prompts.__getitem__):
-        if groups and _alike([prompts[groups[-1][0]], prompts[i]]) - begun >= _SHARED_AT_LEAST:
+        if groups and common([prompts[groups[-1][0]], prompts[i]]) - begun >= _SHARED_AT_LEAST:
             groups[-1].append(i)
         else:
             groups.append([i])

@@ -21,25 +21,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_lab.kv_cache import with_room
 from distill_lab.models import Loaded
-from distill_lab.prefill import prefill
+from distill_lab.pick import Sampling, pick
+from distill_lab.prefill import alike_beyond, common, prefill
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question
 
 _ALIKE = 16  # lengths this near are one bucket
-# Tokens looked at first; the whole vocabulary is sorted only where they hold less than top_p.
-_NUCLEUS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How to sample; temperature 0 is greedy, top_k 0 takes all tokens."""
-
-    n: int = 1
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_new_tokens: int = 96
-    seed: int = 0
-    top_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +64,19 @@ def encoded(jobs: Sequence[Job], tokenizer: PreTrainedTokenizerBase) -> Ids:
 
 
 def batches(jobs: Sequence[Job], ids: Ids, rows: int, n: int) -> list[list[Job]]:
-    """Jobs in batches of `rows` sequences, those of similar length and of one paragraph together,
-    the longest first.
+    """Jobs in batches of `rows` sequences: those on one paragraph side by side, paragraphs of
+    similar length together, the longest first.
 
     Depends on all the jobs and not on what is done already, so that a resumed run computes what the
     whole one would have.
     """
-    # within a few tokens of length, prompts of one paragraph side by side
-    ordered = sorted(jobs, key=lambda job: (-(len(ids[job.prompt]) // _ALIKE), job.prompt))
+    prompts = [ids[job.prompt] for job in jobs]
+
+    def place(group: list[int]) -> tuple[int, str]:
+        return -(max(len(prompts[i]) for i in group) // _ALIKE), jobs[group[0]].prompt
+
+    groups = sorted(alike_beyond(prompts, common(prompts)), key=place)
+    ordered = [jobs[i] for group in groups for i in group]
     size = max(1, rows // n)
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
@@ -101,7 +93,7 @@ def complete(
     ids = encoded(jobs, tokenizer) if ids is None else ids
     prompts = [ids[job.prompt] for job in jobs]
     logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)
-    cache = with_room(cache, sampling.max_new_tokens, repeats=sampling.n)
+    cache = with_room(cache, sampling.max_new_tokens, len(jobs), sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     ends = _end_ids(lm, tokenizer)
     rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
@@ -136,7 +128,7 @@ def _decode(
         if not going.all():
             stay = _close_ranks(going)
             kept = torch.from_numpy(stay).to(mask.device)
-            cache.batch_select_indices(kept)
+            cache.reorder_cache(kept)
             live, chosen, mask = live[stay], chosen[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         out = model.lm(
@@ -157,44 +149,6 @@ def _close_ranks(going: np.ndarray) -> np.ndarray:
     stay = np.arange(going.sum())
     stay[~going[: len(stay)]] = len(stay) + np.flatnonzero(going[len(stay) :])
     return stay
-
-
-def pick(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the
-    temperature is 0.
-
-    Tokens are laid out from most to least likely, cut after top_k and then after the first at which
-    top_p is reached, and the one is taken that the uniform number, stretched over what is left,
-    falls on.
-    """
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scaled = logits.double() / sampling.temperature
-    if 0 < sampling.top_k < scaled.shape[-1]:
-        kth = scaled.topk(sampling.top_k).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < kth, -torch.inf)  # equals of the k-th stay
-    total = scaled.logsumexp(-1, keepdim=True)
-    top, order = _most_likely(scaled)  # (R, width)
-    # what is as likely as the last of them may have likes outside: it does not count here
-    sure = ((top - total).exp() * (top > top[:, -1:])).sum(-1)
-    if sure.min() < sampling.top_p:
-        top, order = scaled.sort(dim=-1, descending=True, stable=True)  # (R, V)
-    mass = (top - total).exp().cumsum(-1)
-    last = (mass < mass[:, -1:].clamp(max=sampling.top_p)).sum(-1, keepdim=True)
-    kept = mass.gather(-1, last)  # the nucleus' mass, its last token included
-    index = (mass <= uniforms[:, None] * kept).sum(-1, keepdim=True)
-    return order.gather(-1, torch.minimum(index, last))[:, 0]
-
-
-def _most_likely(scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """The first columns of a stable sort, most likely first: values and token ids.
-
-    `topk` leaves the order of equal values open, as they are common in bfloat16: a trace would hang
-    on what else is in its batch.
-    """
-    ids = scaled.topk(min(_NUCLEUS, scaled.shape[-1])).indices.sort(-1).values
-    top, rank = scaled.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
-    return top, ids.gather(-1, rank)
 
 
 def _uniforms(jobs: Sequence[Job], sampling: Sampling) -> np.ndarray:

@@ -13,22 +13,19 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scripted import scripted
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from distill_lab.kv_cache import RoomyLayer, with_room
 from distill_lab.models import Loaded
-from distill_lab.prefill import prefill
+from distill_lab.pick import Sampling, pick
 from distill_lab.prompts import BEGUN, STOP, encode
 from distill_lab.records import LabError
 from distill_lab.sampling import (
     Completion,
     Job,
-    Sampling,
     batches,
     complete,
     complete_all,
     encoded,
-    pick,
 )
 
 KINDS = ("llama", "gpt2", "qwen2", "qwen3")
@@ -513,7 +510,7 @@ def test_a_prompt_beyond_the_models_positions_is_refused_before_any_work(model, 
         next(complete_all(model(kind), jobs, Sampling(), rows=8, have=set(), title="test"))
 
 
-# --- top-k and the cache with room ----------------------------------------------------------------
+# -- top-k against transformers
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 50, 1000])
@@ -534,94 +531,15 @@ def test_top_k_then_top_p_as_transformers_has_them(top_k, top_p):
     torch.testing.assert_close(met, right, rtol=0, atol=1e-4)
 
 
-def filled(rows: int, length: int) -> DynamicCache:
-    cache = DynamicCache()
-    keys = torch.randn(rows, 2, length, 4, generator=torch.Generator().manual_seed(0))
-    cache.update(keys, keys + 1, 0)
-    return cache
-
-
-@pytest.mark.parametrize("room", [0, 1, 9])
-def test_a_cache_with_room_holds_what_transformers_own_holds(room):
-    """Also past its room, and after rows have left."""
-    theirs: Any = filled(3, 5)
-    ours = with_room(filled(3, 5), room)
-    assert isinstance(ours.layers[0], RoomyLayer)
-    for step in range(6):
-        rows = theirs.layers[0].keys.shape[0]
-        new = torch.full((rows, 2, 1, 4), float(step))
-        for one, other in zip(theirs.update(new, -new, 0), ours.update(new, -new, 0), strict=True):
-            assert torch.equal(one, other)
-        if step == 2:
-            for cache in (theirs, ours):
-                cache.batch_select_indices(torch.tensor([2, 0]))
-        assert ours.get_seq_length() == theirs.get_seq_length()
-
-
-def test_a_step_writes_in_place():
-    cache = with_room(filled(2, 5), 3)
-    before = cache.layers[0].keys.data_ptr()
-    cache.update(torch.zeros(2, 2, 1, 4), torch.zeros(2, 2, 1, 4), 0)
-    assert cache.layers[0].keys.data_ptr() == before
-
-
-def test_layers_of_another_kind_stay_as_they_are():
-    cache: Any = filled(1, 2)
-    cache.layers[0].__class__ = type("Sliding", (type(cache.layers[0]),), {})
-    assert not isinstance(with_room(cache, 4).layers[0], RoomyLayer)
-
-
-# --- what is read once ----------------------------------------------------------------------------
-
-
-class Counted:
-    """The model, noting the shape of what it is given to read."""
-
-    def __init__(self, lm: Any) -> None:
-        self.lm, self.shapes = lm, []
-
-    def __call__(self, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        self.shapes.append(tuple(input_ids.shape))
-        return self.lm(input_ids=input_ids, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.lm, name)
-
-
-FIRST, SECOND = list(range(10, 60)), list(range(60, 110))  # two paragraphs
-SHOTS = list(range(110, 150))
-QUESTIONS = [
-    SHOTS + FIRST + [3, 4, 5],
-    SHOTS + SECOND + [3],
-    SHOTS + FIRST + [6],
-    SHOTS + SECOND + [7, 8],
-]
-
-
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2", "qwen3"])
-@pytest.mark.parametrize(
-    ("prompts", "shapes"),
-    [
-        (QUESTIONS, [(1, 40), (2, 50), (4, 3)]),
-        ([q[40:] for q in QUESTIONS], [(2, 50), (4, 3)]),
-        ([*QUESTIONS, SHOTS + [9] * 9], [(1, 40), (3, 50), (5, 3)]),
-        (QUESTIONS[::2], [(1, 90), (2, 3)]),
-        ([QUESTIONS[0], SHOTS + [9] * 9], [(1, 40), (2, 53)]),
-        (QUESTIONS[:1], [(1, 93)]),
-        ([[3], [4, 5]], [(2, 2)]),
-    ],
-)
-def test_what_prompts_share_is_read_once_and_changes_nothing(model, kind, prompts, shapes):
-    lm = model(kind).lm
-    counted: Any = Counted(lm)
-    with torch.inference_mode():
-        logits, cache, mask = prefill(counted, prompts, pad=0)
-        assert counted.shapes == shapes
-        assert mask.sum(1).tolist() == [len(p) for p in prompts]
-        assert cache.get_seq_length() == mask.shape[1]
-        for row, prompt in enumerate(prompts):
-            alone = lm(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1]
-            torch.testing.assert_close(logits[row], alone, rtol=1e-4, atol=1e-4)
+def test_a_paragraphs_prompts_stay_together_though_their_lengths_differ(model):
+    """Also where the number of jobs, and their order, is another."""
+    tokenizer = model("llama").tokenizer
+    paragraphs = [f"{name} " + WORDS * 3 for name in ("Anna", "Berta", "Clara")]
+    questions = ("Who?", "Why is that so? " * 3, "When? " * 9)
+    jobs = jobs_of([paragraph + question for question in questions for paragraph in paragraphs])
+    for some in (jobs, jobs[::-1]):
+        made = batches(some, encoded(some, tokenizer), rows=6, n=2)
+        assert [len({job.prompt.split()[0] for job in batch}) for batch in made] == [1, 1, 1]
 
 
 def test_prompts_of_one_paragraph_are_side_by_side(model):
