@@ -65,6 +65,7 @@ OUT_OF_BOUNDS = (
     ("generate.temperature", math.nan),
     ("generate.top_p", 0.0),
     ("generate.top_p", 1.1),
+    ("generate.top_k", -1),
     ("generate.max_new_tokens", 0),
     ("data.n_train", -1),
     ("data.n_eval", -1),
@@ -94,6 +95,7 @@ WITHIN_BOUNDS = (
     ("train.warmup", 0.0),
     ("generate.temperature", 0.0),  # greedy
     ("generate.top_p", 1.0),
+    ("generate.top_k", 0),
     ("data.n_train", 0),  # all
     ("models.teacher_shots", 3),
     ("data.strict", True),
@@ -135,6 +137,7 @@ REFUSED = (
     (TRACES, "models.teacher_4bit", True),
     (TRACES, "generate.temperature", 0.9),
     (TRACES, "generate.n_samples", 8),
+    (TRACES, "generate.top_k", 20),
     (STUDENT, "models.student", "other"),
     (STUDENT, "models.lora_rank", 4),
     (STUDENT, "reject.min_f1", 50.0),

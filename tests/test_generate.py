@@ -27,6 +27,7 @@ from distill_lab.records import (
     to_line,
     write_records,
 )
+from distill_lab.sampling import Sampling
 
 CONTEXT = "Anna lives in Rome. Her brother has lived in {} for {} years."
 CITIES = ("Paris", "Lima", "Oslo", "Rome", "Bern", "Cairo", "Quito", "Hanoi", "Accra")
@@ -277,3 +278,9 @@ def test_what_is_missing_is_named_before_anything_is_computed(trained):
     (out / "questions.eval.jsonl").unlink()
     with pytest.raises(LabError, match=r"questions\.eval\.jsonl.*`distill-lab data`"):
         evaluate.run(settings, out)
+
+
+def test_every_setting_of_sampling_reaches_the_sampler():
+    settings = GenerateSettings(3, 0.7, 0.8, top_k=20, max_new_tokens=5, seed=4)
+    sampling = generate.sampling(Config(generate=settings))
+    assert sampling == Sampling(3, 0.7, 0.8, max_new_tokens=5, seed=4, top_k=20)
