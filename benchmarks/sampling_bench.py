@@ -1,7 +1,8 @@
 """Samples of several questions on one paragraph: ours against transformers' `generate`.
 
-Both get the same prompts, the same settings and as many rows at a time. What counts is useful
+All get the same prompts, the same settings and as many rows at a time. What counts is useful
 tokens a second: up to and with the end token or the one that closes `</answer>`, and nothing after.
+`generate_stop` is told to stop there too; `generate` runs until the end token.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from distill_lab.records import LabError, Question
 from distill_lab.sampling import Job, Sampling, complete_all, jobs_for
 from distill_lab.sources import SMOLLM2
 
-CONTENDERS = ("ours", "generate")
+PAIR = ("ours", "generate")
+CONTENDERS = (*PAIR, "generate_stop")
 
 
 def cases(quick: bool) -> list[Case]:
@@ -53,9 +55,9 @@ def growth(base: dict[str, Any], quick: bool) -> list[Case]:
     samples, contexts = ((1, 2), (30, 60)) if quick else ((1, 2, 4, 8, 16), (50, 100, 200, 350))
     common = {**base, "questions": min(4, base["questions"])}
     return [
-        *(Case("sampling-n", "Sampling against N", "sampling_bench", CONTENDERS,
+        *(Case("sampling-n", "Sampling against N", "sampling_bench", PAIR,
                {**common, "n": n}, repeats=2) for n in samples),
-        *(Case("sampling-context", "Sampling against context length", "sampling_bench", CONTENDERS,
+        *(Case("sampling-context", "Sampling against context length", "sampling_bench", PAIR,
                {**common, "context": length}, repeats=2) for length in contexts),
     ]  # fmt: skip
 
@@ -70,7 +72,7 @@ def prepare(contender: str, settings: dict[str, Any]) -> Work:
         top_p=0.95,
         max_new_tokens=settings["new_tokens"],
     )
-    function = ours if contender == "ours" else generate
+    function = {"ours": ours, "generate": generate, "generate_stop": generate_stop}[contender]
     function(model, jobs[:1], Sampling(n=1, temperature=0.6, top_p=0.95, max_new_tokens=2))
     return lambda: _counted(function(model, jobs, sampling), jobs, model)
 
@@ -110,7 +112,12 @@ def ours(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
     return sum(c.n_tokens for batch in batches for _, made in batch for c in made)
 
 
-def generate(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
+def generate_stop(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
+    """`generate` with `stop_strings`."""
+    return generate(model, jobs, sampling, stop_strings=[STOP], tokenizer=model.tokenizer)
+
+
+def generate(model: Loaded, jobs: list[Job], sampling: Sampling, **more: Any) -> int:
     """`generate(num_return_sequences=N)` on all prompts in one batch, until every row has ended."""
     tokenizer: Any = model.tokenizer
     tokenizer.padding_side = "left"
@@ -128,6 +135,7 @@ def generate(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
             num_return_sequences=sampling.n,
             max_new_tokens=sampling.max_new_tokens,
             pad_token_id=tokenizer.pad_token_id,
+            **more,
         )
     return sum(_useful(row, tokenizer) for row in rows[:, batch.input_ids.shape[1] :].tolist())
 
