@@ -137,6 +137,8 @@ def _timed(name: str, config: Config, out: Path) -> None:
     """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
+    if name in ("generate", "train", "evaluate"):  # Unsloth must be imported before transformers
+        importlib.import_module("distill_lab.backends").prepare(config.runtime)
     stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
     if stage(config, out) is False:
         print(f"{name}: all there already", flush=True)

@@ -133,7 +133,7 @@ class RuntimeSettings:
     """How it runs. But for the dtype, nothing here changes what a record says, only its speed."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
-    """auto is transformers; the Unsloth backend is not in this version yet."""
+    """auto takes unsloth where it and a CUDA GPU are there, else transformers."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -18,7 +18,17 @@ CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
 LAYERS = (
     ("records", "config", "runs"),
     ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss"),
-    ("backends", "models", "encoding", "kv_cache", "prefill", "pick", "sampling", *CACHE),
+    (
+        "unsloth_backend",
+        "backends",
+        "models",
+        "encoding",
+        "kv_cache",
+        "prefill",
+        "pick",
+        "sampling",
+        *CACHE,
+    ),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
     ("cli", "__main__"),
