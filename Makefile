@@ -90,6 +90,6 @@ UNSLOTH_PIP := .venv-unsloth/bin/python -m pip --disable-pip-version-check -qq
 	@echo "Installing Unsloth into .venv-unsloth (once; a few minutes)"
 	@$(BIN)/python -m venv --clear .venv-unsloth
 	@$(UNSLOTH_PIP) install -c constraints.txt "$(TORCH)"
-	@$(UNSLOTH_PIP) install -c constraints.txt -e . pytest pytest-socket trl
+	@$(UNSLOTH_PIP) install -c constraints.txt -e . hypothesis pytest pytest-socket trl
 	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
 	@touch $@
