@@ -84,13 +84,21 @@ def load(
             dtype=dtype,
             load_in_4bit=four_bit,
             full_finetuning=whole,
-            device_map={"": device},
+            device_map={"": _with_index(device)},
+            offload_embedding=False,  # else they may move to the CPU
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
         _require_what_was_asked(lm, dtype, four_bit)
         FastLanguageModel.for_inference(lm)
     return lm.eval()
+
+
+def _with_index(device: str) -> str:
+    """`cuda` as `cuda:0`, or whichever of them is this process's own."""
+    if torch.device(device) == torch.device("cuda"):
+        return f"cuda:{torch.cuda.current_device()}"
+    return device
 
 
 def _require_what_was_asked(lm: Any, dtype: torch.dtype, four_bit: bool) -> None:
