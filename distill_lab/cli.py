@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from distill_lab.config import PROFILES, Config, profile
+from distill_lab.config import PROFILES, Config, ExportSettings, profile
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import adopt, check, flag, saved, settings
 
@@ -86,10 +87,13 @@ def _command(arguments: list[str]) -> int:
         _run(rest)
     elif name in [stage[0] for stage in STAGES]:
         _one_stage(name, rest)
+    elif name == "export":
+        _export(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        near = difflib.get_close_matches(name, [*(stage[0] for stage in STAGES), "run", *_FILES], 1)
+        known = [*(stage[0] for stage in STAGES), "run", "export", *_FILES]
+        near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
             if near
@@ -104,6 +108,7 @@ def _help() -> str:
         "",
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
+        "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -193,7 +198,10 @@ def _value(wanted: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
-def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
+Settings = TypeVar("Settings", Run, ExportSettings)
+
+
+def _tyro(command: str, arguments: Sequence[str], default: Settings) -> Settings:
     """tyro's parse, with its box of an error made into a line."""
     import tyro
 
@@ -201,7 +209,7 @@ def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                Run, prog=f"distill-lab {command}", args=list(arguments), default=default
+                type(default), prog=f"distill-lab {command}", args=list(arguments), default=default
             )
     except SystemExit as stop:
         if not stop.code:
@@ -225,6 +233,15 @@ def _sentence(box: str) -> str:
     for theirs, ours in _IN_OUR_WORDS:
         text = re.sub(theirs, ours, text)
     return text
+
+
+def _export(arguments: list[str]) -> None:
+    known = [f"--{field.name}" for field in dataclasses.fields(ExportSettings)]
+    _refuse_unknown(arguments, [*known, "--help", "-h"])
+    settings = _tyro("export", arguments, ExportSettings())
+    if settings.converter == "unsloth":  # before transformers, which the module imports
+        importlib.import_module("distill_lab.unsloth_backend").problem()
+    importlib.import_module("distill_lab.export").export(settings)
 
 
 # -- commands on files

@@ -163,6 +163,22 @@ class Config:
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 
 
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What `distill-lab export` writes, and where."""
+
+    out: Path = Path("runs/tiny")
+    """The run's folder."""
+    arm: Literal["sft", "kd"] = "kd"
+    """Which of the two students."""
+    to: Literal["adapter", "merged", "gguf"] = "merged"
+    """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
+    dest: str = ""
+    """A folder that is not there yet; by default exports/<arm>-<to> in the run's."""
+    converter: str = ""
+    """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
+
+
 SQUAD = "rajpurkar/squad"
 PROFILES = {
     "tiny": Config(),

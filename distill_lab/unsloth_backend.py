@@ -19,6 +19,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,6 +138,17 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
         )
     assert isinstance(made, PeftModel), "Unsloth added no LoRA"
     return made
+
+
+def save_gguf(place: Path, dtype: str, dest: Path) -> None:
+    """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
+    from unsloth import FastLanguageModel
+
+    lm, tokenizer = FastLanguageModel.from_pretrained(
+        model_name=str(place), dtype=getattr(torch, dtype), load_in_4bit=False
+    )
+    method = {"float16": "f16", "bfloat16": "bf16"}[dtype]
+    lm.save_pretrained_gguf(str(dest), tokenizer=tokenizer, quantization_method=method)
 
 
 def loaded(lm: Any) -> bool:

@@ -30,7 +30,7 @@ LAYERS = (
         *CACHE,
     ),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
+    ("plots", "page", "run_folder", "report", "checks", "grading", "doctor", "export"),
     ("cli", "__main__"),
 )
 STAGES = 3

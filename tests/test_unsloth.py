@@ -255,7 +255,7 @@ def test_hidden_states_in_the_place_of_logits_are_refused(monkeypatch):
 
 # --- a whole run ----------------------------------------------------------------------------------
 
-FEW = "--data.n-train 100 --data.n-eval 80 --train.epochs 2 --runtime.device cpu".split()
+FEW = "--data.n-train 200 --data.n-eval 120 --runtime.device cpu".split()
 
 
 def a_run(backend: str, out: Path, *more: str) -> tuple[dict[str, Any], str]:
