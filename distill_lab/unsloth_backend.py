@@ -16,6 +16,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -62,9 +63,14 @@ def _import() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Its banners are printed; warnings, on stderr, still come through."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
+    """Without its banners, and its advice on tokenizers that we do not take from it."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def load(
@@ -87,6 +93,7 @@ def load(
             full_finetuning=whole,
             device_map={"": _with_index(device)},
             offload_embedding=False,  # else they may move to the CPU
+            fix_tokenizer=False,  # of its tokenizer no use is made: all backends have the same one
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
@@ -167,7 +174,10 @@ def reads_itself(decoder: nn.Module) -> bool:
     """Whether Unsloth wrote this decoder's forward pass; the others, and all on its CPU backend,
     are transformers' own.
     """
-    return type(decoder).forward.__module__.startswith("unsloth.")
+    forward = type(decoder).forward
+    # since 2026.10.9 the class has both, and a mark on the model says which it takes
+    taken = not getattr(forward, "_unsloth_gated", False) or hasattr(decoder, "_unsloth_fast_path")
+    return forward.__module__.startswith("unsloth.") and taken
 
 
 def read(
