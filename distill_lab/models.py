@@ -77,9 +77,7 @@ def load(
         if backend.name == "unsloth":
             text = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
             dtype = torch.float32 if whole else getattr(torch, backend.dtype)
-            lm = unsloth_backend.load(
-                place, dtype, backend.device, text.max_position_embeddings, four_bit, whole
-            )
+            lm = unsloth_backend.load(place, text, dtype, backend.device, four_bit, whole)
             return Loaded(lm, tokenizer, name)
         extra = {"quantization_config": _four_bit(backend)} if four_bit else {}
         lm = AutoModelForCausalLM.from_pretrained(
@@ -229,10 +227,10 @@ def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> t
         use_cache=True,
         logits_to_keep=1,
     )
-    return _logits(lm, out)[:, -1], out.past_key_values
+    return logits_of(lm, out)[:, -1], out.past_key_values
 
 
-def _logits(lm: PreTrainedModel, out: Any) -> Tensor:
+def logits_of(lm: PreTrainedModel, out: Any) -> Tensor:
     """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
     with a shape where it made the loss itself, and hidden states where it was told so.
     """
@@ -241,7 +239,7 @@ def _logits(lm: PreTrainedModel, out: Any) -> Tensor:
         return made
     width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
     raise LabError(
-        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found a "
+        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found "
         f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
         "take --runtime.backend transformers."
     )
@@ -280,7 +278,7 @@ def head(lm: PreTrainedModel) -> Head | OpaqueHead:
 def require_known_head(model: Loaded) -> None:
     """Raises LabError where a model makes its logits in a way that `head` does not know."""
     ids = torch.arange(8, device=model.lm.device)[None]  # (1, T)
-    theirs = _logits(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
+    theirs = logits_of(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
     ours = head(model.lm)(hidden_states(model.lm, ids, torch.ones_like(ids))).float()
     apart, size = (ours - theirs).abs().max().item(), theirs.abs().max().item()
     if apart > 0.01 * size:  # both are the same products in the same dtype

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from distill_lab.models import (
     hidden_states,
     load,
     load_teacher,
+    next_logits,
     require_known_head,
     require_shared_tokenizer,
 )
@@ -171,6 +174,21 @@ def test_padding_on_the_right_changes_no_hidden_state(tiny_model, kind):
         padded = hidden_states(lm, ids, mask)
         alone = hidden_states(lm, ids[1:, :3], mask[1:, :3])
     torch.testing.assert_close(padded[1:, :3], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stand_in", [SimpleNamespace(shape=(1, 8, V)), torch.zeros(1, 8, 32)])
+def test_what_stands_in_the_place_of_logits_is_refused(stand_in, monkeypatch):
+    """Unsloth has an object with a shape, and on demand the hidden states (1, T, H)."""
+    lm = random_model("llama")
+    ids = torch.arange(8)[None]
+    right = lm.forward
+    monkeypatch.setattr(lm, "forward", lambda **inputs: replace(right(**inputs), logits=stand_in))
+    for use in (
+        lambda: require_known_head(Loaded(lm, None, "m")),  # type: ignore[arg-type]
+        lambda: next_logits(lm, ids, torch.ones_like(ids), None),
+    ):
+        with pytest.raises(LabError, match="expected logits of 50 tokens, found"):
+            use()
 
 
 # --- models that cannot be loaded -----------------------------------------------------------------
