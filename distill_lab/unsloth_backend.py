@@ -82,7 +82,7 @@ def load(
     All the positions that the model has are Unsloth's `max_seq_length`: beyond that it cuts rows
     inside the forward pass, with no more than a warning.
     """
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     with quiet():
         lm, _ = FastLanguageModel.from_pretrained(
@@ -133,7 +133,7 @@ def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: b
 def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
     """LoRA layers on `targets`, their start drawn from the seed that is set."""
     from peft import PeftModel
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     # Unsloth asks here how the last model was loaded, which may have been the teacher
     os.environ["UNSLOTH_USE_NEW_MODEL"] = "0" if reads_itself(lm.base_model) else "1"
@@ -155,7 +155,7 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
 
 def save_gguf(place: Path, dtype: str, dest: Path) -> None:
     """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     lm, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(place), dtype=getattr(torch, dtype), load_in_4bit=False
@@ -171,7 +171,7 @@ def loaded(lm: Any) -> bool:
 
 def for_training(lm: Any) -> Any:
     """Switches a model from inference to training."""
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     return FastLanguageModel.for_training(lm)
 

@@ -143,9 +143,9 @@ def taken_out(function: Function) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and source(node.func) in (f"{rest}.pop", f"{rest}.get"):
-            names |= {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
+            names |= {str(each.value) for each in node.args[:1] if isinstance(each, ast.Constant)}
         if isinstance(node, ast.For) and f"{rest}.pop({source(node.target)}" in source(node):
-            names |= {e.value for e in ast.walk(node.iter) if isinstance(e, ast.Constant)}
+            names |= {str(e.value) for e in ast.walk(node.iter) if isinstance(e, ast.Constant)}
     return names
 
 
@@ -194,7 +194,7 @@ def test_the_rule_itself(method, folder):
 
 def test_every_variable_of_theirs_that_we_set_is_read_there():
     ours = {
-        node.value
+        str(node.value)
         for file in OURS.glob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and re.fullmatch(r"UNSLOTH_\w+", str(node.value))
