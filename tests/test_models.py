@@ -27,10 +27,10 @@ from distill_lab.models import (
     hidden_states,
     load,
     load_teacher,
-    next_logits,
     require_known_head,
     require_shared_tokenizer,
 )
+from distill_lab.prefill import next_logits
 from distill_lab.records import LabError
 
 CPU = Backend("transformers", "cpu", "float32", 1, "for the tests")

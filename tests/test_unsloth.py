@@ -34,12 +34,11 @@ from distill_lab.models import (
     load_base,
     load_student,
     load_teacher,
-    logits_of,
-    next_logits,
     require_known_head,
     save_student,
 )
 from distill_lab.pick import Sampling
+from distill_lab.prefill import next_logits
 from distill_lab.prompts import render, user_text
 from distill_lab.records import Example, LabError
 from distill_lab.sampling import Job, complete
@@ -168,8 +167,12 @@ def test_the_stand_in_of_its_logits_is_refused():
     made = model.lm(input_ids=ids, labels=ids)
     assert type(made.logits).__name__ == "EmptyLogits"
     with pytest.raises(LabError, match=r"expected logits of .* tokens, found EmptyLogits"):
-        logits_of(model.lm, made)
-    assert logits_of(model.lm, model.lm(input_ids=ids)).shape == (1, 10, model.vocabulary)
+        unsloth_backend.logits_of(model.lm, made)
+    assert unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids)).shape == (
+        1,
+        10,
+        model.vocabulary,
+    )
 
 
 def test_the_same_seed_draws_the_same_traces():
