@@ -168,11 +168,8 @@ def test_the_stand_in_of_its_logits_is_refused():
     assert type(made.logits).__name__ == "EmptyLogits"
     with pytest.raises(LabError, match=r"expected logits of .* tokens, found EmptyLogits"):
         unsloth_backend.logits_of(model.lm, made)
-    assert unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids)).shape == (
-        1,
-        10,
-        model.vocabulary,
-    )
+    right = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids))
+    assert right.shape == (1, 10, model.vocabulary)
 
 
 def test_the_same_seed_draws_the_same_traces():

@@ -176,6 +176,20 @@ def test_every_keyword_that_we_pass_is_a_parameter_of_the_function_that_receives
     assert not unknown, f"{kind}.{call.method} has no {', '.join(unknown)}"
 
 
+def test_every_keyword_of_the_export_is_one_of_both_of_its_functions(folder):
+    """`save_pretrained_gguf` is a method that it puts on the models which it loads."""
+    export = {GPU: ("unsloth/save.py", "unsloth_"), CPU: ("unsloth_zoo/cpu/loader.py", "")}
+    file, prefix = export[folder]
+    receiver = functions(file)[f"{prefix}save_pretrained_gguf"]
+    calls = [
+        node for place in OURS.glob("*.py")
+        for node in ast.walk(ast.parse(place.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and source(node.func).endswith(".save_pretrained_gguf")
+    ]  # fmt: skip
+    assert calls
+    assert {word.arg for call in calls for word in call.keywords} <= named(receiver)
+
+
 def test_on_its_cpu_backend_the_class_is_that_of_unsloth_zoo():
     if not (site_packages() / CPU).is_dir():
         pytest.skip("this release of Unsloth has no CPU backend")
