@@ -299,7 +299,7 @@ def test_hidden_states_in_the_place_of_logits_are_refused(monkeypatch):
 
 # --- a whole run ----------------------------------------------------------------------------------
 
-FEW = "--data.n-train 200 --data.n-eval 120 --runtime.device cpu".split()
+FEW = "--data.n-train 100 --data.n-eval 80 --train.epochs 2 --runtime.device cpu".split()
 
 
 def a_run(backend: str, out: Path, *more: str) -> tuple[dict[str, Any], str]:
@@ -310,7 +310,7 @@ def a_run(backend: str, out: Path, *more: str) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
         [*command, "--runtime.backend", backend, *FEW, *more],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "", "DISTILL_LAB_CACHE": str(out / "cache")},
+        env={**os.environ, "DISTILL_LAB_CACHE": str(out / "cache")},
         capture_output=True,
         text=True,
     )
@@ -332,10 +332,10 @@ def test_a_whole_run_scores_as_that_of_transformers(tmp_path):
     assert "🦥" not in said
     assert "Unsloth" not in said
     for arm in ("sft", "kd"):
-        first = [losses(tmp_path / name, arm)[0] for name in ("transformers", "unsloth")]
-        assert first[1] == pytest.approx(first[0], abs=1e-4)
+        ours_fell, its_fell = (losses(tmp_path / name, arm) for name in ("transformers", "unsloth"))
+        assert its_fell[0] == pytest.approx(ours_fell[0], abs=1e-4)
+        assert its_fell[-1] < 0.9 * its_fell[0]  # it has learnt
     for who, scores in its["scores"].items():
         for measure in ("em", "f1"):
             low, high = ours["scores"][who][f"{measure}_ci95"]
             assert low <= scores[measure] <= high, (who, measure)
-    assert its["scores"]["sft"]["em"] > its["scores"]["base"]["em"]  # it has learnt
