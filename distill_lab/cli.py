@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_lab.config import PROFILES, Config, profile
+from distill_lab.processes import from_main, is_main, join, rank
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import adopt, check, flag, saved, settings
 
@@ -44,6 +45,7 @@ class Run(Config):
     """The run's folder: every stage reads and writes there; the same command goes on from there."""
 
 
+_SLOW = ("generate", "train", "evaluate")  # stages that resume, and that processes share
 _KEPT = "What was written before is kept: mend this and run it again."
 
 
@@ -74,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"distill-lab: {' '.join(message.split())}", file=sys.stderr)
+    who = "" if is_main() else f" process {rank()}:"
+    print(f"distill-lab:{who} {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -115,34 +118,49 @@ def _help() -> str:
 
 
 def _run(arguments: list[str]) -> None:
-    config, out = parse_run("run", arguments)
-    adopt(config, out)
+    config, out = _begin("run", arguments)
     print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
     for name, *_ in STAGES:
         _timed(name, config, out)
+    if not is_main():
+        return
     report = importlib.import_module("distill_lab.report")
     print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {out / 'report.html'}")
 
 
 def _one_stage(name: str, arguments: list[str]) -> None:
-    config, out = parse_run(name, arguments)
-    adopt(config, out)
+    config, out = _begin(name, arguments)
     _timed(name, config, out)
 
 
+def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
+    """The settings, adopted by the run's folder; the other processes, if there are any, are met."""
+    config, out = parse_run(command, arguments)
+    join(config.runtime.device)
+    from_main(lambda: adopt(config, out))
+    return config, out
+
+
 def _timed(name: str, config: Config, out: Path) -> None:
-    """Runs one stage; its seconds are added up over interruptions, and not counted where all was
-    done already.
+    """Runs one stage, a cheap one in the first process alone; its seconds are added up over
+    interruptions, and not counted where all was done already.
     """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
-    stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
-    if stage(config, out) is False:
+
+    def work() -> object:
+        stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
+        return stage(config, out)
+
+    done = work() if name in _SLOW else from_main(lambda: work() is not False)
+    if done is False:
         print(f"{name}: all there already", flush=True)
         return
+    if not is_main():
+        return
     seconds = notes(out).get("seconds", {})
-    before = seconds.get(name, 0) if name in ("generate", "train", "evaluate") else 0
+    before = seconds.get(name, 0) if name in _SLOW else 0
     note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
 
 

@@ -23,6 +23,7 @@ from distill_lab.kv_cache import with_room
 from distill_lab.models import Loaded
 from distill_lab.pick import Sampling, pick
 from distill_lab.prefill import alike_beyond, common, prefill
+from distill_lab.processes import shared
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question
 
@@ -193,24 +194,25 @@ def complete_all(
     have: set[tuple[str, int]],
     title: str,
 ) -> Generator[list[tuple[Job, list[Completion]]]]:
-    """All jobs, a batch at a time, with a progress bar.
+    """All jobs, a batch at a time, with a progress bar; the processes share the batches.
 
     A batch of which every (question, sample) is in `have` is passed over. Raises LabError where the
     longest prompt leaves the model no room to answer.
     """
     ids = encoded(jobs, model.tokenizer)
-    todo = batches(jobs, ids, rows, sampling.n)
+    samples = range(sampling.n)
+    todo = [
+        batch
+        for batch in batches(jobs, ids, rows, sampling.n)
+        if any((job.question_id, sample) not in have for job in batch for sample in samples)
+    ]
     longest = max(jobs, key=lambda job: len(ids[job.prompt]))
     _require_room(model, longest.question_id, len(ids[longest.prompt]), sampling)
-    with tqdm(total=len(jobs), desc=title, unit="question") as bar:
-        for batch in todo:
-            if any(
-                (job.question_id, sample) not in have
-                for job in batch
-                for sample in range(sampling.n)
-            ):
-                yield list(complete(model, batch, sampling, ids))
-            bar.update(len(batch))
+    done = len(jobs) - sum(map(len, todo))
+    with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
+        for made in shared(todo, lambda batch: list(complete(model, batch, sampling, ids))):
+            yield made
+            bar.update(len(made))
 
 
 def _require_room(model: Loaded, question_id: str, length: int, sampling: Sampling) -> None:
