@@ -26,7 +26,7 @@ SMALL = [
 ]  # fmt: skip
 
 
-# `--cpu` starts one process, whatever --num_processes says; `--multi_gpu` starts them without a GPU too
+# `--cpu` starts one process, whatever --num_processes says; `--multi_gpu` all, GPU or not
 def command(out: Path, processes: int, *more: str) -> list[str]:
     launcher = [
         "-m",
@@ -46,7 +46,7 @@ def run(out: Path, processes: int, *more: str) -> subprocess.CompletedProcess[st
 
 
 def curve(out: Path, arm: str) -> list[list[float]]:
-    """Of each step; the gradient's norm too, as AdamW hides a gradient that is only half as long."""
+    """Of each step; the gradient's norm too, as AdamW hides one half as long."""
     lines = (out / "students" / arm / "log.jsonl").read_text().splitlines()
     return [[row[k] for k in ("loss", "ce", "kl", "grad_norm")] for row in map(json.loads, lines)]
 
