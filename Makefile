@@ -32,7 +32,7 @@ format: .venv/.dev ## Let ruff mend and format the code
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
 
-bench: .venv-bench/.bench ## Measure the engine against its peers (about 20 minutes, nothing else running)
+bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
 
 clean: ## Remove caches and build products (.venv and runs stay)
