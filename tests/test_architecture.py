@@ -13,11 +13,12 @@ PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
 CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
+INSTALL = ("install", "install_cell")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
     ("records", "config", "runs"),
-    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss"),
+    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss", *INSTALL),
     ("backends", "models", "encoding", "kv_cache", "prefill", "pick", "sampling", *CACHE),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
