@@ -6,6 +6,7 @@ of the package that is fetched: a notebook that a student saved months ago never
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ import importlib.util
 import subprocess
 import sys
 
-SOURCE = "{source}"
+SOURCE = {source}
 if importlib.util.find_spec("distill_lab") is None:
     print("Fetching", SOURCE)
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", SOURCE]
@@ -35,20 +36,22 @@ def source(repository: str | None = None) -> str:
     """The cell. `repository` is OWNER/NAME or OWNER/NAME@TAG on GitHub, another one's address, or
     a folder or wheel by its absolute path; without it, the one in pyproject.toml.
     """
-    return _CELL.format(source=pip_source(repository or own_repository()))
+    return _CELL.format(source=json.dumps(pip_source(repository or own_repository())))
 
 
 def pip_source(repository: str) -> str:
     """The address as pip takes it: `git+` before that of a repository."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", repository):
-        repository = f"https://github.com/{repository}"
-    is_git = repository.startswith("http") and not repository.endswith((".whl", ".zip", ".gz"))
-    if not is_git and not repository.startswith("git+") and not Path(repository).is_absolute():
-        raise LabError(
-            "Expected a repository as OWNER/NAME, an address that begins with http, or an absolute "
-            f"path; found {repository!r}."
-        )
-    return f"git+{repository}" if is_git else repository
+        return f"git+https://github.com/{repository}"
+    is_file = repository.startswith("http") and repository.endswith((".whl", ".zip", ".tar.gz"))
+    if is_file or repository.startswith("git+") or Path(repository).is_absolute():
+        return repository
+    if repository.startswith("http"):
+        return f"git+{repository}"
+    raise LabError(
+        "Expected a repository as OWNER/NAME, an address that begins with http, or an absolute "
+        f"path; found {repository!r}."
+    )
 
 
 def own_repository() -> str:
