@@ -51,6 +51,12 @@ def install(source: str) -> None:
     if not any(name.startswith("COLAB_") for name in os.environ):
         _outside_colab(source)
         return
+    if _version("distill-lab") is None:
+        folder = Path(__file__).parent.parent
+        raise LabError(
+            f"Expected a distill_lab that pip installed, found the folder {folder}. Run"
+            f" `%pip install --no-deps -e {folder}`, then this cell again."
+        )
     missing = _missing()
     if missing:
         _refuse_torch_out_of_range(missing)

@@ -87,7 +87,7 @@ class Session:
     """A Colab session, so to say: an environment with a torch and a numpy, and where pip looks."""
 
     folder: Path
-    index: Path
+    index: Path | None  # None: pip as this machine has set it up
     package: Path
 
     @property
@@ -103,24 +103,27 @@ class Session:
         venv.create(self.folder / "env", symlinks=True)
         site = next((self.folder / "env").glob("lib/python*/site-packages"))
         (site / "pip").symlink_to(Path(importlib.util.find_spec("pip").origin).parent)
-        has = self.folder / "colab"
-        has.mkdir()
-        for name, version in colab.items():
-            make_wheel(has, name, version)
-            self.run("-m", "pip", "install", f"--find-links={has}", f"{name}=={version}")
+        if colab:
+            self.bring(**colab)
         return self
 
+    def bring(self, **versions: str) -> None:
+        """Installs made-up wheels, whatever else is there."""
+        for name, version in versions.items():
+            make_wheel(self.folder, name, version)
+        wanted = [f"{name}=={version}" for name, version in versions.items()]
+        done = self.run("-m", "pip", "install", "--no-deps", "-f", str(self.folder), *wanted)
+        assert done.returncode == 0, done.stderr
+
     def run(self, *arguments: str, colab: bool = True) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("COLAB_", "PIP_"))}
-        clean.pop("PYTHONPATH", None)
-        own = {
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(self.index),
-            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "TMPDIR": str(self.folder),
-            **({"COLAB_RELEASE_TAG": "made-up"} if colab else {}),
-        }
+        away = ("COLAB_", "PYTHONPATH", *(["PIP_"] if self.index else []))
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(away)}
+        own = {"TMPDIR": str(self.folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        if self.index:
+            own |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+            own["PIP_FIND_LINKS"] = str(self.index)
+        if colab:
+            own["COLAB_RELEASE_TAG"] = "made-up"
         command = [str(self.python), *arguments]
         return subprocess.run(
             command, env=clean | own, cwd=self.folder, capture_output=True, text=True, check=False
@@ -191,10 +194,20 @@ def test_what_went_missing_comes_back(ready, name):
     assert session.versions() == there
 
 
-def test_what_would_move_numpy_fails_instead(session, tmp_path):
+# pinned; within no range of the package's
+@pytest.mark.parametrize(("name", "version"), [("peft", "0.21.99"), ("tyro", "0.9.0")])
+def test_what_has_another_version_is_brought_back(ready, name, version):
+    session, _ = ready
+    there = session.versions()
+    session.bring(**{name: version})
+    assert session.cell().returncode == 0
+    assert session.versions() == there
+
+
+def test_what_would_move_numpy_fails_instead(session, index, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    for wheel in session.index.glob("*.whl"):
+    for wheel in index.glob("*.whl"):
         (other / wheel.name).symlink_to(wheel)
     (other / f"evaluate-{install.pins()['evaluate']}-py3-none-any.whl").unlink()
     make_wheel(other, "evaluate", install.pins()["evaluate"], ("numpy>=3",))
@@ -206,11 +219,13 @@ def test_what_would_move_numpy_fails_instead(session, tmp_path):
     assert session.versions()["numpy"] == NUMPY
 
 
-def test_where_pip_fails_the_end_of_its_log_is_shown_and_torch_is_as_it_was(session, tmp_path):
+def test_where_pip_fails_the_end_of_its_log_is_shown_and_torch_is_as_it_was(
+    session, index, tmp_path
+):
     session.begin(torch=TORCH, numpy=NUMPY)
     poor = tmp_path / "poor"
     poor.mkdir()
-    for wheel in session.index.glob("*.whl"):
+    for wheel in index.glob("*.whl"):
         if not wheel.name.startswith("peft"):
             (poor / wheel.name).symlink_to(wheel)
     session.index = poor
@@ -256,6 +271,13 @@ def test_a_torch_that_the_package_cannot_use_is_named_before_anything_is_install
     assert "unsloth" not in session.versions()
 
 
+def test_a_checkout_on_the_path_is_no_installation(session):
+    session.begin(torch=TORCH, numpy=NUMPY)
+    done = session.cell(f"import sys; sys.path.insert(0, {str(ROOT)!r})")
+    assert f"%pip install --no-deps -e {ROOT}" in done.stderr
+    assert not session.log.exists()
+
+
 def test_an_address_without_a_package_is_said_with_pips_own_words(session, tmp_path):
     session.begin()
     session.package = tmp_path / "nothing.whl"
@@ -281,6 +303,46 @@ def test_outside_colab_with_all_there_nothing_happens(ready):
     session, _ = ready
     done = session.cell(colab=False)
     assert done.stdout.endswith("is here; outside Colab nothing is installed.\n")
+
+
+# --- with the real packages -----------------------------------------------------------------------
+
+
+@pytest.mark.network
+@pytest.mark.slow
+def test_the_real_packages_come_and_unsloth_can_be_imported(session):
+    """A few minutes; `pip install torch` must find a build for this machine."""
+    session.index = None
+    session.begin()
+    torch, numpy = f"torch=={install.pins()['torch']}", "numpy==2.2.6"  # the pin is a newer one
+    assert session.run("-m", "pip", "install", torch, numpy).returncode == 0
+    before = session.versions()
+    first = session.cell()
+    print(first.stdout)
+    assert first.returncode == 0, first.stdout + first.stderr
+    there = session.versions()
+    assert (there["torch"], there["numpy"]) == (before["torch"], before["numpy"])
+    assert {name: there[name] for name in install.STACK} == {
+        name: install.pins()[name] for name in install.STACK
+    }
+    assert session.cell().stdout.startswith("Ready: ")
+    loaded = session.run("-c", "import unsloth, trl, peft, datasets, distill_lab.cli")
+    assert loaded.returncode == 0, loaded.stderr
+
+    # one that is loaded already, in another version
+    session.run("-m", "pip", "install", "--no-deps", "peft==0.21.1")
+    asked = session.cell("import peft")
+    assert "Restart the session" in asked.stderr
+    assert "peft 0.21.1 was loaded" in asked.stderr
+    assert session.cell("import peft").stdout.startswith("Ready: ")
+
+    # a pin that there is not
+    pins = next(session.folder.glob("env/lib/python*/site-packages/distill_lab/constraints.txt"))
+    text = pins.read_text(encoding="utf-8")
+    pins.write_text(text.replace("peft==0.21.2", "peft==0.21.99"), encoding="utf-8")
+    failed = session.cell()
+    assert "No matching distribution found for peft==0.21.99" in failed.stdout
+    assert "Run this cell again" in failed.stderr
 
 
 # --- in a notebook --------------------------------------------------------------------------------
