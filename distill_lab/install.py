@@ -119,8 +119,6 @@ def _missing() -> list[str]:
     """What of the stack and of the package's requirements is not there, or in another version."""
     wanted = pins()
     stack = [f"{name}=={wanted[name]}" for name in STACK if _version(name) != wanted[name]]
-    if importlib.util.find_spec("packaging") is None:  # nor much else, then
-        return [*stack, "packaging"]
     return [*stack, *_unmet("distill-lab")]
 
 
@@ -133,6 +131,9 @@ def _requires(name: str) -> list[str]:
 
 def _unmet(name: str, extras: Iterable[str] = (), seen: set[str] | None = None) -> Iterator[str]:
     """Requirements of an installed package that are not met, and in turn those of the met ones."""
+    if importlib.util.find_spec("packaging") is None:  # it reads the others; nor are they there
+        yield "packaging"
+        return
     from packaging.requirements import Requirement
 
     seen = set() if seen is None else seen

@@ -6,7 +6,6 @@ one module that holds the version. The test that is marked `network` takes the r
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -16,6 +15,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import packaging
 import pytest
 from packaging.requirements import Requirement
 
@@ -27,7 +27,7 @@ TORCH, NUMPY = "2.13.0+cpu", "2.1.0"  # Colab's, in these tests
 HELPER = "made-up-helper"  # the stack does not pin it; the made-up transformers asks for it
 
 pytest.importorskip("hatchling", reason="builds the package's wheel")
-pytest.importorskip("pip", reason="lends its pip to the environments made here")
+pip = pytest.importorskip("pip", reason="lent to the environments that are made here")
 
 
 def make_wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] = ()) -> None:
@@ -36,11 +36,8 @@ def make_wheel(folder: Path, name: str, version: str, requires: tuple[str, ...] 
     info = f"{module}-{version}.dist-info"
     files = {f"{module}/__init__.py": f"__version__ = {version!r}\n"}
     if name == "packaging":
-        place = Path(importlib.util.find_spec("packaging").origin).parent
-        files = {f"packaging/{file.name}": file.read_text() for file in place.glob("*.py")}
-        licenses = {f.parent for f in place.glob("licenses/*.py")}
-        for sub in licenses:
-            files |= {f"packaging/{sub.name}/{f.name}": f.read_text() for f in sub.glob("*.py")}
+        place = Path(packaging.__file__).parent
+        files = {str(f.relative_to(place.parent)): f.read_text() for f in place.rglob("*.py")}
     asks = "".join(f"Requires-Dist: {line}\n" for line in requires)
     files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{asks}"
     files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -102,7 +99,7 @@ class Session:
         """`colab` is what the session has: name=version."""
         venv.create(self.folder / "env", symlinks=True)
         site = next((self.folder / "env").glob("lib/python*/site-packages"))
-        (site / "pip").symlink_to(Path(importlib.util.find_spec("pip").origin).parent)
+        (site / "pip").symlink_to(Path(pip.__file__).parent)
         if colab:
             self.bring(**colab)
         return self
@@ -297,6 +294,12 @@ def test_outside_colab_only_the_package_itself_is_installed_and_the_rest_is_said
     assert "numpy>=2.0" in done.stderr
     assert f'-m pip install "distill-lab @ {session.package.as_uri()}"' in done.stderr
     assert {*session.versions()} == {"distill-lab", "packaging", "torch"}
+
+
+def test_outside_colab_a_bare_environment_is_told_what_to_run_too(session):
+    done = session.begin().cell(colab=False)
+    assert "Expected packaging, not found" in done.stderr
+    assert "-m pip install" in done.stderr
 
 
 def test_outside_colab_with_all_there_nothing_happens(ready):
