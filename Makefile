@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all lint format data bench clean
+.PHONY: help lab test test-all check-install lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -19,6 +19,9 @@ test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
 
 test-all: .venv/.dev ## The slow tests too
 	@$(BIN)/python -m pytest -m "not gpu and not network"
+
+check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
+	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check

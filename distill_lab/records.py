@@ -25,6 +25,10 @@ class LabError(Exception):
     The command line exits with 2.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: IPython asks for this instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
