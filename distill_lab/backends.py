@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from distill_lab import unsloth_backend
 from distill_lab.config import Config, RuntimeSettings
 from distill_lab.processes import is_main, local_rank, local_size, size
 from distill_lab.records import LabError, note, notes
@@ -63,14 +64,28 @@ def _say_what_is_idle(backend: Backend) -> None:
         )
 
 
+def prepare(runtime: RuntimeSettings) -> None:
+    """Imports Unsloth where these settings take it: before any module that imports transformers.
+
+    The command line does it itself; a notebook calls it, or has `import unsloth`, first of all.
+    """
+    _backend_name(runtime.backend)
+
+
 def _backend_name(asked: str) -> tuple[str, str]:
-    if asked == "unsloth":
-        raise LabError(
-            "--runtime.backend unsloth: this version has no Unsloth backend yet. "
-            "Use transformers or auto."
-        )
+    if asked == "transformers":
+        return asked, f"{asked} was asked for"
+    if asked == "auto" and not torch.cuda.is_available():
+        return "transformers", "transformers, as Unsloth is taken with a CUDA GPU alone"
+    problem = unsloth_backend.problem()
     if asked == "auto":
-        return "transformers", "transformers, the only backend of this version"
+        return (
+            ("transformers", f"transformers, as {problem}")
+            if problem
+            else ("unsloth", "unsloth, as it and a CUDA GPU are there")
+        )
+    if problem:
+        raise LabError(f"--runtime.backend unsloth: expected Unsloth, but {problem}.")
     return asked, f"{asked} was asked for"
 
 

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from distill_lab.config import PROFILES, Config, profile
+from distill_lab.config import PROFILES, Config, ExportSettings, profile
 from distill_lab.processes import from_main, is_main, join, rank
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import adopt, check, flag, saved, settings
@@ -89,10 +90,13 @@ def _command(arguments: list[str]) -> int:
         _run(rest)
     elif name in [stage[0] for stage in STAGES]:
         _one_stage(name, rest)
+    elif name == "export":
+        _export(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        near = difflib.get_close_matches(name, [*(stage[0] for stage in STAGES), "run", *_FILES], 1)
+        known = [*(stage[0] for stage in STAGES), "run", "export", *_FILES]
+        near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
             if near
@@ -107,6 +111,7 @@ def _help() -> str:
         "",
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
+        "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -148,6 +153,8 @@ def _timed(name: str, config: Config, out: Path) -> None:
     """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
+    if name in _SLOW:  # Unsloth must be imported before transformers
+        importlib.import_module("distill_lab.backends").prepare(config.runtime)
 
     def work() -> object:
         stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
@@ -209,7 +216,10 @@ def _value(wanted: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
-def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
+Settings = TypeVar("Settings", Run, ExportSettings)
+
+
+def _tyro(command: str, arguments: Sequence[str], default: Settings) -> Settings:
     """tyro's parse, with its box of an error made into a line."""
     import tyro
 
@@ -217,7 +227,7 @@ def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                Run, prog=f"distill-lab {command}", args=list(arguments), default=default
+                type(default), prog=f"distill-lab {command}", args=list(arguments), default=default
             )
     except SystemExit as stop:
         if not stop.code:
@@ -241,6 +251,15 @@ def _sentence(box: str) -> str:
     for theirs, ours in _IN_OUR_WORDS:
         text = re.sub(theirs, ours, text)
     return text
+
+
+def _export(arguments: list[str]) -> None:
+    known = [f"--{field.name}" for field in dataclasses.fields(ExportSettings)]
+    _refuse_unknown(arguments, [*known, "--help", "-h"])
+    settings = _tyro("export", arguments, ExportSettings())
+    if settings.converter == "unsloth":  # before transformers, which the module imports
+        importlib.import_module("distill_lab.unsloth_backend").problem()
+    importlib.import_module("distill_lab.export").export(settings)
 
 
 # -- commands on files

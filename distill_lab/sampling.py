@@ -20,7 +20,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from distill_lab.kv_cache import with_room
-from distill_lab.models import Loaded
+from distill_lab.models import Loaded, next_logits
 from distill_lab.pick import Sampling, pick
 from distill_lab.prefill import alike_beyond, common, prefill
 from distill_lab.processes import shared
@@ -132,14 +132,7 @@ def _decode(
             cache.reorder_cache(kept)
             live, chosen, mask = live[stay], chosen[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        out = model.lm(
-            input_ids=chosen[:, None],
-            attention_mask=mask,
-            position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = out.logits[:, -1]
+        logits, cache = next_logits(model.lm, chosen[:, None], mask, cache)
     return done
 
 

@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
+TEXT = ("prompts", "rules")
 LOSS = ("loss", "fused_loss")
 INSTALL = ("install", "install_cell")
 MODELS = ("unsloth_backend", "backends", "models")
@@ -22,18 +23,7 @@ DOCTOR = ("memory", "timing", "doctor")
 # import each other. Not all exist yet.
 LAYERS = (
     ("records", "config", "runs"),
-    (
-        "processes",
-        "paper",
-        *SQUAD,
-        "stats",
-        "sources",
-        "prompts",
-        "rules",
-        *LOSS,
-        *INSTALL,
-        "shapes",
-    ),
+    ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
