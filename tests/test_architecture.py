@@ -17,10 +17,21 @@ CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
 # import each other. Not all exist yet.
 LAYERS = (
     ("records", "config", "runs"),
-    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss"),
-    ("backends", "models", "encoding", "kv_cache", "prefill", "pick", "sampling", *CACHE),
+    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss", "shapes"),
+    (
+        "backends",
+        "models",
+        "encoding",
+        "kv_cache",
+        "prefill",
+        "pick",
+        "sampling",
+        "vllm_sampling",
+        "sampler",
+        *CACHE,
+    ),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", "doctor"),
+    ("plots", "page", "run_folder", "report", "checks", "grading", "memory", "timing", "doctor"),
     ("cli", "__main__"),
 )
 STAGES = 3
