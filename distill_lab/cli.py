@@ -244,7 +244,7 @@ def _doctor(arguments: list[str]) -> None:
     rest = [
         argument
         for n, argument in enumerate(arguments)
-        if not argument.startswith("--gpu") and not (n and arguments[n - 1] == "--gpu")
+        if argument.partition("=")[0] != "--gpu" and (n == 0 or arguments[n - 1] != "--gpu")
     ]
     if gpu is None and len(rest) < len(arguments):
         raise LabError("--gpu: expected the name of a card such as t4, found none.")

@@ -219,7 +219,7 @@ class Budget:
 BUDGETS = {
     "tiny": Budget(2, "Any machine: the most is 1.2, of which 0.5 are Python and its libraries."),
     "cpu": Budget(
-        6, "A laptop: the most is 4.9, for the activations of 2 examples that are learnt."
+        6, "A laptop: the most is 4.8, for the activations of 2 examples that are learnt."
     ),
     "colab": Budget(
         14.7,

@@ -135,6 +135,8 @@ def fits(config: Config, machine: Machine, stages: list[Stage]) -> list[str]:
 
 def _advice(config: Config, machine: Machine, name: str) -> str:
     """The batch that fits, by halves; where none does, what else can be lowered."""
+    if name == "train" and config.train.cache == "none" and config.train.alpha:
+        return "Take --train.cache topk, so that the teacher is gone by then."
     section, field = _LOWERED[name].split(".")
     value = getattr(config.runtime, field)
     while value > 1:
@@ -144,8 +146,6 @@ def _advice(config: Config, machine: Machine, name: str) -> str:
         if stage.total <= machine.capacity:
             return f"Lower {flag(f'{section}.{field}')} to {value}."
     if name == "train":
-        if config.train.cache == "none" and config.train.alpha:
-            return "Take --train.cache topk, so that the teacher is gone by then."
         if not config.models.lora_rank:
             return "Train by LoRA: --models.lora-rank 16."
         return "Lower --train.max-length or take a smaller --models.student."

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from distill_lab.backends import Backend, start
+from distill_lab.backends import Backend, choose_backend, start
 from distill_lab.config import ARMS, Config
 from distill_lab.encoding import Encoded, collate, encode_examples
 from distill_lab.fused_loss import distillation_loss
@@ -196,7 +196,10 @@ class DistillationTrainer(Trainer):
         return loss.total
 
     def _loss(self, model: Any, inputs: dict[str, Tensor], n_items: Tensor | int | None) -> Loss:
-        hidden = hidden_states(model, inputs["input_ids"], inputs["attention_mask"])  # (B, T, H)
+        with self.accelerator.autocast():  # half precision on a GPU, else nothing: `_mixed`
+            hidden = hidden_states(
+                model, inputs["input_ids"], inputs["attention_mask"]
+            )  # (B, T, H)
         states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
         teacher = self._teacher_for(inputs)
         return distillation_loss(states, self._head, targets, self.objective, teacher, n_items)
@@ -251,7 +254,16 @@ def _arguments(config: Config, device: torch.device, folder: Path) -> TrainingAr
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
+        **_mixed(config, device),
     )
+
+
+def _mixed(config: Config, device: torch.device) -> dict[str, bool]:
+    """Products in half precision on a GPU, what is trained in float32; in float16 the Trainer
+    scales the loss, as small gradients would be 0."""
+    dtype = choose_backend(config.runtime, config.models.lora_rank).dtype
+    on_gpu = device.type == "cuda"
+    return {"fp16": on_gpu and dtype == "float16", "bf16": on_gpu and dtype == "bfloat16"}
 
 
 class _Progress(TrainerCallback):
