@@ -462,7 +462,7 @@ def test_doctor_predicts_for_a_card_that_is_not_here(command):
         ("--gpu t4 --runtime.sample-batch 64", "Lower --runtime.sample-batch to 32."),
         ("--gpu t4 --train.max-length 4096", "Lower --runtime.micro-batch to 1."),
         ("--gpu=t4 --models.no-teacher-4bit", "Add --models.teacher-4bit or take a smaller"),
-        ("--gpu t4 --train.cache none", "Take --train.cache topk"),
+        ("--gpu t4 --train.cache none --runtime.micro-batch 8", "Take --train.cache topk"),
         ("--gpu t4 --models.student Qwen/Qwen2.5-7B-Instruct", "take a smaller --models.student"),
     ],
 )
