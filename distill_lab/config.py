@@ -235,7 +235,7 @@ BUDGETS = {
         "Sampling 128 rows 28.1; evaluating, which reads 128 prompts at once, 40.5.\n"
         "Training all of 1.5B: weights 8.8 (float32, copies in bfloat16), gradients and optimiser\n"
         "19.5, activations of 8 examples of 1,024 tokens 29.1: 59.8, which is the most, and 6.2\n"
-        "more for what several processes exchange.",
+        "more for what several processes exchange. vLLM takes nine tenths of a card to sample.",
     ),
 }
 

@@ -24,6 +24,8 @@ _PICK = 56  # bytes a logit: float64, its exponentials, their sum so far, a sort
 _OF_4_BITS = 0.5 + 4 / 64  # a weight in NF4 and its share of a float32 scale for each 64
 _OF_4_BITS_TWICE = 0.5 + 1 / 64 + 4 / (64 * 256)  # the scales in 8 bits: the hub's bnb-4bit models
 
+SHOT = 81  # tokens of a worked example in a prompt, measured with SmolLM2's tokenizer
+
 Parts = Mapping[str, int]
 
 
@@ -69,23 +71,23 @@ def predict(config: Config, way: Way) -> list[Stage]:
     of_teacher = weights(teacher, way, models.teacher_4bit, models.teacher)
     of_student = weights(student, way)
     longest, n, rows = s.max_length, config.generate.n_samples, runtime.sample_batch
+    shown = longest + SHOT * models.teacher_shots  # what the teacher reads
     micro = min(runtime.micro_batch, s.batch_size)
-    new = config.generate.max_new_tokens
-    prompts = max(1, rows // n)
-    asked = [sampling(teacher, of_teacher, 1, rows, longest, config.evaluate.max_new_tokens, way)]
-    asked += [sampling(student, of_student, 1, rows, longest, config.evaluate.max_new_tokens, way)]
+    new, answer = config.generate.max_new_tokens, config.evaluate.max_new_tokens
+    asked = [sampling(teacher, of_teacher, 1, rows, shown, answer, way)]
+    asked += [sampling(student, of_student, 1, rows, longest, answer, way)]
     kd = s.alpha > 0
     online = teacher if kd and s.cache == "none" else None
     trained = training(student, config, way, min(longest, new + 1), online)
     if online:
         trained = {"teacher": of_teacher, **trained}
     stages = [
-        ("generate", sampling(teacher, of_teacher, n, prompts, longest, new, way)),
+        ("generate", sampling(teacher, of_teacher, n, max(1, rows // n), shown, new, way)),
         ("train", trained),
         ("evaluate", max(asked, key=_sum)),
     ]
     if kd and not online:
-        cache = filling(teacher, micro, longest, new + 1, way)
+        cache = filling(teacher, micro, shown, new + 1, way)
         stages.insert(1, ("teacher cache", {"weights": of_teacher + of_student, **cache}))
     return [Stage(name, {**parts, "process": PROCESS}) for name, parts in stages]
 
@@ -119,7 +121,9 @@ def sampling(
         "activations": way.held(forward(shape, prompts, length, way)),
         "logits": prompts * shape.vocabulary * logit,
     }
-    repeated = 2 * shape.queries * rows * (length + new) * way.bytes if _grouped(shape) else 0
+    # one layer's keys and values, repeated for its queries, or laid side by side for a CPU
+    copied = _grouped(shape) or not way.gpu
+    repeated = 2 * shape.queries * rows * (length + new) * way.bytes if copied else 0
     writing = {
         "weights": of_weights,
         "kv cache": kv_cache(shape, rows * (length + new), way),
@@ -167,7 +171,8 @@ def training(
         fixed += way.bytes * shape.matrices if way.bytes < 4 else 0  # copies for half precision
     head = 0 if rank else 4 * shape.embedding  # its gradient is there before the layers'
     held = 4 * learnt if s.batch_size > rows else 0  # gradients of micro-batches before
-    theirs = forward(teacher, rows, s.max_length, way) if teacher else 0
+    shown = s.max_length + SHOT * config.models.teacher_shots
+    theirs = forward(teacher, rows, shown, way) if teacher else 0
     loss = _loss(shape, n, rank, way, teacher)
     back = tokens * way.bytes * (3 * shape.intermediate + 4 * shape.hidden)
     common = {"weights": fixed}

@@ -12,7 +12,7 @@ from time import perf_counter
 import torch
 
 from distill_lab.config import BUNDLED, Config
-from distill_lab.memory import Way, kv_cache, weights
+from distill_lab.memory import SHOT, Way, kv_cache, weights
 from distill_lab.shapes import Shape, shape_of
 
 Range = tuple[float, float]  # at best, at worst
@@ -79,7 +79,7 @@ def _a_second(work: Callable[[], object], seconds: float) -> float:
 # -- how much there is to do
 
 _ALL = 87_599, 10_570  # questions of SQuAD 1.1: training, dev
-_PROMPT, _BUNDLED_PROMPT, _SHOT = 230, 62, 81  # tokens, measured on SQuAD's and the bundled ones
+_PROMPT, _BUNDLED_PROMPT = 230, 62  # tokens, measured on SQuAD's questions and the bundled ones
 _WRITTEN = 0.4, 1.0  # of max-new-tokens, by a trace
 _KEPT = 0.1, 0.9  # of the traces
 
@@ -104,7 +104,7 @@ class _Work:
         teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
         n_train, n_eval = c.data.n_train or _ALL[0], c.data.n_eval or _ALL[1]
         prompt = _BUNDLED_PROMPT if c.data.train == BUNDLED else _PROMPT
-        asked, n = prompt + _SHOT * c.models.teacher_shots, c.generate.n_samples
+        asked, n = prompt + SHOT * c.models.teacher_shots, c.generate.n_samples
         new, of_eval = c.generate.max_new_tokens, c.evaluate.max_new_tokens
         examples, written = self._examples(n_train), _WRITTEN[self.which] * new
         passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
