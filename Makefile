@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth check-install lint format data bench clean
+.PHONY: help lab test test-all test-unsloth test-gpu check-install lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -25,6 +25,9 @@ test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Uns
 
 check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
 	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
+
+test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
+	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check

@@ -92,10 +92,12 @@ def _command(arguments: list[str]) -> int:
         _one_stage(name, rest)
     elif name == "export":
         _export(rest)
+    elif name == "doctor":
+        _doctor(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        known = [*(stage[0] for stage in STAGES), "run", "export", *_FILES]
+        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", *_FILES]
         near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
@@ -112,6 +114,7 @@ def _help() -> str:
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
         "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
+        f"  {'doctor':<12} {_DOCTOR}",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -262,11 +265,33 @@ def _export(arguments: list[str]) -> None:
     importlib.import_module("distill_lab.export").export(settings)
 
 
+# -- doctor
+
+_DOCTOR = "what this machine can run, and why; what a run would take of memory and time"
+
+
+def _doctor(arguments: list[str]) -> None:
+    """Without flags: this machine and the profile that it recommends. Otherwise a stage's flags,
+    and `--gpu NAME` for the prediction of another card."""
+    if "--help" in arguments or "-h" in arguments:
+        print(f"usage: distill-lab doctor [--gpu NAME] [a stage's flags]\n\n{_DOCTOR}")
+        return
+    gpu = _value("--gpu", arguments)
+    rest = [
+        argument
+        for n, argument in enumerate(arguments)
+        if argument.partition("=")[0] != "--gpu" and (n == 0 or arguments[n - 1] != "--gpu")
+    ]
+    if gpu is None and len(rest) < len(arguments):
+        raise LabError("--gpu: expected the name of a card such as t4, found none.")
+    config = parse_run("doctor", rest)[0] if rest else PROFILES["colab"] if gpu else None
+    print(importlib.import_module("distill_lab.doctor").report(config, gpu))
+
+
 # -- commands on files
 
 
 _FILES: dict[str, tuple[tuple[str, ...], str]] = {
-    "doctor": ((), "what this machine can run, and why"),
     "score": (("DATA", "PREDICTIONS"), "EM and F1 as the official SQuAD script, as JSON"),
     "check-data": (("FILE",), "questions, kept and problems of a SQuAD file, as JSON"),
 }
@@ -280,9 +305,6 @@ def _file_command(name: str, arguments: list[str]) -> None:
         return
     if len(arguments) != len(words):
         raise LabError(f"Expected `{usage}`, found {len(arguments)} arguments.")
-    if name == "doctor":
-        print(importlib.import_module("distill_lab.doctor").report())
-        return
     squad = importlib.import_module("distill_lab.squad")
     function = squad.score_files if name == "score" else squad.check_file
     print(json.dumps(function(*map(Path, arguments)), indent=1))

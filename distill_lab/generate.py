@@ -12,11 +12,11 @@ from pathlib import Path
 
 from distill_lab.backends import start
 from distill_lab.config import Config
-from distill_lab.models import load_teacher
 from distill_lab.processes import from_main, is_main
 from distill_lab.prompts import prompt_id
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
-from distill_lab.sampling import Completion, Job, Sampling, complete_all, jobs_for
+from distill_lab.sampler import open_teacher
+from distill_lab.sampling import Completion, Job, Sampling, jobs_for
 
 
 def sampling(config: Config) -> Sampling:
@@ -36,7 +36,7 @@ def run(config: Config, out: Path) -> bool:
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:
             return False
-        teacher = load_teacher(config.models, start(config, out))
+        teacher, complete_all = open_teacher(config, start(config, out), out)
         jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots)
         made = complete_all(
             teacher, jobs, sampling(config), config.runtime.sample_batch, have, "generate"

@@ -67,7 +67,7 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path)
     encoded = encode_examples(examples, base, text, config)
     teacher = _teacher(text, base, encoded, backend, config, out) if text else None
     student = for_training(base, config.models.lora_rank)
-    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder, backend.dtype)
+    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
     from_main(lambda: _finish(student, trainer, folder))
 

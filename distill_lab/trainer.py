@@ -16,6 +16,7 @@ from torch.utils.data import Sampler
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from distill_lab.backends import choose_backend
 from distill_lab.config import Config
 from distill_lab.encoding import Encoded, blank, collate
 from distill_lab.fused_loss import distillation_loss
@@ -79,7 +80,7 @@ def through(wrapper: torch.nn.Module, lm: torch.nn.Module, work: Callable[[], An
 class DistillationTrainer(Trainer):
     """A Trainer with our objective, averaged over the completion tokens of a whole optimiser step.
 
-    CE and KL are logged apart, each step. `dtype`: what a GPU multiplies in.
+    CE and KL are logged apart, each step.
     """
 
     def __init__(
@@ -90,7 +91,6 @@ class DistillationTrainer(Trainer):
         arm: str,
         config: Config,
         folder: Path,
-        dtype: str = "float32",
     ) -> None:
         s = config.train
         self._order = Order(len(data), s.batch_size, s.seed)
@@ -106,7 +106,7 @@ class DistillationTrainer(Trainer):
         pad: Any = student.tokenizer.pad_token_id
         super().__init__(
             model=student.lm,
-            args=_arguments(config, student.lm.device, dtype, folder),
+            args=_arguments(config, student.lm.device, folder),
             train_dataset=[*data, *[blank(pad)] * self._order.blanks],  # type: ignore[arg-type]
             data_collator=lambda batch: collate(batch, pad) | self._targets(batch),
             callbacks=[_Progress(f"train {arm}")],
@@ -146,7 +146,8 @@ class DistillationTrainer(Trainer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Total, CE and KL of a micro-batch."""
         ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        hidden = hidden_states(self._lm, ids, mask)  # (B, T, H)
+        with self.accelerator.autocast():  # half precision on a GPU, and on a CPU nothing
+            hidden = hidden_states(self._lm, ids, mask)  # (B, T, H)
         states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
         loss = distillation_loss(
             states, self._head, targets, self.objective, self._teacher_for(inputs), n_items
@@ -177,7 +178,7 @@ class DistillationTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def _arguments(config: Config, device: torch.device, dtype: str, folder: Path) -> TrainingArguments:
+def _arguments(config: Config, device: torch.device, folder: Path) -> TrainingArguments:
     s = config.train
     each = s.batch_size // size()  # examples of an optimiser step for one process
     micro = min(config.runtime.micro_batch, each)
@@ -187,15 +188,11 @@ def _arguments(config: Config, device: torch.device, dtype: str, folder: Path) -
             f"--runtime.micro-batch: expected a divisor of --train.batch-size {s.batch_size}{of}, "
             f"found {config.runtime.micro_batch}."
         )
-    on_gpu = device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=s.epochs,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=each // micro,
-        # float16 needs its gradients scaled; both leave the loss in float32
-        fp16=on_gpu and dtype == "float16",
-        bf16=on_gpu and dtype == "bfloat16",
         learning_rate=s.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=s.warmup,  # a share below 1 is a share of the steps
@@ -210,10 +207,19 @@ def _arguments(config: Config, device: torch.device, dtype: str, folder: Path) -
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
+        **_mixed(config, device),
     )
     # one GPU a process: several in one would go through DataParallel, past our loss
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
+
+
+def _mixed(config: Config, device: torch.device) -> dict[str, bool]:
+    """Products in half precision on a GPU, what is trained in float32; in float16 the Trainer
+    scales the loss, as small gradients would be 0."""
+    dtype = choose_backend(config.runtime, config.models.lora_rank).dtype
+    on_gpu = device.type == "cuda"
+    return {"fp16": on_gpu and dtype == "float16", "bf16": on_gpu and dtype == "bfloat16"}
 
 
 class _Progress(TrainerCallback):

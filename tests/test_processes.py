@@ -210,8 +210,8 @@ def test_a_step_is_divided_over_processes_and_micro_batches(
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     if not fits:
         with pytest.raises(LabError, match=r"micro-batch: expected a divisor of"):
-            _arguments(config, torch.device("cpu"), "float32", tmp_path)
+            _arguments(config, torch.device("cpu"), tmp_path)
         return
-    made = _arguments(config, torch.device("cpu"), "float32", tmp_path)
+    made = _arguments(config, torch.device("cpu"), tmp_path)
     whole = made.per_device_train_batch_size * made.gradient_accumulation_steps
     assert whole == batch

@@ -26,7 +26,7 @@ from distill_lab.loss import IGNORED
 from distill_lab.models import Loaded, for_training, load_base, load_student, load_teacher
 from distill_lab.prompts import BEGUN, encode, render, user_text
 from distill_lab.records import Example, LabError, write_records
-from distill_lab.trainer import DistillationTrainer
+from distill_lab.trainer import DistillationTrainer, _mixed
 
 THOUGHTS = "short", "a thought of middling length", "a long one, " * 12, "", "it says so " * 5
 EXAMPLES = [
@@ -591,3 +591,19 @@ def test_a_killed_run_ends_as_one_that_was_not(tiny_model, tmp_path, dropout):
         assert not (out / "students" / arm / "model").exists()
     assert train.run(config, out)
     assert_same_students(whole, out, config)
+
+
+# --- half precision on a GPU ----------------------------------------------------------------------
+
+MIXED = [  # device, dtype: fp16 (with a gradient scaler), bf16
+    ("cuda", "float16", (True, False)),
+    ("cuda", "bfloat16", (False, True)),
+    ("cuda", "float32", (False, False)),
+    ("cpu", "bfloat16", (False, False)),
+]
+
+
+@pytest.mark.parametrize(("device", "dtype", "expected"), MIXED)
+def test_which_half_precision_the_trainer_takes(pair, device, dtype, expected):
+    made = _mixed(settings(*pair, dtype=dtype), torch.device(device))
+    assert (made["fp16"], made["bf16"]) == expected
