@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ def start(config: Config, out: Path) -> Backend:
     """Chooses the backend for work that begins and notes it in the run's run.json; prints it with
     its reason where it is new.
     """
+    gc.collect()  # a trainer and its model hold each other: their memory is free only after this
     backend = choose_backend(config.runtime, config.models.lora_rank)
     _say_what_is_idle(backend)
     torch.set_num_threads(backend.threads)

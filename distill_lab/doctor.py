@@ -68,7 +68,7 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
     except LabError as error:
         return [f"predicted  nothing: {error}"]
     of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
-    lines = [f"predicted  memory of {of}; the longest prompts, each answer as long as it may be:"]
+    lines = [f"predicted  memory of {of}, prompts and answers as long as they may be:"]
     lines += [
         f"           {stage.name:<14}{_gb(stage.total)}   {_parts(stage)}" for stage in stages
     ]
@@ -80,7 +80,10 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
     times = estimate(config, machine.way, machine.speed())
     whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
     named = [f"{name} {_span(t)}" for name, t in times.items()]
-    lines.append(f"time       {_span(whole)} ({', '.join(named)}): an estimate, not a measurement")
+    lines.append(
+        f"time       {_span(whole)}, an estimate: the more is kept and written, the longer"
+    )
+    lines.append(f"           {', '.join(named)}")
     download = _download(config)
     return [*lines, f"download   {download}"] if download else lines
 

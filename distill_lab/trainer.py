@@ -214,7 +214,7 @@ def _arguments(config: Config, device: torch.device, folder: Path) -> TrainingAr
     return arguments
 
 
-def _mixed(config: Config, device: torch.device) -> dict[str, bool]:
+def _mixed(config: Config, device: torch.device) -> dict[str, Any]:
     """Products in half precision on a GPU, what is trained in float32; in float16 the Trainer
     scales the loss, as small gradients would be 0."""
     dtype = choose_backend(config.runtime, config.models.lora_rank).dtype

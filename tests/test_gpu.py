@@ -5,6 +5,7 @@ models, and on CUDA under `make test-gpu`. Nothing here needs a network, unless 
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from distill_lab import memory
-from distill_lab.backends import Backend, choose_backend
+from distill_lab import memory, train
+from distill_lab.backends import Backend, choose_backend, start
 from distill_lab.config import (
     BUDGETS,
     PROFILES,
@@ -175,6 +176,15 @@ def test_one_micro_batch_is_four(device, tmp_path):
     whole, parts = (trained(config_on(device, micro_batch=n), tmp_path / str(n)) for n in (8, 2))
     assert steps(whole) == pytest.approx(steps(parts), rel=1e-4)
     assert steps(whole, "grad_norm") == pytest.approx(steps(parts, "grad_norm"), rel=1e-3)
+
+
+def test_what_an_arm_leaves_is_gone_when_the_next_begins(device, tmp_path):
+    config = config_on(device)
+    trainer = trained(config, tmp_path)
+    left = weakref.ref(trainer.model)
+    del trainer
+    start(config, tmp_path)
+    assert left() is None
 
 
 def gradient(device: str, dtype: str, scale: float) -> torch.Tensor:
