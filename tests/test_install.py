@@ -117,7 +117,7 @@ class Session:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(away)}
         own = {"TMPDIR": str(self.folder), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         if self.index:
-            own |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
+            own |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_NO_COMPILE": "1"}
             own["PIP_FIND_LINKS"] = str(self.index)
         if colab:
             own["COLAB_RELEASE_TAG"] = "made-up"
