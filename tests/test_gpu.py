@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from distill_lab import memory, train
+from distill_lab import memory
 from distill_lab.backends import Backend, choose_backend, start
 from distill_lab.config import (
     BUDGETS,
