@@ -129,7 +129,7 @@ def _run(arguments: list[str]) -> None:
     config, out = _begin("run", arguments)
     print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
     for name, *_ in STAGES:
-        _timed(name, config, out)
+        one_stage(name, config, out)
     if not is_main():
         return
     report = importlib.import_module("distill_lab.report")
@@ -139,7 +139,7 @@ def _run(arguments: list[str]) -> None:
 
 def _one_stage(name: str, arguments: list[str]) -> None:
     config, out = _begin(name, arguments)
-    _timed(name, config, out)
+    one_stage(name, config, out)
 
 
 def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
@@ -150,7 +150,7 @@ def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
     return config, out
 
 
-def _timed(name: str, config: Config, out: Path) -> None:
+def one_stage(name: str, config: Config, out: Path) -> None:
     """Runs one stage, a cheap one in the first process alone; its seconds are added up over
     interruptions, and not counted where all was done already.
     """

@@ -27,7 +27,7 @@ LAYERS = (
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
     ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
-    ("cli", "__main__"),
+    ("cli", "notebook", "__main__"),
 )
 STAGES = 3
 PLACE = {name: (n, m) for n, layer in enumerate(LAYERS) for m, name in enumerate(layer)}
