@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth test-unsloth-kernels lint format data bench clean
+.PHONY: help lab test test-all test-unsloth test-unsloth-kernels test-gpu check-install lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,6 +26,12 @@ test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Uns
 test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
 	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth.py
 
+check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
+	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
+
+test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
+	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
+
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -38,7 +44,7 @@ format: .venv/.dev ## Let ruff mend and format the code
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
 
-bench: .venv-bench/.bench ## Measure the engine against its peers (about 20 minutes, nothing else running)
+bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
 
 clean: ## Remove caches and build products (.venv* and runs stay)

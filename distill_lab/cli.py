@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from distill_lab.config import PROFILES, Config, ExportSettings, profile
+from distill_lab.processes import from_main, is_main, join, rank
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import adopt, check, flag, saved, settings
 
@@ -45,6 +46,7 @@ class Run(Config):
     """The run's folder: every stage reads and writes there; the same command goes on from there."""
 
 
+_SLOW = ("generate", "train", "evaluate")  # stages that resume, and that processes share
 _KEPT = "What was written before is kept: mend this and run it again."
 
 
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"distill-lab: {' '.join(message.split())}", file=sys.stderr)
+    who = "" if is_main() else f" process {rank()}:"
+    print(f"distill-lab:{who} {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -89,10 +92,12 @@ def _command(arguments: list[str]) -> int:
         _one_stage(name, rest)
     elif name == "export":
         _export(rest)
+    elif name == "doctor":
+        _doctor(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        known = [*(stage[0] for stage in STAGES), "run", "export", *_FILES]
+        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", *_FILES]
         near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
@@ -109,6 +114,7 @@ def _help() -> str:
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
         "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
+        f"  {'doctor':<12} {_DOCTOR}",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -120,36 +126,51 @@ def _help() -> str:
 
 
 def _run(arguments: list[str]) -> None:
-    config, out = parse_run("run", arguments)
-    adopt(config, out)
+    config, out = _begin("run", arguments)
     print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
     for name, *_ in STAGES:
-        _timed(name, config, out)
+        one_stage(name, config, out)
+    if not is_main():
+        return
     report = importlib.import_module("distill_lab.report")
     print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {out / 'report.html'}")
 
 
 def _one_stage(name: str, arguments: list[str]) -> None:
-    config, out = parse_run(name, arguments)
-    adopt(config, out)
-    _timed(name, config, out)
+    config, out = _begin(name, arguments)
+    one_stage(name, config, out)
 
 
-def _timed(name: str, config: Config, out: Path) -> None:
-    """Runs one stage; its seconds are added up over interruptions, and not counted where all was
-    done already.
+def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
+    """The settings, adopted by the run's folder; the other processes, if there are any, are met."""
+    config, out = parse_run(command, arguments)
+    join(config.runtime.device)
+    from_main(lambda: adopt(config, out))
+    return config, out
+
+
+def one_stage(name: str, config: Config, out: Path) -> None:
+    """Runs one stage, a cheap one in the first process alone; its seconds are added up over
+    interruptions, and not counted where all was done already.
     """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
-    if name in ("generate", "train", "evaluate"):  # Unsloth must be imported before transformers
+    if name in _SLOW:  # Unsloth must be imported before transformers
         importlib.import_module("distill_lab.backends").prepare(config.runtime)
-    stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
-    if stage(config, out) is False:
+
+    def work() -> object:
+        stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
+        return stage(config, out)
+
+    done = work() if name in _SLOW else from_main(lambda: work() is not False)
+    if done is False:
         print(f"{name}: all there already", flush=True)
         return
+    if not is_main():
+        return
     seconds = notes(out).get("seconds", {})
-    before = seconds.get(name, 0) if name in ("generate", "train", "evaluate") else 0
+    before = seconds.get(name, 0) if name in _SLOW else 0
     note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
 
 
@@ -244,11 +265,33 @@ def _export(arguments: list[str]) -> None:
     importlib.import_module("distill_lab.export").export(settings)
 
 
+# -- doctor
+
+_DOCTOR = "what this machine can run, and why; what a run would take of memory and time"
+
+
+def _doctor(arguments: list[str]) -> None:
+    """Without flags: this machine and the profile that it recommends. Otherwise a stage's flags,
+    and `--gpu NAME` for the prediction of another card."""
+    if "--help" in arguments or "-h" in arguments:
+        print(f"usage: distill-lab doctor [--gpu NAME] [a stage's flags]\n\n{_DOCTOR}")
+        return
+    gpu = _value("--gpu", arguments)
+    rest = [
+        argument
+        for n, argument in enumerate(arguments)
+        if argument.partition("=")[0] != "--gpu" and (n == 0 or arguments[n - 1] != "--gpu")
+    ]
+    if gpu is None and len(rest) < len(arguments):
+        raise LabError("--gpu: expected the name of a card such as t4, found none.")
+    config = parse_run("doctor", rest)[0] if rest else PROFILES["colab"] if gpu else None
+    print(importlib.import_module("distill_lab.doctor").report(config, gpu))
+
+
 # -- commands on files
 
 
 _FILES: dict[str, tuple[tuple[str, ...], str]] = {
-    "doctor": ((), "what this machine can run, and why"),
     "score": (("DATA", "PREDICTIONS"), "EM and F1 as the official SQuAD script, as JSON"),
     "check-data": (("FILE",), "questions, kept and problems of a SQuAD file, as JSON"),
 }
@@ -262,9 +305,6 @@ def _file_command(name: str, arguments: list[str]) -> None:
         return
     if len(arguments) != len(words):
         raise LabError(f"Expected `{usage}`, found {len(arguments)} arguments.")
-    if name == "doctor":
-        print(importlib.import_module("distill_lab.doctor").report())
-        return
     squad = importlib.import_module("distill_lab.squad")
     function = squad.score_files if name == "score" else squad.check_file
     print(json.dumps(function(*map(Path, arguments)), indent=1))

@@ -130,7 +130,8 @@ class EvaluateSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """How it runs. But for the dtype, nothing here changes what a record says, only its speed."""
+    """How it runs. But for dtype and sampler, nothing here changes what a record says, only its
+    speed."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
     """auto takes unsloth where it and a CUDA GPU are there, else transformers."""
@@ -140,6 +141,9 @@ class RuntimeSettings:
     """Of the weights."""
     threads: int = 0
     """CPU threads; 0: all cores this process may use."""
+    sampler: Literal["auto", "own", "vllm"] = "auto"
+    """What samples the teacher: auto is vLLM where the profile is cluster and vLLM and CUDA are
+    there, else our own. Its traces differ: it is fixed once there are traces."""
     sample_batch: int = 64
     """Sequences sampled together."""
     micro_batch: int = 16
@@ -190,7 +194,7 @@ PROFILES = {
         reject=RejectSettings(keep="at-most-k", k=2),
         train=TrainSettings(batch_size=8, max_length=640),
         evaluate=EvaluateSettings(max_new_tokens=64),
-        runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
+        runtime=RuntimeSettings(sample_batch=32, micro_batch=2),
     ),
     "colab": Config(
         profile="colab",
@@ -204,7 +208,7 @@ PROFILES = {
         generate=GenerateSettings(n_samples=4, max_new_tokens=192),
         train=TrainSettings(epochs=2, learning_rate=2e-4, max_length=1024),
         evaluate=EvaluateSettings(max_new_tokens=192),
-        runtime=RuntimeSettings(micro_batch=4),
+        runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
     ),
     "cluster": Config(
         profile="cluster",
@@ -213,7 +217,41 @@ PROFILES = {
         generate=GenerateSettings(n_samples=8, max_new_tokens=192),
         train=TrainSettings(epochs=2, learning_rate=1e-5, batch_size=128, max_length=1024),
         evaluate=EvaluateSettings(max_new_tokens=192),
-        runtime=RuntimeSettings(sample_batch=256, micro_batch=8, save_every=200),
+        runtime=RuntimeSettings(sample_batch=128, micro_batch=8, save_every=200),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The GB that a profile is made for, and why it fits: `memory` works it out, for the longest
+    prompts (which fill max-length) and each answer as long as it may be. A test holds the figures.
+    """
+
+    room: float
+    notes: str
+
+
+BUDGETS = {
+    "tiny": Budget(2, "Any machine: the most is 1.2, of which 0.5 are Python and its libraries."),
+    "cpu": Budget(
+        6, "A laptop: the most is 4.8, for the activations of 2 examples that are learnt."
+    ),
+    "colab": Budget(
+        14.7,
+        "A T4. The teacher takes 5.5: 6.5 of its 7.6 billion weights are in 4 bits.\n"
+        "Sampling: 2.2 for keys and values of 32 rows of 1,216 tokens (57 kB each), 9.1 in all.\n"
+        "Evaluating reads 32 prompts at once, not 8: 4.3 of activations; 12.2, which is the most.\n"
+        "Training, the teacher gone: student 1.0, LoRA's gradients and optimiser 0.1, activations\n"
+        "of 4 examples of 1,024 tokens 6.5, logits 0.4 however long they are (chunks): 8.5.",
+    ),
+    "cluster": Budget(
+        79.1,
+        "Cards of 80 GB, each with all of it. The teacher takes 15.2, in 16 bits.\n"
+        "Sampling 128 rows 28.1; evaluating, which reads 128 prompts at once, 40.5.\n"
+        "Training all of 1.5B: weights 8.8 (float32, copies in bfloat16), gradients and optimiser\n"
+        "19.5, activations of 8 examples of 1,024 tokens 29.1: 59.8, which is the most, and 6.2\n"
+        "more for what several processes exchange. vLLM takes nine tenths of a card to sample.",
     ),
 }
 

@@ -1,25 +1,46 @@
-"""`distill-lab doctor`: what this machine can run, and why."""
+"""`distill-lab doctor`: what this machine can run, and why; how much memory and time a run will
+take, here or on another GPU, before anything is downloaded."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from distill_lab.backends import choose_backend
-from distill_lab.config import RuntimeSettings
+from distill_lab.config import BUDGETS, BUNDLED, PROFILES, Config, RuntimeSettings
+from distill_lab.memory import Stage, Way, predict, weights
+from distill_lab.records import LabError
 from distill_lab.report import version
+from distill_lab.runs import flag
+from distill_lab.shapes import shape_of
+from distill_lab.timing import GPUS, Range, Speed, estimate, of_cpu, of_gpu
 
-PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth")
+PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth", "vllm")
 
 
-def report() -> str:
-    """A few lines: machine, packages, backend and profile, each choice with its reason."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a prediction is for: `capacity` in bytes."""
+
+    title: str
+    capacity: float
+    way: Way
+    speed: Callable[[], Speed]
+
+
+def report(config: Config | None = None, gpu: str | None = None) -> str:
+    """A few lines: machine, packages, backend and profile, each choice with its reason; then memory
+    and time of `config` (None: the profile that is recommended), here or on the card `gpu`."""
     backend = choose_backend(RuntimeSettings())
     profile, why = _profile(backend.device)
+    config = config or PROFILES[profile]
     packages = [f"{name} {version(name) or '(not installed)'}" for name in PACKAGES]
     lines = [
         f"python     {platform.python_version()} on {platform.system()} {platform.machine()}",
@@ -30,9 +51,152 @@ def report() -> str:
         f"           because: {backend.reason}",
         f"profile    {profile}",
         f"           because: {why}",
-        f"start with distill-lab run --profile {profile} --out runs/{profile}",
+        *prediction(config, gpu),
+        f"start with distill-lab run --profile {config.profile} --out runs/{config.profile}",
     ]
     return "\n".join(lines)
+
+
+# -- what a run will take
+
+
+def prediction(config: Config, gpu: str | None) -> list[str]:
+    """Memory of each stage, whether it fits and what to lower; time; what is downloaded."""
+    machine = _card(gpu, config) if gpu else _here(config)
+    try:
+        stages = predict(config, machine.way)
+    except LabError as error:
+        return [f"predicted  nothing: {error}"]
+    of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
+    lines = [f"predicted  memory of {of}, prompts and answers as long as they may be:"]
+    lines += [
+        f"           {stage.name:<14}{_gb(stage.total)}   {_parts(stage)}" for stage in stages
+    ]
+    said = fits(config, machine, stages)
+    if config == PROFILES[config.profile]:
+        budget = BUDGETS[config.profile]
+        said += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
+    lines += [f"{'           ' if n else 'fits       '}{line}" for n, line in enumerate(said)]
+    times = estimate(config, machine.way, machine.speed())
+    whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
+    named = [f"{name} {_span(t)}" for name, t in times.items()]
+    lines.append(
+        f"time       {_span(whole)}, an estimate: the more is kept and written, the longer"
+    )
+    lines.append(f"           {', '.join(named)}")
+    download = _download(config)
+    return [*lines, f"download   {download}"] if download else lines
+
+
+def _here(config: Config) -> Machine:
+    backend = choose_backend(config.runtime, config.models.lora_rank)
+    if backend.device.startswith("cuda"):
+        card = torch.cuda.get_device_properties(backend.device)
+        known = [gpu for gpu in GPUS.values() if gpu.title.split()[0] in card.name]
+        # a card that is not in the table is taken as the slowest that is
+        speed = min(known or GPUS.values(), key=lambda gpu: gpu.flops)
+        gb = card.total_memory / 2**30 * 1e9  # as in timing.Gpu
+        return Machine(card.name, gb, _way(backend.dtype, config), lambda: of_gpu(speed))
+    return Machine(
+        f"this machine's {backend.device}",
+        _memory() or float("inf"),
+        Way(backend.dtype, False),
+        lambda: of_cpu(backend.dtype, backend.threads),
+    )
+
+
+def _card(name: str, config: Config) -> Machine:
+    gpu = GPUS.get(name.lower())
+    if gpu is None:
+        raise LabError(f"--gpu: expected one of {', '.join(GPUS)}; found {name!r}.")
+    asked = config.runtime.dtype
+    dtype = ("bfloat16" if gpu.bfloat16 else "float16") if asked == "auto" else asked
+    return Machine(f"one {gpu.title}", gpu.memory, _way(dtype, config), lambda: of_gpu(gpu))
+
+
+def _way(dtype: str, config: Config) -> Way:
+    return Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
+
+
+_LOWERED = {
+    "generate": "runtime.sample_batch",
+    "evaluate": "runtime.sample_batch",
+    "teacher cache": "runtime.micro_batch",
+    "train": "runtime.micro_batch",
+}
+
+
+def fits(config: Config, machine: Machine, stages: list[Stage]) -> list[str]:
+    """One line where all stages fit; else a line for each that does not, with what to lower."""
+    most = max(stages, key=lambda stage: stage.total)
+    room = _gb(machine.capacity).strip()
+    if most.total <= machine.capacity:
+        return [f"yes: the most is {most.name}'s {_gb(most.total).strip()} of {room}"]
+    over = [stage.name for stage in stages if stage.total > machine.capacity]
+    return [f"no: {name} wants more than {room}. {_advice(config, machine, name)}" for name in over]
+
+
+def _advice(config: Config, machine: Machine, name: str) -> str:
+    """The batch that fits, by halves; where none does, what else can be lowered."""
+    if name == "train" and config.train.cache == "none" and config.train.alpha:
+        return "Take --train.cache topk, so that the teacher is gone by then."
+    section, field = _LOWERED[name].split(".")
+    value = getattr(config.runtime, field)
+    while value > 1:
+        value //= 2
+        smaller: Any = replace(config, runtime=replace(config.runtime, **{field: value}))
+        stage = next(s for s in predict(smaller, machine.way) if s.name == name)
+        if stage.total <= machine.capacity:
+            return f"Lower {flag(f'{section}.{field}')} to {value}."
+    if name == "train":
+        if not config.models.lora_rank:
+            return "Train by LoRA: --models.lora-rank 16."
+        return "Lower --train.max-length or take a smaller --models.student."
+    if machine.way.gpu and not config.models.teacher_4bit:
+        return "Add --models.teacher-4bit or take a smaller --models.teacher."
+    return "Take a smaller --models.teacher or lower --train.max-length."
+
+
+def _download(config: Config) -> str:
+    """The models that may have to come from a hub, and how large their files are (16 bits)."""
+    sizes: list[str] = []
+    m = config.models
+    named = {m.teacher: ("teacher", m.teacher.endswith("bnb-4bit")), m.student: ("base", False)}
+    for name, (role, four_bit) in named.items():
+        if name != BUNDLED and "/" in name and not Path(name).exists():
+            size = weights(shape_of(name, role), Way("bfloat16", True), four_bit, name)
+            sizes.append(f"{name} {_gb(size).strip()}")
+    return ", ".join(sizes) and f"{', '.join(sizes)}, unless they are here already"
+
+
+def _parts(stage: Stage) -> str:
+    return ", ".join(
+        f"{name} {size / 1e9:.1f}" for name, size in stage.parts.items() if size >= 5e7
+    )
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:5.1f} GB"
+
+
+def _span(seconds: Range) -> str:
+    """`3 to 20 minutes`."""
+    unit, name = next(
+        (u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+        if seconds[1] >= 2 * u or u == 1
+    )  # fmt: skip
+    low, high = (
+        f"{v:.0f}" if v >= 10 else f"{max(v, 0.1):.1f}" for v in (t / unit for t in seconds)
+    )
+    return f"{low} to {high} {name}"
+
+
+# -- this machine
+
+
+def recommended() -> tuple[str, str]:
+    """The profile for this machine, and why."""
+    return _profile(choose_backend(RuntimeSettings()).device)
 
 
 def _profile(device: str) -> tuple[str, str]:
@@ -43,11 +207,11 @@ def _profile(device: str) -> tuple[str, str]:
             if gpus > 1
             else ("colab", "one CUDA GPU is there")
         )
-    if _memory() < 6 * 2**30:
+    if _memory() < BUDGETS["cpu"].room * 1e9:
         return (
             "tiny",
-            "there is no CUDA GPU, and `cpu` wants 6 GiB of memory where this machine has "
-            + _gib(_memory()),
+            f"there is no CUDA GPU, and `cpu` wants {BUDGETS['cpu'].room:g} GB of memory where "
+            f"this machine has {_gib(_memory())}",
         )
     return (
         "tiny",

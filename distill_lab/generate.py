@@ -12,10 +12,11 @@ from pathlib import Path
 
 from distill_lab.backends import start
 from distill_lab.config import Config
-from distill_lab.models import load_teacher
+from distill_lab.processes import from_main, is_main
 from distill_lab.prompts import prompt_id
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
-from distill_lab.sampling import Completion, Job, Sampling, complete_all, jobs_for
+from distill_lab.sampler import open_teacher
+from distill_lab.sampling import Completion, Job, Sampling, jobs_for
 
 
 def sampling(config: Config) -> Sampling:
@@ -30,12 +31,12 @@ def run(config: Config, out: Path) -> bool:
     False if all were there.
     """
     questions = read_records(need(out / "questions.train.jsonl", "data"), Question)
-    with RecordLog(out / "traces.jsonl", Trace) as log:
-        have = {(trace.question_id, trace.sample) for trace in log.records}
+    with RecordLog(out / "traces.jsonl", Trace, is_main()) as log:
+        have = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:
             return False
-        teacher = load_teacher(config.models, start(config, out))
+        teacher, complete_all = open_teacher(config, start(config, out), out)
         jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots)
         made = complete_all(
             teacher, jobs, sampling(config), config.runtime.sample_batch, have, "generate"

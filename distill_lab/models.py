@@ -30,6 +30,7 @@ from distill_lab import unsloth_backend
 from distill_lab.backends import Backend
 from distill_lab.config import ModelSettings
 from distill_lab.loss import Head, OpaqueHead
+from distill_lab.processes import one_first
 from distill_lab.records import LabError
 from distill_lab.sources import resolve
 
@@ -103,7 +104,7 @@ def load_text_side(name: str, role: str) -> TextSide:
 @contextmanager
 def _loading(name: str, role: str) -> Iterator[str]:
     """The folder or hub name of a model that can be reached; LabError for what goes wrong."""
-    place = resolve(name, role)
+    place = one_first(lambda: resolve(name, role))
     try:
         _reach(place)
         yield place

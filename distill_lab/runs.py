@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.config import Config
-from distill_lab.records import LabError, write_text
+from distill_lab.records import LabError, notes, write_text
 
 _AT_LEAST_1 = (1, math.inf)
 _AT_LEAST_0 = (0, math.inf)
@@ -81,7 +81,7 @@ def check(config: Config) -> None:
 
 # What the records of each slow stage depend on; what only cheap stages made is simply made again.
 _TRACES = ("data.train", "data.n_train", "data.seed", "models.teacher", "models.teacher_shots",
-           "models.teacher_4bit", "generate", "runtime.dtype")  # fmt: skip
+           "models.teacher_4bit", "generate", "runtime.dtype", "runtime.sampler")  # fmt: skip
 _STUDENTS = (*_TRACES, "models", "reject", "train")
 _PREDICTIONS = (*_STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
 _CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",
@@ -117,6 +117,13 @@ def saved(out: Path) -> Config | None:
         ) from None
 
 
+def sampler_of(out: Path) -> str | None:
+    """The sampler (own or vllm) that made the run's traces; None where there are none yet."""
+    if not _has_records(out / "traces.jsonl"):
+        return None
+    return notes(out).get("sampler", {}).get("name", "own")
+
+
 def adopt(config: Config, out: Path) -> None:
     """Makes `config` the run's: saved as config.json, or refused where slow records were made with
     other settings.
@@ -124,6 +131,10 @@ def adopt(config: Config, out: Path) -> None:
     check(config)
     before = saved(out)
     old = dict(settings(before)) if before else {}
+    if config.runtime.sampler == "auto":  # it stays with what made the traces
+        old["runtime.sampler"] = "auto"
+    elif before:
+        old["runtime.sampler"] = sampler_of(out) or before.runtime.sampler
     for name, value in settings(config) if before else ():
         made = [
             file for file, parts in _MADE_FROM if _matters(name, parts) and _has_records(out / file)

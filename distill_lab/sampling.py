@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from distill_lab.kv_cache import with_room
 from distill_lab.models import Loaded
 from distill_lab.pick import Sampling, pick
 from distill_lab.prefill import alike_beyond, common, next_logits, prefill
+from distill_lab.processes import shared
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question
 
@@ -95,12 +96,12 @@ def complete(
     logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)
     cache = with_room(cache, sampling.max_new_tokens, len(jobs), sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
-    ends = _end_ids(lm, tokenizer)
+    ends = end_ids(getattr(lm.generation_config, "eos_token_id", None), tokenizer)
     rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
     for i, job in enumerate(jobs):
         begun = BEGUN if job.prompt.endswith(BEGUN) else ""
         made = rows[i * sampling.n : (i + 1) * sampling.n]
-        yield job, [_completion(begun, row, tokenizer, ends) for row in made]
+        yield job, [finished(begun, row, tokenizer, ends) for row in made]
 
 
 def _decode(
@@ -160,8 +161,8 @@ def _uniforms(jobs: Sequence[Job], sampling: Sampling) -> np.ndarray:
     )
 
 
-def _end_ids(lm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    own = getattr(lm.generation_config, "eos_token_id", None)
+def end_ids(own: int | list[int] | None, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end a completion: those of a model's own settings, and its tokenizer's."""
     ids = own if isinstance(own, list) else [own]
     return {i for i in [*ids, tokenizer.eos_token_id] if i is not None}
 
@@ -171,7 +172,9 @@ def _ended(ids: list[int], ends: set[int], tokenizer: PreTrainedTokenizerBase) -
     return ids[-1] in ends or STOP in tokenizer.decode(ids[-len(STOP) - 2 :])
 
 
-def _completion(begun: str, ids: list[int], tokenizer: Any, ends: set[int]) -> Completion:
+def finished(begun: str, ids: list[int], tokenizer: Any, ends: set[int]) -> Completion:
+    """What was sampled, from its token ids, the one that ended it included; the text begins with
+    `begun`, and ends with the answer's tag if that is there."""
     text = begun + tokenizer.decode(ids, skip_special_tokens=True)
     if STOP in text:
         return Completion(text[: text.index(STOP) + len(STOP)], len(ids), "stop")
@@ -186,33 +189,36 @@ def complete_all(
     have: set[tuple[str, int]],
     title: str,
 ) -> Generator[list[tuple[Job, list[Completion]]]]:
-    """All jobs, a batch at a time, with a progress bar.
+    """All jobs, a batch at a time, with a progress bar; the processes share the batches.
 
     A batch of which every (question, sample) is in `have` is passed over. Raises LabError where the
     longest prompt leaves the model no room to answer.
     """
     ids = encoded(jobs, model.tokenizer)
-    todo = batches(jobs, ids, rows, sampling.n)
+    samples = range(sampling.n)
+    todo = [
+        batch
+        for batch in batches(jobs, ids, rows, sampling.n)
+        if any((job.question_id, sample) not in have for job in batch for sample in samples)
+    ]
     longest = max(jobs, key=lambda job: len(ids[job.prompt]))
-    _require_room(model, longest.question_id, len(ids[longest.prompt]), sampling)
-    with tqdm(total=len(jobs), desc=title, unit="question") as bar:
-        for batch in todo:
-            if any(
-                (job.question_id, sample) not in have
-                for job in batch
-                for sample in range(sampling.n)
-            ):
-                yield list(complete(model, batch, sampling, ids))
-            bar.update(len(batch))
-
-
-def _require_room(model: Loaded, question_id: str, length: int, sampling: Sampling) -> None:
-    """A model with learnt positions (GPT-2) fails beyond them, in the middle of the work."""
     limit = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
-    if limit and length + sampling.max_new_tokens > limit:
+    length, new = len(ids[longest.prompt]), sampling.max_new_tokens
+    require_room(limit, model.name, longest.question_id, length, new)
+    done = len(jobs) - sum(map(len, todo))
+    with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
+        for made in shared(todo, lambda batch: list(complete(model, batch, sampling, ids))):
+            yield made
+            bar.update(len(made))
+
+
+def require_room(limit: int | None, name: str, question_id: str, length: int, new: int) -> None:
+    """LabError unless a prompt of so many tokens leaves room for `new` ones: a model with learnt
+    positions (GPT-2) fails beyond them, in the middle of the work."""
+    if limit and length + new > limit:
         raise LabError(
             f"Question {question_id}: expected a prompt that leaves room for "
-            f"{sampling.max_new_tokens} new tokens in the {limit} positions of {model.name}, found "
+            f"{new} new tokens in the {limit} positions of {name}, found "
             f"one of {length} tokens. Lower max-new-tokens, show fewer worked examples or take "
             "another model."
         )

@@ -235,7 +235,7 @@ def test_a_setting_that_is_none_is_one_line_and_writes_nothing(line, message, co
         ("xyzzy", "see --help"),
         ("--version", "see --help"),
         ("score one.json", "Expected `distill-lab score DATA PREDICTIONS`, found 1 argument"),
-        ("doctor now", "Expected `distill-lab doctor`, found 1 argument"),
+        ("doctor now", "Expected flags and their values (see --help), found now"),
     ],
 )
 def test_a_command_that_is_none_is_one_line(line, message, command, tmp_path):
@@ -426,15 +426,70 @@ def test_an_unknown_device_is_one_line(good, command):
     assert "'abacus'" in error
 
 
+def headings(stdout: str) -> dict[str, str]:
+    return dict(line.split(maxsplit=1) for line in stdout.splitlines() if line[0] != " ")
+
+
+DOCTORS = {"python", "memory", "gpu", "packages", "backend", "profile", "start"}
+PREDICTED = {"predicted", "fits", "time"}
+
+
 def test_doctor_says_what_would_be_used_and_why(command):
     code, stdout, stderr = command("doctor")
     assert (code, stderr) == (0, "")
-    lines = dict(line.split(maxsplit=1) for line in stdout.splitlines() if line[0] != " ")
-    assert set(lines) == {"python", "memory", "gpu", "packages", "backend", "profile", "start"}
+    lines = headings(stdout)
+    assert set(lines) - {"download"} == DOCTORS | PREDICTED
     assert lines["profile"] in PROFILES
     assert lines["start"].endswith(f"--out runs/{lines['profile']}")
     assert stdout.count("because: ") == 2
     assert not re.search(r"\b0\.0 GiB", stdout)
+
+
+def test_doctor_predicts_for_a_card_that_is_not_here(command):
+    code, stdout, stderr = command("doctor --profile colab --gpu t4")
+    assert (code, stderr) == (0, "")
+    lines = headings(stdout)
+    assert set(lines) == DOCTORS | PREDICTED | {"download"}
+    assert "colab on one T4, float16" in lines["predicted"]
+    assert lines["fits"].startswith("yes: the most is evaluate's 12.2 GB of 14.7 GB")
+    assert "unsloth/Qwen2.5-7B-Instruct-bnb-4bit 5.5 GB" in lines["download"]
+    assert lines["start"].endswith("--profile colab --out runs/colab")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--gpu t4 --runtime.sample-batch 64", "Lower --runtime.sample-batch to 32."),
+        ("--gpu t4 --train.max-length 4096", "Lower --runtime.micro-batch to 1."),
+        ("--gpu=t4 --models.no-teacher-4bit", "Add --models.teacher-4bit or take a smaller"),
+        ("--gpu t4 --train.cache none --runtime.micro-batch 8", "Take --train.cache topk"),
+        ("--gpu t4 --models.student Qwen/Qwen2.5-7B-Instruct", "take a smaller --models.student"),
+    ],
+)
+def test_doctor_says_what_to_lower(flags, said, command):
+    code, stdout, _ = command(f"doctor --profile colab {flags}")
+    assert code == 0
+    assert said in stdout
+    assert headings(stdout)["fits"].startswith("no: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("doctor --gpu abacus", "--gpu: expected one of t4, l4, a100, a100-80, h100"),
+        ("doctor --gpu", "--gpu: expected the name of a card"),
+        ("doctor --profile nope", "--profile: expected one of"),
+        ("doctor --gpus t4", "Unknown flag --gpus"),
+    ],
+)
+def test_a_mistake_in_doctors_flags_is_one_line(line, message, command):
+    assert message in one_line(command(line))
+
+
+def test_doctor_says_where_a_model_is_not_known(command):
+    code, stdout, _ = command("doctor --models.teacher some-lab/unheard-of")
+    assert code == 0
+    assert "nothing: Model 'some-lab/unheard-of'" in headings(stdout)["predicted"]
 
 
 def test_python_m_is_the_same_program():

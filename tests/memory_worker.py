@@ -1,0 +1,112 @@
+"""One piece of work and the peak of memory that it took above what was there before: on a GPU as
+PyTorch counts it; on the CPU as the system does, so that it needs a process of its own:
+`python tests/memory_worker.py WORK FOLDER SETTINGS`, a JSON line on stdout.
+
+WORK is sample, fill or train; FOLDER holds a model, SETTINGS are sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.worker import reset_peak
+from distill_lab import memory, train
+from distill_lab.backends import choose_backend
+from distill_lab.config import Config, GenerateSettings, ModelSettings, RuntimeSettings
+from distill_lab.config import TrainSettings as Train
+from distill_lab.encoding import Encoded
+from distill_lab.models import Loaded, for_training, load
+from distill_lab.pick import Sampling
+from distill_lab.sampling import Job, complete
+from distill_lab.shapes import shape_of
+from distill_lab.teacher_cache import Kind, fill
+
+
+def examples(n: int, length: int, completion: int) -> list[Encoded]:
+    """Prompts that differ from their first token on, so that nothing is shared."""
+    prompts = [[5 + i, *range(5, 4 + length - completion)] for i in range(n)]
+    return [Encoded(prompt, prompt, list(range(5, 5 + completion))) for prompt in prompts]
+
+
+def resident_peak() -> int:
+    """The largest resident set since it was reset. Not getrusage's, which begins with that of the
+    process that started this one."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def reset(device: str) -> int:
+    """Forgets the peak; bytes that are there now."""
+    if device == "cpu":
+        reset_peak()
+        return resident_peak()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def peak_of(device: str) -> int:
+    return resident_peak() if device == "cpu" else torch.cuda.max_memory_allocated()
+
+
+def sampled(model: Loaded, prompts: int, length: int, how: Sampling) -> None:
+    """So many prompts of that length, answered."""
+    ids = {f"{e.student_prompt[0]}": e.student_prompt for e in examples(prompts, length, 0)}
+    list(complete(model, [Job(prompt, prompt) for prompt in ids], how, ids))
+
+
+def work(name: str, folder: str, s: dict[str, Any]) -> tuple[int, memory.Parts]:
+    """Does it; how much memory it took, and the prediction."""
+    lora, dtype, device = s.get("lora_rank", 0), s.get("dtype", "float32"), s.get("device", "cpu")
+    config = Config(
+        models=ModelSettings(folder, folder, lora_rank=lora),
+        generate=GenerateSettings(n_samples=s.get("n", 1), max_new_tokens=s["new"]),
+        train=Train(batch_size=s.get("batch", 1), max_length=s["length"], epochs=1, alpha=0.5),
+        runtime=RuntimeSettings(
+            device=device, dtype=dtype, micro_batch=s.get("micro", 1), save_every=10**6
+        ),
+    )
+    way, shape = memory.Way(dtype, device == "cuda"), shape_of(folder, "base")
+    backend = choose_backend(config.runtime, lora)
+    before = reset(device)
+    model = load(folder, backend, "base")
+    parts: dict[str, int] = {"weights": memory.weights(shape, way)}
+    if name == "sample":
+        n, prompts, length, new = s["n"], s["prompts"], s["length"], s["new"]
+        sampled(model, prompts, length, Sampling(n, 1.0 if n > 1 else 0.0, 1.0, new))
+        parts |= memory.sampling(shape, parts["weights"], n, prompts, length, new, way)
+    elif name == "fill":
+        some = examples(2 * s["micro"], s["length"], s["new"])
+        fill(Path(folder) / "cache", model, some, Kind("topk", 64, (2.0,), 1000), s["micro"])
+        parts |= memory.filling(shape, s["micro"], s["length"], s["new"], way)
+    else:
+        teacher = load(folder, backend, "teacher") if s.get("online") else None
+        some = examples(2 * s["batch"], s["length"], s["new"])
+        student = for_training(model, lora)
+        folders = Path(folder) / "student"
+        trainer = train.DistillationTrainer(student, teacher, some, "kd", config, folders)
+        trainer.train()
+        of_teacher = parts["weights"] if teacher else 0
+        parts |= memory.training(shape, config, way, s["new"], shape if teacher else None)
+        parts["teacher"] = of_teacher
+    return peak_of(device) - before, parts
+
+
+def main(name: str, folder: str, settings: str) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    # what a first product loads of libraries belongs to the process
+    sampled(
+        load("bundled", choose_backend(RuntimeSettings(device="cpu")), "base"), 2, 40, Sampling()
+    )
+    peak, parts = work(name, folder, json.loads(settings))
+    print(json.dumps({"peak": peak, "predicted": sum(parts.values()), "parts": parts}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
