@@ -103,7 +103,7 @@ UNSLOTH_PIP := .venv-unsloth/bin/python -m pip --disable-pip-version-check -qq
 	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
 	@touch $@
 
-.venv-unsloth/.kernels: .venv-unsloth/.unsloth
+.venv-unsloth/.kernels: .venv-unsloth/.unsloth tests/requirements-unsloth-kernels.txt
 	@echo "Installing Triton into .venv-unsloth (once; 1 GB)"
-	@$(UNSLOTH_PIP) install --no-deps triton==3.9.0
+	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth-kernels.txt
 	@touch $@
