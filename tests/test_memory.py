@@ -180,6 +180,12 @@ def test_the_loss_takes_no_more_for_more_tokens_once_its_budget_is_full():
     assert parts[1]["logits"] < 1.02 * parts[0]["logits"]
 
 
+def test_the_student_is_there_while_the_teachers_cache_is_filled():
+    stages = {stage.name: stage.parts["weights"] for stage in predict(colab(), WAY["colab"])}
+    student = memory.weights(shape_of(colab().models.student, "base"), WAY["colab"])
+    assert stages["teacher cache"] == stages["generate"] + student
+
+
 def test_without_kl_there_is_no_teacher_in_training():
     names = [stage.name for stage in predict(colab(train__alpha=0.0), WAY["colab"])]
     assert names == ["generate", "train", "evaluate"]
