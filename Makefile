@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-gpu lint format data bench clean
+.PHONY: help lab test test-all test-unsloth test-gpu check-install lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-21s%s\n", $$1, $$2}'
 
 lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
@@ -18,7 +18,13 @@ test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
 	@$(BIN)/python -m pytest
 
 test-all: .venv/.dev ## The slow tests too
-	@$(BIN)/python -m pytest -m "not gpu and not network"
+	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth"
+
+test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 3 minutes)
+	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
+
+check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
+	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
 
 test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
@@ -35,12 +41,12 @@ format: .venv/.dev ## Let ruff mend and format the code
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
 
-bench: .venv-bench/.bench ## Measure the engine against its peers (about 20 minutes, nothing else running)
+bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
 
-clean: ## Remove caches and build products (.venv and runs stay)
+clean: ## Remove caches and build products (.venv* and runs stay)
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	@find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	@find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # The first Python of 3.10 to 3.13; a .venv that was begun and not finished is taken away.
 $(BIN)/python:
@@ -80,4 +86,16 @@ BENCH_PINS := $(wildcard benchmarks/requirements*.txt)
 	@$(BENCH_PIP) install -c constraints.txt "$(TORCH)"
 	@$(BENCH_PIP) install -c constraints.txt -e . -r benchmarks/requirements.txt
 	@$(BENCH_PIP) install --no-deps --target .venv-bench/trl-torch -r benchmarks/requirements-trl-torch.txt
+	@touch $@
+
+# Unsloth changes transformers for a whole process, so it has an environment of its own, of the same Python. Its own
+# requirements would bring bitsandbytes, xformers, torchvision and more; its CPU backend needs none of them.
+UNSLOTH_PIP := .venv-unsloth/bin/python -m pip --disable-pip-version-check -qq
+
+.venv-unsloth/.unsloth: $(PINS) tests/requirements-unsloth.txt | $(BIN)/python
+	@echo "Installing Unsloth into .venv-unsloth (once; a few minutes)"
+	@$(BIN)/python -m venv --clear .venv-unsloth
+	@$(UNSLOTH_PIP) install -c constraints.txt "$(TORCH)"
+	@$(UNSLOTH_PIP) install -c constraints.txt -e . hypothesis pytest pytest-socket trl
+	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
 	@touch $@

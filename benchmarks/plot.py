@@ -75,6 +75,7 @@ def _lines(ax: Any, points: Sequence[Result], name: str, versions: Mapping[str, 
             ax.plot(xs, ys, style, color=colour, label=label(contender, versions))
             said.append(f"{label(contender, versions)} from {ys[0]:.3g} to {ys[-1]:.3g}")
     ax.set_xlabel(axis, color=INK)
+    ax.locator_params(axis="x", nbins=5)
     ax.set_ylabel("CPU seconds", color=INK)
     ax.set_ylim(bottom=0)
     ax.set_title(points[0].case.title, loc="left", fontsize=10)

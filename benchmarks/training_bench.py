@@ -108,7 +108,7 @@ def _ours(
 ) -> Any:
     """Our trainer; `cached`: the teacher has been run before, and only its top 64 are read."""
     from distill_lab.teacher_cache import Kind, TeacherCache, fill
-    from distill_lab.train import DistillationTrainer
+    from distill_lab.trainer import DistillationTrainer
 
     train = TrainSettings(
         alpha=1.0, temperature=1.0, epochs=1, learning_rate=LEARNING_RATE, warmup=0.0,

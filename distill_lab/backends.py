@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 
+from distill_lab import unsloth_backend
 from distill_lab.config import Config, RuntimeSettings
+from distill_lab.processes import is_main, local_rank, local_size, size
 from distill_lab.records import LabError, note, notes
 
 
@@ -30,12 +32,13 @@ def choose_backend(runtime: RuntimeSettings, lora_rank: int = 0) -> Backend:
     device, why_device = _device(runtime.device)
     dtype, why_dtype = _dtype(runtime.dtype, device, lora_rank)
     threads = runtime.threads or _cores()
+    together = f"; {size()} processes" if size() > 1 else ""
     return Backend(
         name,
         device,
         dtype,
         threads,
-        f"{why_name}; {why_device}; {why_dtype}; {threads} CPU threads",
+        f"{why_name}; {why_device}; {why_dtype}; {threads} CPU threads{together}",
     )
 
 
@@ -45,22 +48,46 @@ def start(config: Config, out: Path) -> Backend:
     """
     gc.collect()  # a trainer and its model hold each other: their memory is free only after this
     backend = choose_backend(config.runtime, config.models.lora_rank)
+    _say_what_is_idle(backend)
     torch.set_num_threads(backend.threads)
     said = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
-    if notes(out).get("backend") != said:
+    if is_main() and notes(out).get("backend") != said:
         print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
         note(out, "backend", said)
     return backend
 
 
-def _backend_name(asked: str) -> tuple[str, str]:
-    if asked == "unsloth":
-        raise LabError(
-            "--runtime.backend unsloth: this version has no Unsloth backend yet. "
-            "Use transformers or auto."
+def _say_what_is_idle(backend: Backend) -> None:
+    gpus = torch.cuda.device_count() if backend.device.startswith("cuda") else 0
+    if gpus > local_size():
+        print(
+            f"{local_size()} of {gpus} GPUs is used; "
+            f"`accelerate launch --num-processes {gpus} -m distill_lab …` uses them all."
         )
+
+
+def prepare(runtime: RuntimeSettings) -> None:
+    """Imports Unsloth where these settings take it: before any module that imports transformers.
+
+    The command line does it itself; a notebook calls it, or has `import unsloth`, first of all.
+    """
+    _backend_name(runtime.backend)
+
+
+def _backend_name(asked: str) -> tuple[str, str]:
+    if asked == "transformers":
+        return asked, f"{asked} was asked for"
+    if asked == "auto" and not torch.cuda.is_available():
+        return "transformers", "transformers, as Unsloth is taken with a CUDA GPU alone"
+    problem = unsloth_backend.problem()
     if asked == "auto":
-        return "transformers", "transformers, the only backend of this version"
+        return (
+            ("transformers", f"transformers, as {problem}")
+            if problem
+            else ("unsloth", "unsloth, as it and a CUDA GPU are there")
+        )
+    if problem:
+        raise LabError(f"--runtime.backend unsloth: expected Unsloth, but {problem}.")
     return asked, f"{asked} was asked for"
 
 
@@ -79,14 +106,14 @@ def _device(asked: str) -> tuple[str, str]:
         ("mps", torch.backends.mps.is_available()),
     ):
         if there:
-            return device, f"{device} is there"
+            return (f"{device}:{local_rank()}" if size() > 1 else device), f"{device} is there"
     return "cpu", "cpu, as there is no GPU"
 
 
 def _dtype(asked: str, device: str, lora_rank: int) -> tuple[str, str]:
     if asked != "auto":
         return asked, f"{asked} was asked for"
-    if device == "cuda":
+    if device.startswith("cuda"):
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return (
             ("bfloat16", "bfloat16, which this GPU has")
@@ -108,4 +135,5 @@ def _multiplies_bfloat16() -> bool:
 
 def _cores() -> int:
     """Cores that this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (there or 1) // local_size())

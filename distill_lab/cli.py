@@ -16,8 +16,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from distill_lab.config import PROFILES, Config, profile
+from distill_lab.config import PROFILES, Config, ExportSettings, profile
+from distill_lab.processes import from_main, is_main, join, rank
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import adopt, check, flag, saved, settings
 
@@ -44,6 +46,7 @@ class Run(Config):
     """The run's folder: every stage reads and writes there; the same command goes on from there."""
 
 
+_SLOW = ("generate", "train", "evaluate")  # stages that resume, and that processes share
 _KEPT = "What was written before is kept: mend this and run it again."
 
 
@@ -74,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"distill-lab: {' '.join(message.split())}", file=sys.stderr)
+    who = "" if is_main() else f" process {rank()}:"
+    print(f"distill-lab:{who} {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 
@@ -86,12 +90,14 @@ def _command(arguments: list[str]) -> int:
         _run(rest)
     elif name in [stage[0] for stage in STAGES]:
         _one_stage(name, rest)
+    elif name == "export":
+        _export(rest)
     elif name == "doctor":
         _doctor(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        known = [*(stage[0] for stage in STAGES), "run", "doctor", *_FILES]
+        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", *_FILES]
         near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
@@ -107,6 +113,7 @@ def _help() -> str:
         "",
         "  run          all stages in order; resumable",
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
+        "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         f"  {'doctor':<12} {_DOCTOR}",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
@@ -119,34 +126,51 @@ def _help() -> str:
 
 
 def _run(arguments: list[str]) -> None:
-    config, out = parse_run("run", arguments)
-    adopt(config, out)
+    config, out = _begin("run", arguments)
     print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
     for name, *_ in STAGES:
-        _timed(name, config, out)
+        one_stage(name, config, out)
+    if not is_main():
+        return
     report = importlib.import_module("distill_lab.report")
     print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {out / 'report.html'}")
 
 
 def _one_stage(name: str, arguments: list[str]) -> None:
-    config, out = parse_run(name, arguments)
-    adopt(config, out)
-    _timed(name, config, out)
+    config, out = _begin(name, arguments)
+    one_stage(name, config, out)
 
 
-def _timed(name: str, config: Config, out: Path) -> None:
-    """Runs one stage; its seconds are added up over interruptions, and not counted where all was
-    done already.
+def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
+    """The settings, adopted by the run's folder; the other processes, if there are any, are met."""
+    config, out = parse_run(command, arguments)
+    join(config.runtime.device)
+    from_main(lambda: adopt(config, out))
+    return config, out
+
+
+def one_stage(name: str, config: Config, out: Path) -> None:
+    """Runs one stage, a cheap one in the first process alone; its seconds are added up over
+    interruptions, and not counted where all was done already.
     """
     module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
     start = time.perf_counter()
-    stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
-    if stage(config, out) is False:
+    if name in _SLOW:  # Unsloth must be imported before transformers
+        importlib.import_module("distill_lab.backends").prepare(config.runtime)
+
+    def work() -> object:
+        stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
+        return stage(config, out)
+
+    done = work() if name in _SLOW else from_main(lambda: work() is not False)
+    if done is False:
         print(f"{name}: all there already", flush=True)
         return
+    if not is_main():
+        return
     seconds = notes(out).get("seconds", {})
-    before = seconds.get(name, 0) if name in ("generate", "train", "evaluate") else 0
+    before = seconds.get(name, 0) if name in _SLOW else 0
     note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
 
 
@@ -195,7 +219,10 @@ def _value(wanted: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
-def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
+Settings = TypeVar("Settings", Run, ExportSettings)
+
+
+def _tyro(command: str, arguments: Sequence[str], default: Settings) -> Settings:
     """tyro's parse, with its box of an error made into a line."""
     import tyro
 
@@ -203,7 +230,7 @@ def _tyro(command: str, arguments: Sequence[str], default: Run) -> Run:
     try:
         with contextlib.redirect_stderr(errors):
             return tyro.cli(
-                Run, prog=f"distill-lab {command}", args=list(arguments), default=default
+                type(default), prog=f"distill-lab {command}", args=list(arguments), default=default
             )
     except SystemExit as stop:
         if not stop.code:
@@ -227,6 +254,15 @@ def _sentence(box: str) -> str:
     for theirs, ours in _IN_OUR_WORDS:
         text = re.sub(theirs, ours, text)
     return text
+
+
+def _export(arguments: list[str]) -> None:
+    known = [f"--{field.name}" for field in dataclasses.fields(ExportSettings)]
+    _refuse_unknown(arguments, [*known, "--help", "-h"])
+    settings = _tyro("export", arguments, ExportSettings())
+    if settings.converter == "unsloth":  # before transformers, which the module imports
+        importlib.import_module("distill_lab.unsloth_backend").problem()
+    importlib.import_module("distill_lab.export").export(settings)
 
 
 # -- doctor

@@ -134,7 +134,7 @@ class RuntimeSettings:
     speed."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
-    """auto is transformers; the Unsloth backend is not in this version yet."""
+    """auto takes unsloth where it and a CUDA GPU are there, else transformers."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -165,6 +165,22 @@ class Config:
     train: TrainSettings = field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What `distill-lab export` writes, and where."""
+
+    out: Path = Path("runs/tiny")
+    """The run's folder."""
+    arm: Literal["sft", "kd"] = "kd"
+    """Which of the two students."""
+    to: Literal["adapter", "merged", "gguf"] = "merged"
+    """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
+    dest: str = ""
+    """A folder that is not there yet; by default exports/<arm>-<to> in the run's."""
+    converter: str = ""
+    """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
 
 
 SQUAD = "rajpurkar/squad"

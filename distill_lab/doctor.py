@@ -194,6 +194,11 @@ def _span(seconds: Range) -> str:
 # -- this machine
 
 
+def recommended() -> tuple[str, str]:
+    """The profile for this machine, and why."""
+    return _profile(choose_backend(RuntimeSettings()).device)
+
+
 def _profile(device: str) -> tuple[str, str]:
     if device.startswith("cuda"):
         gpus = torch.cuda.device_count()

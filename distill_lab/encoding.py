@@ -66,6 +66,11 @@ def _prompt_ids(text: str, tokenizer: Any, n_shots: int = 0) -> list[int]:
     return encode(tokenizer, render(text, tokenizer, n_shots).removesuffix(BEGUN))
 
 
+def blank(pad: int) -> Encoded:
+    """An example without a completion: it takes a place in a batch, and nothing of it counts."""
+    return Encoded([pad], [pad], [])
+
+
 def collate(batch: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
     """Right-padded ids, masks and labels, all (B, T); the teacher's under `teacher_…`."""
     student = _padded([(e.student_prompt, e.completion) for e in batch], pad)

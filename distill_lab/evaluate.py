@@ -14,6 +14,7 @@ from pathlib import Path
 from distill_lab.backends import Backend, start
 from distill_lab.config import ARMS, MODELS, Config
 from distill_lab.models import Loaded, load_base, load_student, load_teacher
+from distill_lab.processes import from_main, is_main
 from distill_lab.prompts import answer_text
 from distill_lab.records import Prediction, Question, RecordLog, need, read_records
 from distill_lab.sampling import Sampling, complete_all, jobs_for
@@ -32,8 +33,8 @@ def run(config: Config, out: Path) -> bool:
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
-    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction) as log:
-        have = {(p.question_id, p.sample) for p in log.records}
+    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction, is_main()) as log:
+        have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
         if {(id, 0) for id in questions} <= have:
             return False
         model, shots = _model(who, config, out, start(config, out))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from distill_lab.backends import start
 from distill_lab.config import Config
+from distill_lab.processes import from_main, is_main
 from distill_lab.prompts import prompt_id
 from distill_lab.records import Question, RecordLog, Trace, need, read_records
 from distill_lab.sampler import open_teacher
@@ -30,8 +31,8 @@ def run(config: Config, out: Path) -> bool:
     False if all were there.
     """
     questions = read_records(need(out / "questions.train.jsonl", "data"), Question)
-    with RecordLog(out / "traces.jsonl", Trace) as log:
-        have = {(trace.question_id, trace.sample) for trace in log.records}
+    with RecordLog(out / "traces.jsonl", Trace, is_main()) as log:
+        have = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:
             return False

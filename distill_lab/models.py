@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import torch
@@ -26,9 +26,11 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from distill_lab import unsloth_backend
 from distill_lab.backends import Backend
 from distill_lab.config import ModelSettings
 from distill_lab.loss import Head, OpaqueHead
+from distill_lab.processes import one_first
 from distill_lab.records import LabError
 from distill_lab.sources import resolve
 
@@ -62,11 +64,25 @@ class TextSide:
     vocabulary: int
 
 
-def load(name: str, backend: Backend, role: str, four_bit: bool = False) -> Loaded:
-    """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model."""
-    extra: dict[str, Any] = {"quantization_config": _four_bit(backend)} if four_bit else {}
+def load(
+    name: str, backend: Backend, role: str, four_bit: bool = False, whole: bool = False
+) -> Loaded:
+    """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model.
+
+    `whole` says to Unsloth that all weights will be trained; they are float32 then.
+    """
+    if four_bit:
+        _require_cuda(backend)
     with _loading(name, role) as place:
         tokenizer = _tokenizer(place, name, role)
+        if backend.name == "unsloth":
+            text = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
+            dtype = torch.float32 if whole else getattr(torch, backend.dtype)
+            lm = unsloth_backend.load(
+                place, dtype, backend.device, text.max_position_embeddings, four_bit, whole
+            )
+            return Loaded(lm, tokenizer, name)
+        extra = {"quantization_config": _four_bit(backend)} if four_bit else {}
         lm = AutoModelForCausalLM.from_pretrained(
             place,
             dtype=getattr(torch, backend.dtype),
@@ -90,7 +106,7 @@ def load_text_side(name: str, role: str) -> TextSide:
 @contextmanager
 def _loading(name: str, role: str) -> Iterator[str]:
     """The folder or hub name of a model that can be reached; LabError for what goes wrong."""
-    place = resolve(name, role)
+    place = one_first(lambda: resolve(name, role))
     try:
         _reach(place)
         yield place
@@ -122,11 +138,14 @@ def _reach(place: str) -> None:
         get_hf_file_metadata(hf_hub_url(place, "config.json"))
 
 
-def _four_bit(backend: Backend) -> Any:
+def _require_cuda(backend: Backend) -> None:
     if not backend.device.startswith("cuda"):
         raise LabError(
             f"--models.teacher-4bit: expected a CUDA GPU, found {backend.device}. Leave it out."
         )
+
+
+def _four_bit(backend: Backend) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -140,22 +159,39 @@ def load_teacher(models: ModelSettings, backend: Backend) -> Loaded:
 
 def load_base(models: ModelSettings, backend: Backend) -> Loaded:
     """The student before training."""
-    return load(models.student, backend, "base")
+    return load(models.student, backend, "base", whole=not models.lora_rank)
+
+
+LORA_TARGETS = "all-linear"  # but for the output head
 
 
 def for_training(student: Loaded, lora_rank: int) -> Loaded:
     """The student ready to be trained: LoRA of that rank on all linear layers, or whole (rank 0).
 
-    What is trained is float32 (peft sees to it for LoRA): half-precision AdamW loses small updates.
+    What is trained is float32: half-precision AdamW loses small updates.
     """
+    unsloth = unsloth_backend.loaded(student.lm)
     if not lora_rank:
-        return Loaded(student.lm.float(), student.tokenizer, student.name)  # type: ignore[arg-type]
+        lm: Any = student.lm.float()
+    elif unsloth:
+        lm = unsloth_backend.with_lora(student.lm, lora_rank, 2 * lora_rank, LORA_TARGETS)
+    else:
+        lm = _with_lora(student.lm, lora_rank, 2 * lora_rank)
+    for parameter in lm.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return Loaded(
+        unsloth_backend.for_training(lm) if unsloth else lm, student.tokenizer, student.name
+    )
+
+
+def _with_lora(lm: PreTrainedModel, rank: int, alpha: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
     )
-    return Loaded(get_peft_model(student.lm, config), student.tokenizer, student.name)  # type: ignore[arg-type]
+    return get_peft_model(lm, config)  # type: ignore[arg-type]
 
 
 def save_student(student: Loaded, folder: Path) -> None:
@@ -175,6 +211,41 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Loade
     # merged it is faster, but a 16-bit weight would round most of the small update away
     lm = adapted.merge_and_unload() if backend.dtype == "float32" else adapted.get_base_model()
     return Loaded(lm.eval(), base.tokenizer, str(folder))
+
+
+def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    """Reads the next tokens `ids` (R, T) of each row: logits (R, V) after the last, and the cache.
+
+    `mask` (R, all so far and these) is 1 where a token is; `cache` is None at the beginning.
+    """
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    if unsloth_backend.reads_itself(decoder(lm)):
+        states, cache = unsloth_backend.read(decoder(lm), ids, mask, positions, cache)  # (R, H)
+        return head(lm)(states), cache
+    out = lm(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return _logits(lm, out)[:, -1], out.past_key_values
+
+
+def _logits(lm: PreTrainedModel, out: Any) -> Tensor:
+    """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
+    with a shape where it made the loss itself, and hidden states where it was told so.
+    """
+    made, vocabulary = out.logits, cast(Any, lm.get_output_embeddings()).out_features
+    if isinstance(made, Tensor) and made.shape[-1] == vocabulary:
+        return made
+    width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
+    raise LabError(
+        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found a "
+        f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
+        "take --runtime.backend transformers."
+    )
 
 
 def decoder(lm: PreTrainedModel) -> torch.nn.Module:
@@ -210,7 +281,7 @@ def head(lm: PreTrainedModel) -> Head | OpaqueHead:
 def require_known_head(model: Loaded) -> None:
     """Raises LabError where a model makes its logits in a way that `head` does not know."""
     ids = torch.arange(8, device=model.lm.device)[None]  # (1, T)
-    theirs = model.lm(input_ids=ids, use_cache=False).logits.float()
+    theirs = _logits(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
     ours = head(model.lm)(hidden_states(model.lm, ids, torch.ones_like(ids))).float()
     apart, size = (ours - theirs).abs().max().item(), theirs.abs().max().item()
     if apart > 0.01 * size:  # both are the same products in the same dtype

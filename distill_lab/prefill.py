@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from distill_lab.kv_cache import keeps_all
+from distill_lab.models import next_logits
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 
@@ -90,12 +91,4 @@ def _read_on(lm: PreTrainedModel, read: _Read, rests: list[list[int]], pad: int)
     ids = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)
     gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=device)
     read.mask = torch.cat([read.mask, gaps], 1)
-    out = lm(
-        input_ids=ids,
-        attention_mask=read.mask,
-        position_ids=(read.mask.cumsum(1) - 1).clamp(min=0)[:, -width:],
-        past_key_values=read.cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    read.cache, read.logits = out.past_key_values, out.logits[:, -1]
+    read.logits, read.cache = next_logits(lm, ids, read.mask, read.cache)

@@ -25,6 +25,10 @@ class LabError(Exception):
     The command line exits with 2.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: IPython asks for this instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -193,15 +197,20 @@ def write_records(path: Path, records: Iterable[Any]) -> None:
 class RecordLog(Generic[Record]):
     """A JSONL file that grows record by record: `with RecordLog(path, Trace) as log`.
 
-    `log.records` holds what is there.
+    `log.records` holds what is there. With `writes` False, in a process beside the one that writes,
+    the file is left alone and there are no records.
     """
 
-    def __init__(self, path: Path, kind: type[Record]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, kind: type[Record], writes: bool = True) -> None:
         self.path = path
+        self.records: list[Record] = []
+        self._file = None
+        if not writes:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._drop_torn_line()
         # a device, such as /dev/full, has no records to read, and no end
-        self.records: list[Record] = read_records(path, kind) if path.is_file() else []
+        self.records = read_records(path, kind) if path.is_file() else []
         self._file = path.open("a", encoding="utf-8")
 
     def _drop_torn_line(self) -> None:
@@ -224,6 +233,8 @@ class RecordLog(Generic[Record]):
 
     def append(self, records: Iterable[Record]) -> None:
         """Adds records; with the operating system when this returns, they outlive the process."""
+        if self._file is None:
+            return
         added = list(records)
         self._file.write("".join(map(to_line, added)))
         self._file.flush()
@@ -238,4 +249,5 @@ class RecordLog(Generic[Record]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from distill_lab import sampling, vllm_sampling
 from distill_lab.backends import Backend
 from distill_lab.config import Config
 from distill_lab.models import load_teacher
+from distill_lab.processes import from_main, is_main, size
 from distill_lab.records import LabError, note, notes
 from distill_lab.runs import sampler_of
 
@@ -21,8 +21,8 @@ CompleteAll = Callable[..., Generator[list[tuple[sampling.Job, list[sampling.Com
 def open_teacher(config: Config, backend: Backend, out: Path) -> tuple[Any, CompleteAll]:
     """The teacher as its sampler takes it, and that sampler's `complete_all`; the choice is printed
     and noted in run.json."""
-    name, reason = choose(config, backend, sampler_of(out))
-    if notes(out).get("sampler", {}).get("name") != name:
+    name, reason = choose(config, backend, from_main(lambda: sampler_of(out)))
+    if is_main() and notes(out).get("sampler", {}).get("name") != name:
         print(f"generate: sampled by {'vLLM' if name == 'vllm' else 'our own'}, as {reason}")
         note(out, "sampler", {"name": name, "reason": reason})
     if name == "vllm":
@@ -61,6 +61,6 @@ def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
         return "the package vllm", "none", 'Install it: pip install "vllm>=0.33" (Python 3.11 on)'
     if config.models.teacher_4bit:
         return "a teacher in 16 bits", "--models.teacher-4bit", "Leave that out"
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return "one process (it takes all GPUs)", os.environ["WORLD_SIZE"], "Start it without more"
+    if size() > 1:
+        return "one process (it takes all GPUs)", str(size()), "Start it without more"
     return None

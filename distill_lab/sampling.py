@@ -20,9 +20,10 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from distill_lab.kv_cache import with_room
-from distill_lab.models import Loaded
+from distill_lab.models import Loaded, next_logits
 from distill_lab.pick import Sampling, pick
 from distill_lab.prefill import alike_beyond, common, prefill
+from distill_lab.processes import shared
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question
 
@@ -131,14 +132,7 @@ def _decode(
             cache.reorder_cache(kept)
             live, chosen, mask = live[stay], chosen[kept], mask[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        out = model.lm(
-            input_ids=chosen[:, None],
-            attention_mask=mask,
-            position_ids=mask.sum(1, keepdim=True) - 1,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        logits = out.logits[:, -1]
+        logits, cache = next_logits(model.lm, chosen[:, None], mask, cache)
     return done
 
 
@@ -195,26 +189,27 @@ def complete_all(
     have: set[tuple[str, int]],
     title: str,
 ) -> Generator[list[tuple[Job, list[Completion]]]]:
-    """All jobs, a batch at a time, with a progress bar.
+    """All jobs, a batch at a time, with a progress bar; the processes share the batches.
 
     A batch of which every (question, sample) is in `have` is passed over. Raises LabError where the
     longest prompt leaves the model no room to answer.
     """
     ids = encoded(jobs, model.tokenizer)
-    todo = batches(jobs, ids, rows, sampling.n)
+    samples = range(sampling.n)
+    todo = [
+        batch
+        for batch in batches(jobs, ids, rows, sampling.n)
+        if any((job.question_id, sample) not in have for job in batch for sample in samples)
+    ]
     longest = max(jobs, key=lambda job: len(ids[job.prompt]))
     limit = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
     length, new = len(ids[longest.prompt]), sampling.max_new_tokens
     require_room(limit, model.name, longest.question_id, length, new)
-    with tqdm(total=len(jobs), desc=title, unit="question") as bar:
-        for batch in todo:
-            if any(
-                (job.question_id, sample) not in have
-                for job in batch
-                for sample in range(sampling.n)
-            ):
-                yield list(complete(model, batch, sampling, ids))
-            bar.update(len(batch))
+    done = len(jobs) - sum(map(len, todo))
+    with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
+        for made in shared(todo, lambda batch: list(complete(model, batch, sampling, ids))):
+            yield made
+            bar.update(len(made))
 
 
 def require_room(limit: int | None, name: str, question_id: str, length: int, new: int) -> None:

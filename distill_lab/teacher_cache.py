@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from distill_lab.encoding import Encoded
 from distill_lab.fused_loss import BUDGET, chunks
 from distill_lab.loss import SparseTeacher
 from distill_lab.models import Loaded, head
+from distill_lab.processes import from_main, is_main, shared, wait
 from distill_lab.records import LabError
 from distill_lab.teacher_pass import Beginning, completion_states, read_beginning
 
@@ -74,6 +75,8 @@ class TeacherCache:
         """
         found = []
         for example in examples:
+            if not example.completion:  # nothing to know
+                continue
             place = self.places.get(key(self.meta, example))
             if place is None:
                 raise LabError(
@@ -90,41 +93,49 @@ class TeacherCache:
 def fill(
     folder: Path, teacher: Loaded, examples: Sequence[Encoded], kind: Kind, rows: int = 16
 ) -> None:
-    """Makes the cache of these examples, or what is missing of it; `rows` examples a pass.
+    """Makes the cache of these examples, or what is missing of it; `rows` examples a pass, which
+    the processes share.
 
     LabError where the folder holds a cache of another kind or teacher.
     """
-    meta = _meta(folder, teacher, kind)
+    weights = weights_hash(teacher.lm)
+    meta = from_main(lambda: _meta(folder, teacher, weights, kind))
     named = {key(meta, example): example for example in examples}
     # by length, so that little is padding; depends on all examples and not on what is done, so
     # that a resumed run computes what the whole one would have
     ordered = sorted(named, key=lambda name: (-_length(named[name]), name))
-    have = read_index(folder, meta.kind).places
-    beginning: Beginning | None = None
+    have = from_main(lambda: read_index(folder, meta.kind).places)
+    batches = [ordered[start : start + rows] for start in range(0, len(ordered), rows)]
+    todo = [names for names in batches if any(name not in have for name in names)]
+    if not todo:
+        return
+    beginning = read_beginning(teacher.lm, list(named.values()))
+    print(f"teacher cache: {beginning.reason}")
+
+    def records(names: list[str]) -> list[tuple[str, np.ndarray]]:
+        made = _records(teacher, [named[name] for name in names], names, meta, beginning)
+        return list(zip(names, made, strict=True))
+
     with (
-        closing(Writer(folder, meta.kind)) as writer,
+        closing(Writer(folder, meta.kind)) if is_main() else nullcontext() as writer,
         tqdm(total=len(ordered), desc="teacher cache", unit="example") as bar,
     ):
+        bar.update(len(ordered) - sum(map(len, todo)))
         bar.set_postfix(tokens=f"{sum(len(e.completion) for e in named.values()):,}")
-        for start in range(0, len(ordered), rows):
-            names = ordered[start : start + rows]
-            if any(name not in have for name in names):
-                if beginning is None:
-                    beginning = read_beginning(teacher.lm, list(named.values()))
-                    bar.write(f"teacher cache: {beginning.reason}")
-                made = _records(teacher, [named[name] for name in names], names, meta, beginning)
-                pairs = zip(names, made, strict=True)
-                writer.append([(name, its) for name, its in pairs if name not in have])
-            bar.update(len(names))
+        for made in shared(todo, records):
+            if writer:
+                writer.append([(name, its) for name, its in made if name not in have])
+            bar.update(len(made))
+    wait()  # others read what process 0 wrote
 
 
 def _length(example: Encoded) -> int:
     return len(example.teacher_prompt) + len(example.completion)
 
 
-def _meta(folder: Path, teacher: Loaded, kind: Kind) -> Meta:
+def _meta(folder: Path, teacher: Loaded, weights: str, kind: Kind) -> Meta:
     """The cache's own, if there is one and it fits; else a new one."""
-    weights, tokenizer = weights_hash(teacher.lm), tokenizer_hash(teacher.tokenizer)
+    tokenizer = tokenizer_hash(teacher.tokenizer)
     meta = read_meta(folder)
     if meta is None:
         layout(kind)  # refuses what cannot be stored

@@ -51,9 +51,9 @@ def read_beginning(lm: PreTrainedModel, examples: Sequence[Encoded]) -> Beginnin
     if not {"past_key_values", "position_ids"} <= inspect.signature(body.forward).parameters.keys():
         return Beginning(0, None, f"{whole}{type(body).__name__} cannot go on from a cache")
     cache = body(input_ids=torch.tensor([alike], device=lm.device), use_cache=True).past_key_values
-    if not isinstance(cache, DynamicCache) or any(
-        type(x) is not DynamicLayer for x in cache.layers
-    ):
+    if not isinstance(cache, DynamicCache):
+        return Beginning(0, None, f"{whole}its cache is a {type(cache).__name__}")
+    if any(type(x) is not DynamicLayer for x in cache.layers):
         return Beginning(0, None, f"{whole}its layers do not all look at every token")
     found = Beginning(
         len(alike), cache, f"{len(alike)} tokens that all prompts share are read once"

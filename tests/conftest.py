@@ -20,6 +20,14 @@ ROOT = Path(__file__).parent.parent
 MODEL_KINDS = ("llama", "gpt2", "qwen2", "qwen3")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Unsloth has to be imported before transformers, and so before any test module."""
+    if config.getoption("markexpr") == "unsloth":
+        from distill_lab import unsloth_backend
+
+        unsloth_backend.problem()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sockets are blocked (pyproject.toml), except for tests that are marked `network`."""
     for item in items:

@@ -12,27 +12,22 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
+TEXT = ("prompts", "rules")
+LOSS = ("loss", "fused_loss")
+INSTALL = ("install", "install_cell")
+MODELS = ("unsloth_backend", "backends", "models")
+SAMPLING = ("kv_cache", "prefill", "pick", "sampling", "vllm_sampling", "sampler")
 CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
+DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
     ("records", "config", "runs"),
-    ("paper", *SQUAD, "stats", "sources", "prompts", "rules", "loss", "fused_loss", "shapes"),
-    (
-        "backends",
-        "models",
-        "encoding",
-        "kv_cache",
-        "prefill",
-        "pick",
-        "sampling",
-        "vllm_sampling",
-        "sampler",
-        *CACHE,
-    ),
+    ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
+    (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", "memory", "timing", "doctor"),
-    ("cli", "__main__"),
+    ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
+    ("cli", "notebook", "__main__"),
 )
 STAGES = 3
 PLACE = {name: (n, m) for n, layer in enumerate(LAYERS) for m, name in enumerate(layer)}

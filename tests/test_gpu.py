@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
-from distill_lab import memory, train
+from distill_lab import memory
 from distill_lab.backends import Backend, choose_backend, start
 from distill_lab.config import (
     BUDGETS,
@@ -27,7 +27,7 @@ from distill_lab.config import (
     TrainSettings,
     data_folder,
 )
-from distill_lab.encoding import encode_examples
+from distill_lab.encoding import collate, encode_examples
 from distill_lab.fused_loss import distillation_loss
 from distill_lab.loss import Objective, completion_states
 from distill_lab.models import (
@@ -45,6 +45,7 @@ from distill_lab.prompts import answer_text, user_text
 from distill_lab.records import Example
 from distill_lab.sampling import complete, jobs_for
 from distill_lab.squad import load as load_data
+from distill_lab.trainer import DistillationTrainer
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 BUNDLED = ModelSettings()
@@ -135,14 +136,14 @@ def config_on(device: str, dtype: Any = "float32", lora_rank: int = 0, **changes
     )
 
 
-def trained(config: Config, folder: Path) -> train.DistillationTrainer:
+def trained(config: Config, folder: Path) -> DistillationTrainer:
     """The bundled base, taught by the bundled teacher at every step."""
     backend = choose_backend(config.runtime, config.models.lora_rank)
     set_seed(0)
     base, teacher = load_base(config.models, backend), load_teacher(config.models, backend)
     data = encode_examples(EXAMPLES, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
-    trainer = train.DistillationTrainer(student, teacher, data, "kd", config, folder)
+    trainer = DistillationTrainer(student, teacher, data, "kd", config, folder)
     trainer.before = {n: w.clone() for n, w in teacher.lm.state_dict().items()}  # type: ignore[attr-defined]
     trainer.train()
     return trainer
@@ -197,7 +198,7 @@ def gradient(device: str, dtype: str, scale: float) -> torch.Tensor:
         for name, parameter in student.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.02, generator=torch.Generator(device).manual_seed(3))
-    batch = {k: v.to(device) for k, v in train.collate(data[:4], 0).items()}
+    batch = {k: v.to(device) for k, v in collate(data[:4], 0).items()}
     scaler = torch.amp.GradScaler(device, init_scale=scale, enabled=dtype == "float16")
     with torch.autocast(device, dtype=torch.float16, enabled=dtype == "float16"):
         hidden = hidden_states(student, batch["input_ids"], batch["attention_mask"])

@@ -26,6 +26,7 @@ from distill_lab.loss import IGNORED
 from distill_lab.models import Loaded, for_training, load_base, load_student, load_teacher
 from distill_lab.prompts import BEGUN, encode, render, user_text
 from distill_lab.records import Example, LabError, write_records
+from distill_lab.trainer import DistillationTrainer, _mixed
 
 THOUGHTS = "short", "a thought of middling length", "a long one, " * 12, "", "it says so " * 5
 EXAMPLES = [
@@ -83,7 +84,7 @@ def assert_same(one: dict[str, Tensor], other: dict[str, Tensor], within: float)
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=within, msg=name)
 
 
-def trainer_for(config: Config, alpha: float, folder: Path) -> train.DistillationTrainer:
+def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrainer:
     backend = choose_backend(config.runtime)
     torch.set_num_threads(backend.threads)
     set_seed(config.train.seed)
@@ -92,7 +93,7 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> train.Distillatio
     data = encode_examples(EXAMPLES, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
     config = replace(config, train=replace(config.train, alpha=alpha))
-    return train.DistillationTrainer(student, teacher, data, "kd", config, folder)
+    return DistillationTrainer(student, teacher, data, "kd", config, folder)
 
 
 # --- the loss of a step ---------------------------------------------------------------------------
@@ -604,5 +605,5 @@ MIXED = [  # device, dtype: fp16 (with a gradient scaler), bf16
 
 @pytest.mark.parametrize(("device", "dtype", "expected"), MIXED)
 def test_which_half_precision_the_trainer_takes(pair, device, dtype, expected):
-    made = train._mixed(settings(*pair, dtype=dtype), torch.device(device))
+    made = _mixed(settings(*pair, dtype=dtype), torch.device(device))
     assert (made["fp16"], made["bf16"]) == expected
