@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from distill_lab.backends import choose_backend
-from distill_lab.config import BUDGETS, BUNDLED, PROFILES, Config, RuntimeSettings
+from distill_lab.budgets import BUDGETS
+from distill_lab.config import BUNDLED, PROFILES, Config, RuntimeSettings
 from distill_lab.memory import Stage, Way, predict, weights
 from distill_lab.records import LabError
 from distill_lab.report import version
@@ -96,7 +97,8 @@ def _here(config: Config) -> Machine:
         # a card that is not in the table is taken as the slowest that is
         speed = min(known or GPUS.values(), key=lambda gpu: gpu.flops)
         gb = card.total_memory / 2**30 * 1e9  # as in timing.Gpu
-        return Machine(card.name, gb, _way(backend.dtype, config), lambda: of_gpu(speed))
+        way = Way(backend.dtype, True, checkpointing=backend.name == "unsloth")
+        return Machine(card.name, gb, way, lambda: of_gpu(speed))
     return Machine(
         f"this machine's {backend.device}",
         _memory() or float("inf"),
@@ -111,11 +113,8 @@ def _card(name: str, config: Config) -> Machine:
         raise LabError(f"--gpu: expected one of {', '.join(GPUS)}; found {name!r}.")
     asked = config.runtime.dtype
     dtype = ("bfloat16" if gpu.bfloat16 else "float16") if asked == "auto" else asked
-    return Machine(f"one {gpu.title}", gpu.memory, _way(dtype, config), lambda: of_gpu(gpu))
-
-
-def _way(dtype: str, config: Config) -> Way:
-    return Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
+    way = Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
+    return Machine(f"one {gpu.title}", gpu.memory, way, lambda: of_gpu(gpu))
 
 
 _LOWERED = {

@@ -18,7 +18,8 @@ from conftest import ROOT
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab import memory
-from distill_lab.config import BUDGETS, PROFILES, data_folder
+from distill_lab.budgets import BUDGETS
+from distill_lab.config import PROFILES, data_folder
 from distill_lab.memory import Way, predict
 from distill_lab.models import Loaded, for_training, hidden_states
 from distill_lab.shapes import from_config, shape_of
