@@ -1,6 +1,7 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth test-gpu check-install lint format data bench clean
+.PHONY: help lab test test-all test-unsloth test-unsloth-kernels test-gpu check-install
+.PHONY: lint format data bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +10,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-21s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-28s%s\n", $$1, $$2}'
 
 lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
@@ -28,6 +29,8 @@ check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (net
 
 test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
+test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
+	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth.py
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check
@@ -98,4 +101,9 @@ UNSLOTH_PIP := .venv-unsloth/bin/python -m pip --disable-pip-version-check -qq
 	@$(UNSLOTH_PIP) install -c constraints.txt "$(TORCH)"
 	@$(UNSLOTH_PIP) install -c constraints.txt -e . hypothesis pytest pytest-socket trl
 	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
+	@touch $@
+
+.venv-unsloth/.kernels: .venv-unsloth/.unsloth
+	@echo "Installing Triton into .venv-unsloth (once; 1 GB)"
+	@$(UNSLOTH_PIP) install --no-deps triton==3.9.0
 	@touch $@

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import torch
@@ -78,9 +78,7 @@ def load(
         if backend.name == "unsloth":
             text = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
             dtype = torch.float32 if whole else getattr(torch, backend.dtype)
-            lm = unsloth_backend.load(
-                place, dtype, backend.device, text.max_position_embeddings, four_bit, whole
-            )
+            lm = unsloth_backend.load(place, text, dtype, backend.device, four_bit, whole)
             return Loaded(lm, tokenizer, name)
         extra = {"quantization_config": _four_bit(backend)} if four_bit else {}
         lm = AutoModelForCausalLM.from_pretrained(
@@ -213,41 +211,6 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Loade
     return Loaded(lm.eval(), base.tokenizer, str(folder))
 
 
-def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
-    """Reads the next tokens `ids` (R, T) of each row: logits (R, V) after the last, and the cache.
-
-    `mask` (R, all so far and these) is 1 where a token is; `cache` is None at the beginning.
-    """
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    if unsloth_backend.reads_itself(decoder(lm)):
-        states, cache = unsloth_backend.read(decoder(lm), ids, mask, positions, cache)  # (R, H)
-        return head(lm)(states), cache
-    out = lm(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return _logits(lm, out)[:, -1], out.past_key_values
-
-
-def _logits(lm: PreTrainedModel, out: Any) -> Tensor:
-    """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
-    with a shape where it made the loss itself, and hidden states where it was told so.
-    """
-    made, vocabulary = out.logits, cast(Any, lm.get_output_embeddings()).out_features
-    if isinstance(made, Tensor) and made.shape[-1] == vocabulary:
-        return made
-    width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
-    raise LabError(
-        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found a "
-        f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
-        "take --runtime.backend transformers."
-    )
-
-
 def decoder(lm: PreTrainedModel) -> torch.nn.Module:
     """The model without its output head; LoRA layers sit inside it."""
     plain: Any = lm
@@ -281,7 +244,7 @@ def head(lm: PreTrainedModel) -> Head | OpaqueHead:
 def require_known_head(model: Loaded) -> None:
     """Raises LabError where a model makes its logits in a way that `head` does not know."""
     ids = torch.arange(8, device=model.lm.device)[None]  # (1, T)
-    theirs = _logits(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
+    theirs = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
     ours = head(model.lm)(hidden_states(model.lm, ids, torch.ones_like(ids))).float()
     apart, size = (ours - theirs).abs().max().item(), theirs.abs().max().item()
     if apart > 0.01 * size:  # both are the same products in the same dtype

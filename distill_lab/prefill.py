@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from distill_lab import unsloth_backend
 from distill_lab.kv_cache import keeps_all
-from distill_lab.models import next_logits
+from distill_lab.models import decoder, head
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 
@@ -92,3 +93,23 @@ def _read_on(lm: PreTrainedModel, read: _Read, rests: list[list[int]], pad: int)
     gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=device)
     read.mask = torch.cat([read.mask, gaps], 1)
     read.logits, read.cache = next_logits(lm, ids, read.mask, read.cache)
+
+
+def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+    """Reads the next tokens `ids` (R, T) of each row: logits (R, V) after the last, and the cache.
+
+    `mask` (R, all so far and these) is 1 where a token is; `cache` is None at the beginning.
+    """
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    if unsloth_backend.reads_itself(decoder(lm)):
+        states, cache = unsloth_backend.read(decoder(lm), ids, mask, positions, cache)  # (R, H)
+        return head(lm)(states), cache
+    out = lm(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return unsloth_backend.logits_of(lm, out)[:, -1], out.past_key_values

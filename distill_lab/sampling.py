@@ -20,9 +20,9 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from distill_lab.kv_cache import with_room
-from distill_lab.models import Loaded, next_logits
+from distill_lab.models import Loaded
 from distill_lab.pick import Sampling, pick
-from distill_lab.prefill import alike_beyond, common, prefill
+from distill_lab.prefill import alike_beyond, common, next_logits, prefill
 from distill_lab.processes import shared
 from distill_lab.prompts import BEGUN, STOP, encode, render, user_text
 from distill_lab.records import LabError, Question

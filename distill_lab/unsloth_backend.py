@@ -74,20 +74,20 @@ def quiet() -> Iterator[None]:
 
 
 def load(
-    place: str, dtype: torch.dtype, device: str, positions: int, four_bit: bool, whole: bool
+    place: str, config: Any, dtype: torch.dtype, device: str, four_bit: bool, whole: bool
 ) -> Any:
-    """A causal LM in evaluation mode, from a folder or hub name; `whole`: all its weights will be
-    trained.
+    """A causal LM in evaluation mode, from a folder or hub name; `config` is its text model's,
+    `whole` says that all its weights will be trained.
 
-    `positions`, those that the model has, is also Unsloth's `max_seq_length`: beyond that it cuts
-    rows inside the forward pass, with no more than a warning.
+    All the positions that the model has are Unsloth's `max_seq_length`: beyond that it cuts rows
+    inside the forward pass, with no more than a warning.
     """
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     with quiet():
         lm, _ = FastLanguageModel.from_pretrained(
             model_name=place,
-            max_seq_length=positions,
+            max_seq_length=config.max_position_embeddings,
             dtype=dtype,
             load_in_4bit=four_bit,
             full_finetuning=whole,
@@ -97,7 +97,7 @@ def load(
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
-        _require_what_was_asked(lm, dtype, four_bit)
+        _require_what_was_asked(lm, config.vocab_size, dtype, four_bit)
         FastLanguageModel.for_inference(lm)
     return lm.eval()
 
@@ -109,8 +109,8 @@ def _with_index(device: str) -> str:
     return device
 
 
-def _require_what_was_asked(lm: Any, dtype: torch.dtype, four_bit: bool) -> None:
-    """Unsloth goes on with other weights where it cannot have these, and only prints so."""
+def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: bool) -> None:
+    """Unsloth goes on with other weights where it cannot have these, and at most prints so."""
     is_four_bit = any(type(module).__name__ == "Linear4bit" for module in lm.modules())
     if four_bit and not is_four_bit:
         raise LabError(
@@ -122,12 +122,18 @@ def _require_what_was_asked(lm: Any, dtype: torch.dtype, four_bit: bool) -> None
             f"--runtime.dtype: expected weights in {dtype}, found that Unsloth makes them "
             f"{lm.dtype} on this machine. Ask for that one."
         )
+    found = lm.get_input_embeddings().weight.shape[0]
+    if found != words:  # where a tokenizer has more tokens than that, it adds rows of anything
+        raise LabError(
+            f"Expected a model of {words:,} tokens, found that Unsloth made it one of {found:,}. "
+            "Take --runtime.backend transformers."
+        )
 
 
 def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
     """LoRA layers on `targets`, their start drawn from the seed that is set."""
     from peft import PeftModel
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     # Unsloth asks here how the last model was loaded, which may have been the teacher
     os.environ["UNSLOTH_USE_NEW_MODEL"] = "0" if reads_itself(lm.base_model) else "1"
@@ -149,7 +155,7 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
 
 def save_gguf(place: Path, dtype: str, dest: Path) -> None:
     """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     lm, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(place), dtype=getattr(torch, dtype), load_in_4bit=False
@@ -165,7 +171,7 @@ def loaded(lm: Any) -> bool:
 
 def for_training(lm: Any) -> Any:
     """Switches a model from inference to training."""
-    from unsloth import FastLanguageModel
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     return FastLanguageModel.for_training(lm)
 
@@ -203,3 +209,18 @@ def read(
         step = (..., slice(-ids.shape[1], None), slice(None))
         cache.update(keys[step], values[step], layer)
     return out.last_hidden_state[:, -1], cache
+
+
+def logits_of(lm: Any, out: Any) -> Tensor:
+    """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
+    with a shape where it made the loss itself, and hidden states where it was told so.
+    """
+    made, vocabulary = out.logits, lm.get_output_embeddings().out_features
+    if isinstance(made, Tensor) and made.shape[-1] == vocabulary:
+        return made
+    width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
+    raise LabError(
+        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found "
+        f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
+        "take --runtime.backend transformers."
+    )

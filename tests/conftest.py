@@ -23,8 +23,12 @@ MODEL_KINDS = ("llama", "gpt2", "qwen2", "qwen3")
 def pytest_configure(config: pytest.Config) -> None:
     """Unsloth has to be imported before transformers, and so before any test module."""
     if config.getoption("markexpr") == "unsloth":
+        import gpu_stand_in
+
         from distill_lab import unsloth_backend
 
+        if gpu_stand_in.ASKED:
+            gpu_stand_in.import_unsloth()
         unsloth_backend.problem()
 
 

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from distill_lab.models import (
     require_known_head,
     require_shared_tokenizer,
 )
+from distill_lab.prefill import next_logits
 from distill_lab.records import LabError
 
 CPU = Backend("transformers", "cpu", "float32", 1, "for the tests")
@@ -171,6 +174,44 @@ def test_padding_on_the_right_changes_no_hidden_state(tiny_model, kind):
         padded = hidden_states(lm, ids, mask)
         alone = hidden_states(lm, ids[1:, :3], mask[1:, :3])
     torch.testing.assert_close(padded[1:, :3], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_lora_on_16_bit_weights_is_trained_in_float32(tiny_model, kind, dtype):
+    """The base keeps its 16 bits; an update too small for them moves what is trained."""
+    base = load(str(tiny_model(kind)), replace(CPU, dtype=dtype), "base")
+    student: Any = for_training(base, 4).lm
+    trained = {n: p for n, p in student.named_parameters() if p.requires_grad}
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    frozen = {p.dtype for n, p in student.named_parameters() if n not in trained}
+    assert frozen == {getattr(torch, dtype)}
+    ids = torch.arange(3, 15).reshape(2, 6)
+    states = hidden_states(student, ids, torch.ones_like(ids))
+    assert states.dtype == getattr(torch, dtype)
+    head(student)(states).float().square().mean().backward()
+    assert all(p.grad.isfinite().all() for p in trained.values())
+    assert any(p.grad.abs().max() > 0 for n, p in trained.items() if "lora_B" in n)
+    first = next(p for n, p in trained.items() if "lora_A" in n)
+    before = first.detach().clone()
+    with torch.no_grad():
+        first *= 1 + 1e-5
+    assert not torch.equal(first, before)
+
+
+@pytest.mark.parametrize("stand_in", [SimpleNamespace(shape=(1, 8, V)), torch.zeros(1, 8, 32)])
+def test_what_stands_in_the_place_of_logits_is_refused(stand_in, monkeypatch):
+    """Unsloth has an object with a shape, and on demand the hidden states (1, T, H)."""
+    lm = random_model("llama")
+    ids = torch.arange(8)[None]
+    right = lm.forward
+    monkeypatch.setattr(lm, "forward", lambda **inputs: replace(right(**inputs), logits=stand_in))
+    for use in (
+        lambda: require_known_head(Loaded(lm, None, "m")),  # type: ignore[arg-type]
+        lambda: next_logits(lm, ids, torch.ones_like(ids), None),
+    ):
+        with pytest.raises(LabError, match="expected logits of 50 tokens, found"):
+            use()
 
 
 # --- models that cannot be loaded -----------------------------------------------------------------

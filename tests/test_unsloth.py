@@ -1,4 +1,6 @@
-"""Unsloth on its own CPU backend beside the transformers backend: `make test-unsloth`."""
+"""The Unsloth backend beside the transformers backend: `make test-unsloth`, with Unsloth's own CPU
+backend; `make test-unsloth-kernels`, with its GPU half on a CPU (gpu_stand_in).
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from conftest import ROOT
+from gpu_stand_in import ASKED as GPU_HALF
 from test_sampling import generated
 from transformers import set_seed
 
@@ -31,11 +34,11 @@ from distill_lab.models import (
     load_base,
     load_student,
     load_teacher,
-    next_logits,
     require_known_head,
     save_student,
 )
 from distill_lab.pick import Sampling
+from distill_lab.prefill import next_logits
 from distill_lab.prompts import render, user_text
 from distill_lab.records import Example, LabError
 from distill_lab.sampling import Job, complete
@@ -90,7 +93,11 @@ def test_its_banners_are_not_printed_and_it_leaves_no_files(rank, tmp_path, monk
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "gpt2"])
 def test_its_model_is_the_same_function(tiny_model, kind):
     """Weights, the padding on the right that training has, head, vocabulary, tokenizer."""
+    if GPU_HALF and kind == "qwen2":
+        pytest.skip("that tokenizer has a token more than the tiny model, which Unsloth cannot add")
     ours, its = (load(str(tiny_model(kind)), backend, "base") for backend in BACKENDS)
+    assert not unsloth_backend.reads_itself(decoder(ours.lm))
+    assert unsloth_backend.reads_itself(decoder(its.lm)) == (GPU_HALF and kind != "gpt2")
     require_known_head(its)
     assert its.vocabulary == ours.vocabulary
     assert its.tokenizer.get_vocab() == ours.tokenizer.get_vocab()
@@ -101,6 +108,7 @@ def test_its_model_is_the_same_function(tiny_model, kind):
     torch.testing.assert_close(logits[1], logits[0])
 
 
+@pytest.mark.skipif(GPU_HALF, reason="a GPU has float16")
 def test_weights_of_another_dtype_than_the_one_asked_for_are_refused(tiny_model):
     """Unsloth would go on in bfloat16 or float32, and print a line about it."""
     half = dataclasses.replace(UNSLOTH, dtype="float16")
@@ -137,6 +145,33 @@ def test_greedy_is_what_transformers_generates():
     assert [generated(its, job.prompt, 24) for job in jobs] == expected
 
 
+@pytest.mark.skipif(not GPU_HALF, reason="a decoder that Unsloth wrote")
+def test_nothing_of_a_batch_stays_on_the_model():
+    """The buffers of Unsloth's own path of a single token would: here rows leave, and the next
+    batch has as many.
+    """
+    ours, its = (load_teacher(ModelSettings(), backend) for backend in BACKENDS)
+    assert unsloth_backend.reads_itself(decoder(its.lm))
+    jobs = jobs_for(ours)
+    few = Sampling(max_new_tokens=8)
+    for batch in (jobs[:2], jobs[1:], jobs[:2]):
+        rows = [[made for _, made in complete(model, batch, few)] for model in (ours, its)]
+        assert rows[1] == rows[0]
+    assert not any(hasattr(module, "paged_attention") for module in its.lm.modules())
+
+
+@pytest.mark.skipif(not GPU_HALF, reason="the loss that Unsloth makes itself")
+def test_the_stand_in_of_its_logits_is_refused():
+    model = load_base(BUNDLED_LORA, UNSLOTH)
+    ids = torch.arange(20, 30)[None]
+    made = model.lm(input_ids=ids, labels=ids)
+    assert type(made.logits).__name__ == "EmptyLogits"
+    with pytest.raises(LabError, match=r"expected logits of .* tokens, found EmptyLogits"):
+        unsloth_backend.logits_of(model.lm, made)
+    right = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids))
+    assert right.shape == (1, 10, model.vocabulary)
+
+
 def test_the_same_seed_draws_the_same_traces():
     ours, its = (load_teacher(ModelSettings(), backend) for backend in BACKENDS)
     drawn = Sampling(n=4, temperature=1.0, max_new_tokens=24, seed=3)
@@ -163,17 +198,28 @@ def student_of(backend: Backend, rank: int) -> Loaded:
     return for_training(load_base(ModelSettings(lora_rank=rank), backend), rank)
 
 
+def learn_something(student: Loaded) -> None:
+    """LoRA layers that are no longer 0, the same numbers for every backend."""
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in sorted(cast(Any, student.lm).named_parameters()):
+            if "lora_" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=draw) * 0.1)
+
+
 def trained(model: Any) -> dict[str, torch.Tensor]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("rank", [0, 8])
 def test_what_is_trained_and_where_it_starts_are_the_same(rank):
+    """On a GPU the same seed draws another start of LoRA."""
     ours, its = (trained(student_of(backend, rank).lm) for backend in BACKENDS)
     assert its.keys() == ours.keys()
     assert {p.dtype for p in its.values()} == {torch.float32}
     for name, parameter in its.items():
-        assert torch.equal(parameter, ours[name]), name
+        assert parameter.shape == ours[name].shape
+        assert torch.equal(parameter, ours[name]) or (GPU_HALF and "lora_A" in name), name
 
 
 @pytest.mark.parametrize("rank", [0, 8])
@@ -182,6 +228,7 @@ def test_the_loss_of_a_step_and_its_gradient_are_the_same(rank):
     losses, gradients = [], []
     for backend in BACKENDS:
         student = student_of(backend, rank)
+        learn_something(student)
         student.lm.train()
         encoded = encode_examples(EXAMPLES, student, None, Config(train=TrainSettings()))
         batch = collate(encoded, student.tokenizer.pad_token_id)  # type: ignore[arg-type]
@@ -195,7 +242,7 @@ def test_the_loss_of_a_step_and_its_gradient_are_the_same(rank):
         assert bool(layers) == (backend is UNSLOTH)
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     for name, gradient in gradients[1].items():
-        torch.testing.assert_close(gradient, gradients[0][name], msg=name)
+        torch.testing.assert_close(gradient, gradients[0][name], rtol=1e-4, atol=1e-5, msg=name)
     assert max(gradient.abs().max() for gradient in gradients[1].values()) > 1e-4
 
 
@@ -204,10 +251,7 @@ def test_an_adapter_that_one_saved_the_other_loads(tmp_path):
     ids = torch.arange(20, 40)[None]
     for saving in BACKENDS:
         student: Any = student_of(saving, 8)
-        with torch.no_grad():
-            for name, parameter in student.lm.named_parameters():
-                if "lora_B" in name:
-                    parameter.normal_(std=0.2)
+        learn_something(student)
         student.lm.eval()
         with torch.no_grad():
             expected = student.lm(input_ids=ids).logits
@@ -255,7 +299,7 @@ def test_hidden_states_in_the_place_of_logits_are_refused(monkeypatch):
 
 # --- a whole run ----------------------------------------------------------------------------------
 
-FEW = "--data.n-train 200 --data.n-eval 120 --runtime.device cpu".split()
+FEW = "--data.n-train 100 --data.n-eval 80 --train.epochs 2 --runtime.device cpu".split()
 
 
 def a_run(backend: str, out: Path, *more: str) -> tuple[dict[str, Any], str]:
@@ -266,7 +310,7 @@ def a_run(backend: str, out: Path, *more: str) -> tuple[dict[str, Any], str]:
     done = subprocess.run(
         [*command, "--runtime.backend", backend, *FEW, *more],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "", "DISTILL_LAB_CACHE": str(out / "cache")},
+        env={**os.environ, "DISTILL_LAB_CACHE": str(out / "cache")},
         capture_output=True,
         text=True,
     )
@@ -279,6 +323,7 @@ def losses(out: Path, arm: str) -> list[float]:
     return [json.loads(line)["loss"] for line in lines]
 
 
+@pytest.mark.skipif(GPU_HALF, reason="the interpreter would take hours")
 def test_a_whole_run_scores_as_that_of_transformers(tmp_path):
     ours, _ = a_run("transformers", tmp_path / "transformers")
     its, said = a_run("unsloth", tmp_path / "unsloth")
@@ -287,10 +332,10 @@ def test_a_whole_run_scores_as_that_of_transformers(tmp_path):
     assert "🦥" not in said
     assert "Unsloth" not in said
     for arm in ("sft", "kd"):
-        first = [losses(tmp_path / name, arm)[0] for name in ("transformers", "unsloth")]
-        assert first[1] == pytest.approx(first[0], abs=1e-4)
+        ours_fell, its_fell = (losses(tmp_path / name, arm) for name in ("transformers", "unsloth"))
+        assert its_fell[0] == pytest.approx(ours_fell[0], abs=1e-4)
+        assert its_fell[-1] < 0.9 * its_fell[0]  # it has learnt
     for who, scores in its["scores"].items():
         for measure in ("em", "f1"):
             low, high = ours["scores"][who][f"{measure}_ci95"]
             assert low <= scores[measure] <= high, (who, measure)
-    assert its["scores"]["sft"]["em"] > its["scores"]["base"]["em"]  # it has learnt

@@ -143,9 +143,9 @@ def taken_out(function: Function) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and source(node.func) in (f"{rest}.pop", f"{rest}.get"):
-            names |= {each.value for each in node.args[:1] if isinstance(each, ast.Constant)}
+            names |= {str(each.value) for each in node.args[:1] if isinstance(each, ast.Constant)}
         if isinstance(node, ast.For) and f"{rest}.pop({source(node.target)}" in source(node):
-            names |= {e.value for e in ast.walk(node.iter) if isinstance(e, ast.Constant)}
+            names |= {str(e.value) for e in ast.walk(node.iter) if isinstance(e, ast.Constant)}
     return names
 
 
@@ -176,6 +176,20 @@ def test_every_keyword_that_we_pass_is_a_parameter_of_the_function_that_receives
     assert not unknown, f"{kind}.{call.method} has no {', '.join(unknown)}"
 
 
+def test_every_keyword_of_the_export_is_one_of_both_of_its_functions(folder):
+    """`save_pretrained_gguf` is a method that it puts on the models which it loads."""
+    export = {GPU: ("unsloth/save.py", "unsloth_"), CPU: ("unsloth_zoo/cpu/loader.py", "")}
+    file, prefix = export[folder]
+    receiver = functions(file)[f"{prefix}save_pretrained_gguf"]
+    calls = [
+        node for place in OURS.glob("*.py")
+        for node in ast.walk(ast.parse(place.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and source(node.func).endswith(".save_pretrained_gguf")
+    ]  # fmt: skip
+    assert calls
+    assert {word.arg for call in calls for word in call.keywords} <= named(receiver)
+
+
 def test_on_its_cpu_backend_the_class_is_that_of_unsloth_zoo():
     if not (site_packages() / CPU).is_dir():
         pytest.skip("this release of Unsloth has no CPU backend")
@@ -194,7 +208,7 @@ def test_the_rule_itself(method, folder):
 
 def test_every_variable_of_theirs_that_we_set_is_read_there():
     ours = {
-        node.value
+        str(node.value)
         for file in OURS.glob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and re.fullmatch(r"UNSLOTH_\w+", str(node.value))
