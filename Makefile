@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth test-gpu check-install lint format data bench clean
+.PHONY: help lab test test-all test-notebooks test-unsloth test-gpu check-install lint format data notebooks bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
 
 help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-21s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-23s%s\n", $$1, $$2}'
 
 lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
@@ -19,6 +19,10 @@ test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
 
 test-all: .venv/.dev ## The slow tests too
 	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth"
+
+test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
+	@$(BIN)/distill-lab notebooks check
+	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 3 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
@@ -40,6 +44,9 @@ format: .venv/.dev ## Let ruff mend and format the code
 
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
+
+notebooks: .venv/.dev ## Write all notebooks from lab_notebooks/source (some minutes, offline); a fork: REPOSITORY=OWNER/NAME
+	@$(BIN)/distill-lab notebooks build $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
