@@ -1,7 +1,7 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth test-unsloth-kernels test-gpu check-install
-.PHONY: lint format data bench clean
+.PHONY: help lab test test-all test-notebooks test-unsloth test-unsloth-kernels test-gpu check-install
+.PHONY: lint format data notebooks bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,6 +20,10 @@ test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
 
 test-all: .venv/.dev ## The slow tests too
 	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth"
+
+test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
+	@$(BIN)/distill-lab notebooks check
+	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 3 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
@@ -43,6 +47,9 @@ format: .venv/.dev ## Let ruff mend and format the code
 
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
+
+notebooks: .venv/.dev ## Write all notebooks from lab_notebooks/source (some minutes, offline); a fork: REPOSITORY=OWNER/NAME
+	@$(BIN)/distill-lab notebooks build $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
