@@ -52,12 +52,7 @@ _KEPT = "What was written before is kept: mend this and run it again."
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
-    # before torch and transformers are loaded: their advice is for programmers
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault(
-        "HF_HUB_VERBOSITY", "error"
-    )  # six lines about a network that is not there
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quiet()
     try:
         sys.exit(_command(list(sys.argv[1:] if arguments is None else arguments)))
     except LabError as error:
@@ -74,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
+
+
+def quiet() -> None:
+    """Before torch and transformers are loaded: their advice is for programmers."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # six lines about a network that is not there
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _fail(message: str) -> int:

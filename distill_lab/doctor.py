@@ -78,15 +78,32 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
         budget = BUDGETS[config.profile]
         said += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
     lines += [f"{'           ' if n else 'fits       '}{line}" for n, line in enumerate(said)]
-    times = estimate(config, machine.way, machine.speed())
-    whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
-    named = [f"{name} {_span(t)}" for name, t in times.items()]
-    lines.append(
-        f"time       {_span(whole)}, an estimate: the more is kept and written, the longer"
-    )
-    lines.append(f"           {', '.join(named)}")
+    whole, parts = _times(config, machine)
+    lines.append(f"time       {whole}, an estimate: the more is kept and written, the longer")
+    lines.append(f"           {parts}")
     download = _download(config)
     return [*lines, f"download   {download}"] if download else lines
+
+
+def expected(config: Config) -> str:
+    """The same for those who begin a run here: one sentence."""
+    machine = _here(config)
+    try:
+        most = max(predict(config, machine.way), key=lambda stage: stage.total)
+    except LabError as error:
+        return f"Time and memory are not predicted: {error}"
+    whole, parts = _times(config, machine)
+    return (
+        f"Expected on {machine.title}: {whole} for all stages ({parts}), and at most "
+        f"{_gb(most.total).strip()} of memory ({most.name})."
+    )
+
+
+def _times(config: Config, machine: Machine) -> tuple[str, str]:
+    """Of all stages that run a model together, and of each."""
+    times = estimate(config, machine.way, machine.speed())
+    whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
+    return _span(whole), ", ".join(f"{name} {_span(t)}" for name, t in times.items())
 
 
 def _here(config: Config) -> Machine:
