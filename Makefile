@@ -1,6 +1,7 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-unsloth test-unsloth-kernels test-gpu check-install lint format data bench clean
+.PHONY: help lab test test-all test-notebooks test-unsloth test-unsloth-kernels test-gpu check-install
+.PHONY: lint format data notebooks bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,17 +21,20 @@ test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
 test-all: .venv/.dev ## The slow tests too
 	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth"
 
+test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
+	@$(BIN)/distill-lab notebooks check
+	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
+
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 3 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
-
-test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
-	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth.py
 
 check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
 	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
 
 test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
+test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
+	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth.py
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check
@@ -43,6 +47,9 @@ format: .venv/.dev ## Let ruff mend and format the code
 
 data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
 	@$(BIN)/python -m data.mini_squad.make
+
+notebooks: .venv/.dev ## Write all notebooks from lab_notebooks/source (some minutes, offline); a fork: REPOSITORY=OWNER/NAME
+	@$(BIN)/distill-lab notebooks build $(if $(REPOSITORY),--repository $(REPOSITORY))
 
 bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks

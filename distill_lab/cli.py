@@ -52,12 +52,7 @@ _KEPT = "What was written before is kept: mend this and run it again."
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
-    # before torch and transformers are loaded: their advice is for programmers
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault(
-        "HF_HUB_VERBOSITY", "error"
-    )  # six lines about a network that is not there
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quiet()
     try:
         sys.exit(_command(list(sys.argv[1:] if arguments is None else arguments)))
     except LabError as error:
@@ -74,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
+
+
+def quiet() -> None:
+    """Before torch and transformers are loaded: their advice is for programmers."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # six lines about a network that is not there
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _fail(message: str) -> int:
@@ -94,10 +97,12 @@ def _command(arguments: list[str]) -> int:
         _export(rest)
     elif name == "doctor":
         _doctor(rest)
+    elif name == "notebooks":
+        return _notebooks(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", *_FILES]
+        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", "notebooks", *_FILES]
         near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
@@ -115,6 +120,7 @@ def _help() -> str:
         *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
         "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         f"  {'doctor':<12} {_DOCTOR}",
+        f"  {'notebooks':<12} {_NOTEBOOKS}",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -219,7 +225,7 @@ def _value(wanted: str, arguments: Sequence[str]) -> str | None:
     return value
 
 
-Settings = TypeVar("Settings", Run, ExportSettings)
+Settings = TypeVar("Settings")
 
 
 def _tyro(command: str, arguments: Sequence[str], default: Settings) -> Settings:
@@ -286,6 +292,35 @@ def _doctor(arguments: list[str]) -> None:
         raise LabError("--gpu: expected the name of a card such as t4, found none.")
     config = parse_run("doctor", rest)[0] if rest else PROFILES["colab"] if gpu else None
     print(importlib.import_module("distill_lab.doctor").report(config, gpu))
+
+
+# -- notebooks
+
+_NOTEBOOKS = "build: write the labs' notebooks from their sources; check: are they in step?"
+
+
+def _notebooks(arguments: list[str]) -> int:
+    """What is wrong with them, a line each; 2 if anything is."""
+    notebooks = importlib.import_module("distill_lab.notebooks")
+    words = {
+        "build": (notebooks.Build(), notebooks.build),
+        "check": (notebooks.Check(), notebooks.check),
+    }
+    word, rest = (arguments[0], arguments[1:]) if arguments else ("nothing", [])
+    if word in ("-h", "--help"):
+        print(f"usage: distill-lab notebooks build|check [OPTIONS]\n\n{_NOTEBOOKS}")
+        return 0
+    if word not in words:
+        raise LabError(f"Expected `distill-lab notebooks build` or `check`, found {word!r}.")
+    default, function = words[word]
+    known = [f"--{field.name}" for field in dataclasses.fields(default)]
+    _refuse_unknown(rest, [*known, "--no-keep", "--help", "-h"])
+    findings: list[str] = function(_tyro(f"notebooks {word}", rest, default))
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    if not findings:
+        print("The notebooks are in step with their sources.")
+    return 2 if findings else 0
 
 
 # -- commands on files

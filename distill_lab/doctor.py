@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from distill_lab.backends import choose_backend
-from distill_lab.config import BUDGETS, BUNDLED, PROFILES, Config, RuntimeSettings
+from distill_lab.budgets import BUDGETS
+from distill_lab.config import BUNDLED, PROFILES, Config, RuntimeSettings
 from distill_lab.memory import Stage, Way, predict, weights
 from distill_lab.records import LabError
 from distill_lab.report import version
@@ -77,15 +78,32 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
         budget = BUDGETS[config.profile]
         said += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
     lines += [f"{'           ' if n else 'fits       '}{line}" for n, line in enumerate(said)]
-    times = estimate(config, machine.way, machine.speed())
-    whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
-    named = [f"{name} {_span(t)}" for name, t in times.items()]
-    lines.append(
-        f"time       {_span(whole)}, an estimate: the more is kept and written, the longer"
-    )
-    lines.append(f"           {', '.join(named)}")
+    whole, parts = _times(config, machine)
+    lines.append(f"time       {whole}, an estimate: the more is kept and written, the longer")
+    lines.append(f"           {parts}")
     download = _download(config)
     return [*lines, f"download   {download}"] if download else lines
+
+
+def expected(config: Config) -> str:
+    """The same for those who begin a run here: one sentence."""
+    machine = _here(config)
+    try:
+        most = max(predict(config, machine.way), key=lambda stage: stage.total)
+    except LabError as error:
+        return f"Time and memory are not predicted: {error}"
+    whole, parts = _times(config, machine)
+    return (
+        f"Expected on {machine.title}: {whole} for all stages ({parts}), and at most "
+        f"{_gb(most.total).strip()} of memory ({most.name})."
+    )
+
+
+def _times(config: Config, machine: Machine) -> tuple[str, str]:
+    """Of all stages that run a model together, and of each."""
+    times = estimate(config, machine.way, machine.speed())
+    whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
+    return _span(whole), ", ".join(f"{name} {_span(t)}" for name, t in times.items())
 
 
 def _here(config: Config) -> Machine:
@@ -96,7 +114,8 @@ def _here(config: Config) -> Machine:
         # a card that is not in the table is taken as the slowest that is
         speed = min(known or GPUS.values(), key=lambda gpu: gpu.flops)
         gb = card.total_memory / 2**30 * 1e9  # as in timing.Gpu
-        return Machine(card.name, gb, _way(backend.dtype, config), lambda: of_gpu(speed))
+        way = Way(backend.dtype, True, checkpointing=backend.name == "unsloth")
+        return Machine(card.name, gb, way, lambda: of_gpu(speed))
     return Machine(
         f"this machine's {backend.device}",
         _memory() or float("inf"),
@@ -111,11 +130,8 @@ def _card(name: str, config: Config) -> Machine:
         raise LabError(f"--gpu: expected one of {', '.join(GPUS)}; found {name!r}.")
     asked = config.runtime.dtype
     dtype = ("bfloat16" if gpu.bfloat16 else "float16") if asked == "auto" else asked
-    return Machine(f"one {gpu.title}", gpu.memory, _way(dtype, config), lambda: of_gpu(gpu))
-
-
-def _way(dtype: str, config: Config) -> Way:
-    return Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
+    way = Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
+    return Machine(f"one {gpu.title}", gpu.memory, way, lambda: of_gpu(gpu))
 
 
 _LOWERED = {

@@ -39,7 +39,7 @@ from distill_lab.loss import (
 BUDGET = 128 * 2**20  # bytes for the logits of a chunk, of both models
 _STEP = 16  # tokens of a chunk come in whole steps: 103 cost a BLAS a quarter more than 104
 _BLOCK = 2048  # vocabulary entries whose product stays in a CPU's cache
-_ON_CPU, _ON_GPU = 2**19, 2**23  # logits at a time: a CPU's cache holds so many, a GPU wants more
+ON_CPU, ON_GPU = 2**19, 2**23  # logits at a time: a CPU's cache holds so many, a GPU wants more
 
 
 def distillation_loss(
@@ -142,7 +142,7 @@ class _Room:
 
     def __init__(self, size: int, head: Head, teacher: Teacher | None) -> None:
         weight = head.weight
-        few = _ON_CPU if weight.device.type == "cpu" else _ON_GPU
+        few = ON_CPU if weight.device.type == "cpu" else ON_GPU
         self.rows = max(1, few // len(weight))
         self.student = weight.new_empty(size, len(weight), dtype=torch.float32)
         self.teacher = None

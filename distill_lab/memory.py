@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distill_lab.config import Config
-from distill_lab.fused_loss import _ON_CPU, _ON_GPU, BUDGET
+from distill_lab.fused_loss import BUDGET, ON_CPU, ON_GPU
 from distill_lab.shapes import Shape, shape_of
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -220,7 +220,7 @@ def _loss(shape: Shape, n: int, rank: int, way: Way, teacher: Shape | None) -> i
     v = shape.vocabulary
     budget = BUDGET if rank else max(BUDGET, 4 * shape.embedding)
     chunk = min(n, max(1, budget // (4 * v * (2 if teacher else 1))))
-    few = min(max(1, (_ON_GPU if way.gpu else _ON_CPU) // v), chunk)
+    few = min(max(1, (ON_GPU if way.gpu else ON_CPU) // v), chunk)
     logits = 4 * chunk * (v + (teacher.vocabulary if teacher else 0)) + 3 * 4 * few * v
     halves = 2 * way.bytes * chunk * v if way.bytes < 4 else 0
     return logits + halves + n * shape.hidden * (4 + 2 * way.bytes)

@@ -1,6 +1,7 @@
 """What the notebooks call: `lab = begin()`, then a stage at a time, and its records to look at.
 
-lab = begin()                    # profile and run folder, and why; begin(profile="cpu") chooses
+lab = begin()                    # profile and run folder, and why; begin("cpu") chooses
+lab = begin(drive=True)          # in Colab: a copy of the run in Google Drive, and back from it
 lab.run("data", "generate")      # what is there already is not made again
 lab.traces[0]                    # the records of the run's folder, by their names
 lab.show("funnel")               # one of the report's pictures
@@ -15,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.config import Config, profile
+from distill_lab import drive as google_drive
+from distill_lab.config import ARMS, MODELS, PROFILES, Config, profile
 from distill_lab.plots import Plot
 from distill_lab.records import (
     Example,
@@ -25,17 +27,19 @@ from distill_lab.records import (
     Record,
     Trace,
     Verdict,
-    need,
+    notes,
     read_records,
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lab:
-    """A run as the notebooks see it: the lab's parts share its folder."""
+    """A run as the notebooks see it: the lab's parts share its folder. `copies` is where each
+    finished stage is copied to."""
 
     config: Config
     out: Path
+    copies: Path | None = None
 
     def run(self, *stages: str) -> None:
         """Runs these stages in order; what is there already is not made again."""
@@ -43,6 +47,8 @@ class Lab:
 
         for stage in stages:
             one_stage(stage, self.config, self.out)
+            if self.copies:
+                google_drive.save(self.out, self.copies)
 
     @property
     def questions(self) -> list[Question]:
@@ -68,30 +74,40 @@ class Lab:
 
     def predictions(self, who: str) -> list[Prediction]:
         """Of base, sft, kd or teacher."""
+        _one_of(MODELS, who)
         return self._read(f"predictions/{who}.jsonl", Prediction, "evaluate")
 
     def log(self, arm: str) -> list[dict[str, float]]:
         """Each optimiser step of sft or kd: step, loss, ce and kl in nats a token, grad_norm."""
-        path = need(self.out / "students" / arm / "log.jsonl", "train")
+        _one_of(ARMS, arm)
+        path = self._need(f"students/{arm}/log.jsonl", "train")
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     @property
     def report(self) -> dict[str, Any]:
         """report.json."""
-        return json.loads(need(self.out / "report.json", "report").read_text(encoding="utf-8"))
+        return json.loads(self._need("report.json", "report").read_text(encoding="utf-8"))
 
     def show(self, name: str) -> None:
-        """One of the report's pictures: scores, gap, funnel, yield or curves."""
-        from distill_lab import plots
+        """One of the report's pictures, as soon as its stage has run: funnel and yield after
+        reject, curves after train, scores and gap after report."""
+        from distill_lab import plots, report
 
-        logs = {arm: self.log(arm) for arm in ("sft", "kd")}
-        pictures = {p.name: p for p in plots.draw(self.report, self.verdicts, logs)}
-        if name not in pictures:
-            raise LabError(f"Expected one of {', '.join(pictures)}, found {name!r}.")
-        show(pictures[name])
+        drawn = {
+            "funnel": lambda: plots.funnel(report.rejection(self.verdicts, self.examples)),
+            "yield": lambda: plots.yields(self.verdicts),
+            "curves": lambda: plots.curves(
+                {arm: self.log(arm) for arm in ARMS}, self.config.train.temperature
+            ),
+            "scores": lambda: plots.scores(self.report["scores"]),
+            "gap": lambda: plots.gap(self.report["gap_closed"]),
+        }
+        _one_of(tuple(drawn), name)
+        show(drawn[name]())
 
     def model(self, who: str) -> Any:
         """base, sft, kd or teacher, loaded (`models.Loaded`)."""
+        _one_of(MODELS, who)
         from distill_lab import models
         from distill_lab.backends import start
 
@@ -100,27 +116,69 @@ class Lab:
             return models.load_teacher(self.config.models, backend)
         if who == "base":
             return models.load_base(self.config.models, backend)
-        folder = need(self.out / "students" / who / "model", "train")
+        folder = self._need(f"students/{who}/model", "train")
         return models.load_student(folder, self.config.models, backend)
 
     def _read(self, name: str, kind: type[Record], stage: str) -> list[Record]:
-        return read_records(need(self.out / name, stage), kind)
+        return read_records(self._need(name, stage), kind)
+
+    def _need(self, name: str, stage: str) -> Path:
+        """A file of the run; where it is not there yet, LabError says what to run."""
+        from distill_lab.cli import STAGES
+
+        path = self.out / name
+        if not path.exists():
+            stages = [known[0] for known in STAGES]
+            upto = ", ".join(f'"{known}"' for known in stages[: stages.index(stage) + 1])
+            raise LabError(
+                f"{path}: expected what the stage {stage} makes, found none. Run lab.run({upto}) "
+                "first; what is there already is not made again."
+            )
+        return path
 
 
-def begin(name: str | None = None, out: str | Path | None = None) -> Lab:
+def _brief(folder: Path) -> str:
+    """As it was asked for; of an absolute path its end, as outputs are stored and given away."""
+    return str(Path(*folder.parts[-2:]) if folder.is_absolute() else folder)
+
+
+def _one_of(known: Sequence[str], found: str) -> None:
+    if found not in known:
+        raise LabError(f"Expected one of {', '.join(known)}; found {found!r}.")
+
+
+def begin(name: str | None = None, out: str | Path | None = None, drive: bool = False) -> Lab:
     """The lab's run with profile `name` (None: what this machine can run), in `out` (None: the
-    folder `runs/<profile>`, or below DISTILL_LAB_RUNS)."""
+    folder `runs/<profile>`, or below DISTILL_LAB_RUNS); what is there already is gone on with.
+
+    `drive`: in Colab, a copy of each finished stage in Google Drive, and the run back from there
+    after a disconnect. Elsewhere it does nothing.
+    """
+    from distill_lab.cli import quiet
+
+    quiet()
     from distill_lab.backends import prepare
-    from distill_lab.doctor import recommended
+    from distill_lab.doctor import expected, recommended
     from distill_lab.runs import adopt
 
     chosen, why = recommended() if name is None else (name, "it was asked for")
     config = profile(chosen)
     prepare(config.runtime)
-    folder = Path(out or Path(os.environ.get("DISTILL_LAB_RUNS", "runs")) / chosen)
-    adopt(config, folder)
-    print(f"Profile {chosen}: {why}. The run lies in {folder}.")
-    return Lab(config, folder)
+    lab = Lab(
+        config,
+        Path(out or Path(os.environ.get("DISTILL_LAB_RUNS", "runs")) / chosen),
+        google_drive.folder() if drive else None,
+    )
+    back = lab.copies is not None and google_drive.restore(lab.copies, lab.out)
+    adopt(config, lab.out)
+    finished = ", ".join(notes(lab.out).get("seconds", {})) or "none yet"
+    print(f"Profile {chosen}: {why}. begin(name) takes another: {', '.join(PROFILES)}.")
+    print(
+        f"The run lies in {_brief(lab.out)}{', brought back from Drive' if back else ''}; "
+        f"finished stages: {finished}."
+    )
+    print(expected(config))
+    return lab
 
 
 def show(*pictures: Plot) -> None:

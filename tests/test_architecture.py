@@ -18,15 +18,17 @@ INSTALL = ("install", "install_cell")
 MODELS = ("unsloth_backend", "backends", "models")
 SAMPLING = ("kv_cache", "prefill", "pick", "sampling", "vllm_sampling", "sampler")
 CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
+PLOTS = ("plots", "plots_5a", "plots_5bd", "plots_5c")
+CHECKS = ("checks", "notebooks", "grading")
 DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
-    ("records", "config", "runs"),
+    ("records", "config", "budgets", "runs"),
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
+    (*PLOTS, "page", "run_folder", "report", *CHECKS, *DOCTOR, "export", "drive"),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3

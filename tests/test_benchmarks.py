@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,12 +12,11 @@ import torch
 from benchmarks import loss_bench, sampling_bench, training_bench
 from benchmarks.__main__ import chosen
 from benchmarks.loss_inputs import make
-from benchmarks.measure import Case, NoRun, Result, Run, run_once
+from benchmarks.measure import ROOT, Case, NoRun, Result, Run, run_once
 from benchmarks.plot import draw
 from benchmarks.table import NAMES, TARGETS, markdown
 from benchmarks.worker import measured
 
-ROOT = Path(__file__).parent.parent
 ABOUT = {
     "cpu": "CPU", "cores": 2, "memory": 8.0, "system": "Linux", "threads": 2, "load": 0.0,
     "commit": "abc", "date": "2026-01-01", "minutes": 1.0, "command": "c", "repeats": 3,
@@ -148,3 +146,13 @@ def test_the_whole_of_it_runs_on_small_sizes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert {f.name for f in tmp_path.iterdir()} == {"results.json", "table.md", "bench.png"}
     assert "Small sizes" in (tmp_path / "table.md").read_text()
+
+
+def test_a_peak_is_of_the_process_itself_and_not_of_the_one_that_started_it():
+    large = bytearray(300 * 2**20)
+    large[::4096] = b"x" * len(large[::4096])
+    code = "from benchmarks.worker import peak_bytes; print(peak_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert int(done.stdout) < len(large)

@@ -17,8 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_se
 
 from distill_lab import memory
 from distill_lab.backends import Backend, choose_backend, start
+from distill_lab.budgets import BUDGETS
 from distill_lab.config import (
-    BUDGETS,
     PROFILES,
     Config,
     GenerateSettings,

@@ -18,7 +18,8 @@ from conftest import ROOT
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab import memory
-from distill_lab.config import BUDGETS, PROFILES, data_folder
+from distill_lab.budgets import BUDGETS
+from distill_lab.config import PROFILES, data_folder
 from distill_lab.memory import Way, predict
 from distill_lab.models import Loaded, for_training, hidden_states
 from distill_lab.shapes import from_config, shape_of
@@ -178,6 +179,12 @@ def test_the_loss_takes_no_more_for_more_tokens_once_its_budget_is_full():
         for longer in ({}, {"generate__max_new_tokens": 384, "train__max_length": 2048})
     ]
     assert parts[1]["logits"] < 1.02 * parts[0]["logits"]
+
+
+def test_the_student_is_there_while_the_teachers_cache_is_filled():
+    stages = {stage.name: stage.parts["weights"] for stage in predict(colab(), WAY["colab"])}
+    student = memory.weights(shape_of(colab().models.student, "base"), WAY["colab"])
+    assert stages["teacher cache"] == stages["generate"] + student
 
 
 def test_without_kl_there_is_no_teacher_in_training():

@@ -1,0 +1,163 @@
+"""What is checked in Lab 5b: a rule for mixed languages, the majority vote, the shortest trace.
+
+Each expected result is a reference's: `stats.majority_answer` and `reject.keep` are the package's
+own, `mixed_language` below is of the exercise's signature. `keep_shortest` is in `lab5b_keep`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.checks.lab5b_keep import KEEP_SHORTEST
+from distill_lab.rules import script
+from distill_lab.stats import majority_answer
+
+
+def mixed_language(text: str, most: float = 0.1) -> bool:
+    """Whether more than the share `most` (0 to 1) of the letters are of another script than the
+    Latin one. Digits, punctuation, spaces and symbols are no letters; text without letters is not
+    mixed.
+
+    `rules.mixed_language`, which the pipeline asks, is stricter: one foreign word is enough.
+    """
+    scripts = [script(letter) for letter in text if letter.isalpha()]
+    foreign = sum(name != "LATIN" for name in scripts)
+    return foreign > most * len(scripts)
+
+
+_LATIN = ("river", "Larric", "clarinet", "think", "town", "where", "because", "built", "Orgar")
+_MARKS = ("1899,", "(5,199)", "50 %", "...", "-", "3 + 4 = 7;", "?!", "€20")
+_ACCENTS = ("Curaçao", "Łódź", "naïve", "São", "Müller", "Škoda", "Ørsted", "Đặng", "Žižek")
+_FOREIGN = {
+    "Chinese": ("因为", "老师", "首先", "所以"),
+    "Cyrillic": ("река", "учитель", "потому"),
+    "Arabic": ("نهر", "معلم"),
+    "Thai": ("แม่", "ครู"),
+    "Japanese": ("です", "カタカナ"),
+    "Korean": ("선생님", "도시"),
+}
+
+
+def _text(rng: random.Random, *kinds: Sequence[str]) -> str:
+    """Words of these kinds, shuffled."""
+    words = [rng.choice(kind) for kind in kinds for _ in range(4)]
+    return " ".join(rng.sample(words, len(words)))
+
+
+def _english(function: Function, rng: random.Random) -> None:
+    known = {"Digits, spaces and punctuation are no letters: leave them out of the count.": True}
+    known["A text may have no letters at all: guard the division."] = ZeroDivisionError
+    for text in ("In 1899.", "(5,199 m)", "1 + 1 = 2", "", _text(rng, _LATIN, _MARKS)):
+        expect(function, [text], False, known)
+
+
+def _accents(function: Function, rng: random.Random) -> None:
+    known = {"Letters with accents are Latin too: ask for the script, not for ASCII.": True}
+    for text in ("Łódź", "Curaçao", *rng.sample(_ACCENTS, 3)):
+        expect(function, [text], False, known)
+
+
+def _scripts(function: Function, rng: random.Random) -> None:
+    for language, words in _FOREIGN.items():
+        known = {f"This is {language}: every script but the Latin one counts, not only one.": False}
+        for text in (words[0], _text(rng, words, _LATIN[:2])):
+            expect(function, [text], True, known)
+
+
+def _share(function: Function, rng: random.Random) -> None:
+    """Of letters, not of characters; and more than the share, not the share itself."""
+    foreign, n = rng.choice(("因", "ж", "ع")), rng.randint(20, 60)
+    of_letters = {"The share is one of the letters, not of all characters.": False}
+    expect(function, ["7 x 10,000,000 = 七"], True, of_letters)
+    expect(function, [f"ab {'1 ' * n}{foreign}"], True, of_letters)
+    limit = {"More than `most` is mixed; exactly `most` is not.": True}
+    expect(function, [f"abcdefghi {foreign}"], False, limit)
+    argument = "The limit is the argument `most`, 0.1 only where none is given."
+    expect(function, [f"abcd {foreign * 4}", 0.5], False, {argument: True})
+    expect(function, [f"{'a' * 49} {foreign}", 0.01], True, {argument: False})
+
+
+MIXED_LANGUAGE = Exercise(
+    "lab5b",
+    "mixed_language",
+    mixed_language,
+    (
+        Step("English with figures and punctuation is not mixed", 1, _english),
+        Step("accents are at home", 1, _accents),
+        Step("every other script is seen", 1, _scripts),
+        Step("the share is one of the letters", 1, _share),
+    ),
+    (
+        "Begin with the letters: [c for c in text if c.isalpha()]. What is left out by that?",
+        'unicodedata.name("é") is "LATIN SMALL LETTER E WITH ACUTE"; what is the name of "因"?',
+        "foreign = those letters whose name does not start with LATIN; then compare len(foreign) "
+        "with most * len(letters). Written so, nothing is divided.",
+    ),
+)
+
+
+def _most_votes(function: Function, rng: random.Random) -> None:
+    lute, harp, drum = rng.sample(("lute", "harp", "drum", "banjo", "cello"), 3)
+    expect(function, [["1932", "1995", "1995"]], "1995")
+    expect(function, [[lute, harp, drum, harp]], harp)
+    shuffled = rng.sample([lute] * 4 + [harp] * 3 + [drum] * 2, 9)
+    expect(function, [shuffled], lute)
+
+
+def _normalised(function: Function, rng: random.Random) -> None:
+    raw = "These agree once they are normalised: count normalize_answer(answer), not the raw text."
+    spelt = "Give the answer back as it was first spelt, not as it was counted."
+    known = {raw: "Rome", spelt: "nile"}
+    expect(function, [["Rome", "The Nile", "Rome", "the Nile", "Nile!"]], "The Nile", known)
+    name = rng.choice(("Aldmere", "Verlia", "Halstad"))
+    answers = ["lute", "lute", f"the {name}", f"{name}.", name.upper()]
+    known = {raw: "lute", spelt: name.lower()}
+    expect(function, [answers], f"the {name}", known)
+
+
+def _no_vote(function: Function, rng: random.Random) -> None:
+    n = rng.randint(3, 6)
+    known: dict[str, Any] = {
+        "None is a trace without an answer: it has no vote.": None,
+        "Leave None out before you normalise: it is no text.": AttributeError,
+    }
+    expect(function, [[None, None, "1899"]], "1899", known)
+    expect(function, [[None] * n + ["harp"] * 2], "harp", known)
+    empty: dict[str, Any] = {"With no vote at all there is no winner: the answer is None.": ""}
+    empty["With no vote at all give None, before you look for the largest."] = ValueError
+    empty["With no vote at all give None: there is no first of the votes."] = IndexError
+    expect(function, [[None, None]], None, empty)
+    expect(function, [[]], None, empty)
+
+
+def _ties(function: Function, rng: random.Random) -> None:
+    late = "Of equal counts the one that was seen first wins."
+    first, second, third = rng.sample(("ant", "bee", "cat", "dog", "eel", "fox"), 3)
+    expect(function, [["harp", "drum"]], "harp", {late: "drum"})
+    expect(function, [["drum", "harp"]], "drum", {late: "harp"})
+    answers = [first, second, third, third, second, first]
+    expect(function, [answers], first, {f"{late[:-1]} (this is {x}).": x for x in (second, third)})
+
+
+MAJORITY_ANSWER = Exercise(
+    "lab5b",
+    "majority_answer",
+    majority_answer,
+    (
+        Step("the most votes win", 1, _most_votes),
+        Step("answers are compared as SQuAD normalises them", 1, _normalised),
+        Step("None has no vote", 1, _no_vote),
+        Step("of equal counts the first seen wins", 1, _ties),
+    ),
+    (
+        "Count normalize_answer(answer) in a Counter, and leave out the answers that are None.",
+        "Remember for each normalised text how it was first spelt: "
+        "spelt.setdefault(normalize_answer(answer), answer).",
+        "Counter.most_common(1) gives of equal counts the one that was counted first.",
+    ),
+)
+
+EXERCISES: tuple[Exercise, ...] = (MIXED_LANGUAGE, MAJORITY_ANSWER, KEEP_SHORTEST)

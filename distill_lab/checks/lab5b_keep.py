@@ -1,0 +1,161 @@
+"""The exercise keep_shortest of Lab 5b: of each question's right traces the one with the fewest
+tokens."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.config import RejectSettings
+from distill_lab.records import Trace, Verdict
+from distill_lab.reject import keep
+
+Rows = Sequence[tuple[Trace, Verdict]]
+
+
+def keep_shortest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[Trace]:
+    """`reject.keep` with the policy `shortest`."""
+    return keep(traces, verdicts, RejectSettings(keep="shortest"))
+
+
+def _judged(
+    question: str, sample: int, n_tokens: int, right: bool, words: int = 3
+) -> tuple[Trace, Verdict]:
+    """A trace and its verdict; `words` is how long its text is, whatever its tokens."""
+    text = f"<think>{' '.join(['so'] * words)}</think> <answer>lute</answer>"
+    trace = Trace(question, sample, text, n_tokens, "stop", "teacher", "prompt")
+    score = 100.0 * right
+    return trace, Verdict(question, sample, "ok" if right else "wrong_answer", score, score)
+
+
+def _drawn(rng: random.Random, questions: int = 3, samples: int = 4) -> list[tuple[Trace, Verdict]]:
+    """Some of each question's traces are right, at least one; no two have as many tokens."""
+    lengths = rng.sample(range(10, 90), questions * samples)
+    rows = []
+    for q in range(questions):
+        sure = rng.randrange(samples)
+        for s in range(samples):
+            right = s == sure or rng.random() < 0.4
+            rows.append(_judged(f"q{q}", s, lengths.pop(), right, words=rng.randint(2, 30)))
+    return rows
+
+
+def _named(function: Function) -> Function:
+    """The same function, its traces as `question/sample` in order: short to show, and free of the
+    order in which the questions come."""
+
+    def named(traces: list[Trace], verdicts: list[Verdict]) -> Any:
+        found = function(traces, verdicts)
+        if not isinstance(found, list) or not all(isinstance(one, Trace) for one in found):
+            return found
+        return sorted(f"{trace.question_id}/{trace.sample}" for trace in found)
+
+    return named
+
+
+def _keeps(function: Function, rows: Rows, mistakes: dict[str, Callable[[Rows], Any]]) -> None:
+    """The function on these rows; a mistake is named where its own choice came back."""
+    traces, verdicts = [trace for trace, _ in rows], [verdict for _, verdict in rows]
+    reason = {(v.question_id, v.sample): v.reason for v in verdicts}
+    shown = ", ".join(
+        f"{t.question_id}/{t.sample} {t.n_tokens} {reason[t.question_id, t.sample]}" for t in traces
+    )
+    known = {said: sorted(choose(rows)) for said, choose in mistakes.items()}
+    call = f"traces (question/sample tokens verdict): {shown}"
+    expect(
+        _named(function), [traces, verdicts], _named(keep_shortest)(traces, verdicts), known, call
+    )
+
+
+def _shortest(rows: Rows, key: Callable[[Trace], int], last: bool = False) -> list[str]:
+    """Of each question's rows the one with the smallest key."""
+    best: dict[str, Trace] = {}
+    for trace, _ in reversed(rows) if last else rows:
+        old = best.get(trace.question_id)
+        if old is None or key(trace) < key(old):
+            best[trace.question_id] = trace
+    return [f"{trace.question_id}/{trace.sample}" for trace in best.values()]
+
+
+def _right(rows: Rows) -> Rows:
+    return [row for row in rows if row[1].reason == "ok"]
+
+
+def _only_right(function: Function, rng: random.Random) -> None:
+    def all_of(rows: Rows) -> list[str]:
+        return _shortest(rows, lambda t: t.n_tokens)
+
+    def right_of(rows: Rows) -> list[str]:
+        right = {f"{trace.question_id}/{trace.sample}" for trace, _ in _right(rows)}
+        return [name for name in all_of(rows) if name in right]
+
+    mistakes = {
+        "A refused trace was kept: the shortest right one is asked for, not of all.": all_of,
+        "Drop the refused ones first, then look for the shortest of them.": right_of,
+    }
+    _keeps(function, [_judged("q0", 0, 20, False), _judged("q0", 1, 40, True)], mistakes)
+    _keeps(function, [_judged("q0", 3, 20, False), _judged("q1", 0, 30, True)], mistakes)
+    few, many = rng.randint(10, 30), rng.randint(31, 60)
+    _keeps(function, [_judged("q5", 0, few, False), _judged("q5", 1, many, True)], mistakes)
+
+
+def _tokens(function: Function, rng: random.Random) -> None:
+    said = "Characters were counted: `n_tokens` is what the student must learn to write."
+    longest = "The longest was kept: fewer tokens are asked for."
+    mistakes = {
+        said: lambda rows: _shortest(rows, lambda t: len(t.completion)),
+        longest: lambda rows: _shortest(rows, lambda t: -t.n_tokens),
+    }
+    three = [(40, 3), (20, 9), (60, 5)]
+    _keeps(function, [_judged("q0", s, n, True, w) for s, (n, w) in enumerate(three)], mistakes)
+    few, many = rng.randint(5, 20), rng.randint(21, 60)
+    _keeps(function, [_judged("q0", 0, few, True, 30), _judged("q0", 1, many, True, 2)], mistakes)
+
+
+def _each_question(function: Function, rng: random.Random) -> None:
+    """One a question, and verdicts by question and sample: the two files differ in their order."""
+    one = "One trace a question is asked for, not one of all."
+    mistakes = {one: lambda rows: _shortest(_right(rows), lambda t: t.n_tokens)[:1]}
+    _keeps(function, [_judged("q0", 0, 20, True), _judged("q1", 0, 30, True)], mistakes)
+    by_sample = "A verdict belongs to a question and a sample: sample 0 of q1 is not that of q0."
+    rows = [_judged("q0", 0, 20, True), _judged("q0", 1, 30, False)]
+    rows += [_judged("q1", 0, 20, False), _judged("q1", 1, 30, True)]
+    _keeps(function, rows, {by_sample: lambda _: ["q0/0", "q1/0"]})
+    rows = _drawn(rng)
+    traces = [trace for trace, _ in rows]
+    verdicts = rng.sample([verdict for _, verdict in rows], len(rows))
+    by_place = [replace(v, question_id=t.question_id, sample=t.sample)
+                for t, v in zip(traces, verdicts, strict=True)]  # fmt: skip
+    zipped = _right(list(zip(traces, by_place, strict=True)))
+    said = "Verdicts stand in another order than traces: find each by question and sample."
+    mistakes = {said: lambda _: _shortest(zipped, lambda t: t.n_tokens)}
+    _keeps(function, list(zip(traces, verdicts, strict=True)), mistakes)
+
+
+def _equals(function: Function, rng: random.Random) -> None:
+    said = "Of equally short ones the first is asked for."
+    mistakes = {said: lambda rows: _shortest(rows, lambda t: t.n_tokens, last=True)}
+    n = rng.randint(10, 40)
+    _keeps(function, [_judged("q0", s, n, True) for s in range(rng.randint(2, 4))], mistakes)
+
+
+KEEP_SHORTEST = Exercise(
+    "lab5b",
+    "keep_shortest",
+    keep_shortest,
+    (
+        Step("only right traces are kept", 1, _only_right),
+        Step("the one with the fewest tokens", 1, _tokens),
+        Step("one for each question, by its own verdicts", 1, _each_question),
+        Step("of equals the first", 1, _equals),
+    ),
+    (
+        'First the right ones: {(v.question_id, v.sample) for v in verdicts if v.reason == "ok"}.',
+        "Then a dict from question to its best trace so far; a later one takes its place only if "
+        "it has fewer tokens.",
+        "`if best is None or trace.n_tokens < best.n_tokens`: with < the first of equals stays.",
+    ),
+)
