@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,15 @@ def _manifest(folder: Path, sources: Sequence[Source], address: Address) -> Iter
         return
     if _read(folder / "manifest.json") != expected:
         yield f"manifest.json: expected what the sources say, found otherwise. {BUILD}."
+
+
+def built_for(folder: Path) -> Address:
+    """The address that the notebooks were built for, from the manifest; else the package's own."""
+    try:
+        given = json.loads(_read(folder / "manifest.json") or "")["repository"]
+    except (ValueError, TypeError, KeyError):
+        given = None
+    return Address(given)
 
 
 def _orphans(folder: Path, sources: Sequence[Source]) -> Iterator[str]:

@@ -35,11 +35,14 @@ def findings(source: Source) -> Iterator[str]:
         )
 
 
-def _cell(source: Source, number: int, cell: Cell) -> list[str]:
-    try:
-        return list(_exercise(source, number) if cell.role == "exercise" else _other(cell))
-    except SyntaxError as error:
-        return [f"expected Python, found {error.msg} in line {error.lineno}. Mend it."]
+def _cell(source: Source, number: int, cell: Cell) -> Iterator[str]:
+    if cell.is_code:
+        try:
+            _tree(cell.text)
+        except SyntaxError as error:
+            yield f"expected Python, found {error.msg} in line {error.lineno}. Mend it."
+            return
+    yield from _exercise(source, number) if cell.role == "exercise" else _other(cell)
 
 
 def _exercise(source: Source, number: int) -> Iterator[str]:
