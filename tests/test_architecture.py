@@ -18,6 +18,7 @@ INSTALL = ("install", "install_cell")
 MODELS = ("unsloth_backend", "backends", "models")
 SAMPLING = ("kv_cache", "prefill", "pick", "sampling", "vllm_sampling", "sampler")
 CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
+PICTURES = ("plots", "plots_5a")
 DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
@@ -26,7 +27,18 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "plots_5a", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export", "drive"),
+    (
+        "plots",
+        "plots_5a",
+        "page",
+        "run_folder",
+        "report",
+        "checks",
+        "grading",
+        *DOCTOR,
+        "export",
+        "drive",
+    ),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3
