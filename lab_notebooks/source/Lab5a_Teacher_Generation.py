@@ -161,10 +161,10 @@ for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
 
 # %% [markdown] id="explain-next-token"
-# How to begin is a matter of taste, and the teacher has several ways: variety costs nothing there. The fact is
-# another matter. What is missing from 100 % at $T = 2$ went to hundreds of words that do not belong there, a little
-# to each. That is what *top-p* cuts off: of the likeliest tokens it keeps just so many that they hold, say, 95 % of
-# the chance.
+# How to begin is a matter of taste, and the teacher has several ways: a higher temperature costs little there. The
+# fact is another matter. At $T = 2$ it is still the likeliest by far, and yet about half of the chance has gone to *all
+# others*, hundreds of words that do not belong there, a little to each. Those are what *top-p* cuts off: of the
+# likeliest tokens it keeps just so many that they hold, say, 95 % of the chance.
 #
 # ## 4. The same question, eight times
 #
@@ -211,10 +211,11 @@ show(
 )
 
 # %% [markdown] id="about-pass"
-# Length goes with correctness here for a simple reason, or hardly at all; look at the two medians before you believe
-# in either. Questions that need two facts need longer thoughts *and* are missed more often: the question explains
-# both. That a thought is longer does not make it right. In R1-Zero's training length and accuracy rose together, and
-# there too it is hard to say which carried which.
+# Look at the two medians before you believe in either story. On `tiny` they differ by a token: length says next to
+# nothing about whether a trace is right. Where the two do differ, ask what else goes with length: a question that
+# needs two facts needs a longer thought *and* is missed more often, so that longer traces look worse though it is not
+# their length that does it. R1-Zero's thoughts grew longer while it got better, and there too growing together does not
+# say which carried which.
 #
 # ## 6. pass@k
 #
@@ -267,7 +268,7 @@ from dataclasses import replace
 from distill_lab.generate import sampling
 
 wrong = {verdict.question_id for verdict in lab.verdicts if verdict.em < 100}
-hard = [q for q in lab.questions if q.id in wrong][:40]
+hard = [q for q in lab.questions if q.id in wrong][:40] or lab.questions[:40]
 jobs = jobs_for(hard, teacher.tokenizer, lab.config.models.teacher_shots)
 tried = {}
 for t in (0.3, 0.6, 1.0, 1.5):
