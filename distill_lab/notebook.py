@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     from distill_lab.cli import quiet
 
     quiet()
+    # tqdm's, of a widget that is not there: its bars are text then, which is what we want
+    warnings.filterwarnings("ignore", message="IProgress not found")
     from distill_lab.backends import prepare
     from distill_lab.doctor import expected, recommended
     from distill_lab.runs import adopt

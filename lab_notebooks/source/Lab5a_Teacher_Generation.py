@@ -290,10 +290,11 @@ for t, found in tried.items():
 show(passes(curves))
 
 # %% [markdown] id="explain-curves"
-# Where the lines stand at k = 1 and where at k = 8 need not be the same order. Rejection sampling looks at the right
-# end: it can throw the wrong ones away, and wants at least one right one for each question, and several that differ.
-# An evaluation by pass@1 looks at the left end. The paper evaluates at 0.6 with top-p 0.95, and says why not
-# greedily: long greedy answers repeat themselves more. Explain, in a sentence, why the hottest line starts so low.
+# On `tiny` three of the lines begin almost together and end far apart: what a temperature of 1 loses in a single trace
+# it wins back many times over among eight, and a still higher one loses more than it wins. Rejection sampling looks at
+# the right end: it can throw wrong traces away, and wants for each question a right one, better several that differ. An
+# evaluation by pass@1 looks at the left end. The paper evaluates at 0.6 with top-p 0.95; not greedily, as long greedy
+# answers repeat themselves more. Explain, in a sentence, why the hottest line starts so low and yet climbs so steeply.
 #
 # Your sentence: …
 #
