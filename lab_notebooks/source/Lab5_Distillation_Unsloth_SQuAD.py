@@ -152,14 +152,19 @@ lab.show("gap")
 #
 # Your sentences: …
 #
-# Whole files tell more than means. Here is one question, and what each model made of it.
+# Texts tell more than means. Here are two questions, one for each of the two commonest outcomes, and what each model
+# made of them. Where a student goes wrong, find the word at which it does.
 
 # %% id="answers"
 # NBVAL_IGNORE_OUTPUT
-question = lab.eval_questions[0]
-print(question.context, question.question, question.answers, sep="\n")
-said = {who: lab.predictions(who)[0] for who in ("base", "sft", "kd", "teacher")}
-table([(who, p.completion, f"{p.em:.0f}") for who, p in said.items()], ["model", "wrote", "EM"])
+predictions = {who: lab.predictions(who) for who in ("base", "sft", "kd", "teacher")}
+patterns = page.answers({q.id: q for q in lab.eval_questions}, predictions)
+for pattern in patterns[:2]:
+    question = pattern["question"]
+    print(f"As with this question it went with {pattern['same']} of {len(lab.eval_questions)}:")
+    print(question.context, question.question, sep="\n")
+    rows = [(who, said.completion, f"{said.em:.0f}") for who, said in pattern["answers"].items()]
+    table(rows, ["model", "wrote", "EM"])
 
 # %% [markdown] id="about-table-5"
 # ## 6. The paper's tables
@@ -182,7 +187,7 @@ table(rows, columns)
 # %% id="kept"
 # NBVAL_CHECK_OUTPUT
 kept = [[r.model, r.base, paper.retention(r.model, "aime_pass1")] for r in paper.STUDENTS]
-kept = [[model, base, f"{share:.0%}"] for model, base, share in kept]
+kept = [[model, base, page.percent(share)] for model, base, share in kept]
 table(kept, ["student", "started from", "share of R1's AIME 2024 pass@1"])
 
 # %% [markdown] id="about-rl"
