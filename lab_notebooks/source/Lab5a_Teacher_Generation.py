@@ -19,8 +19,8 @@
 # | profile | runs on | this part takes |
 # |---|---|---|
 # | `tiny` | any computer, no network | about a minute on two idle cores |
-# | `cpu` | a laptop with 6 GB to spare | about 15 minutes, most of it for the traces |
-# | `colab` | a free T4 in Colab | 15 to 90 minutes: predicted, not measured |
+# | `cpu` | a laptop with 6 GB to spare | about 25 minutes, nearly all of it for traces: an estimate |
+# | `colab` | a free T4 in Colab | 20 minutes to 2 hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
 # %% id="install" role="install"
