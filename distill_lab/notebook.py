@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     from distill_lab.cli import quiet
 
     quiet()
+    # tqdm's, of a widget that is not there: its bars are text then, which is what we want
+    warnings.filterwarnings("ignore", message="IProgress not found")
     from distill_lab.backends import prepare
     from distill_lab.doctor import expected, recommended
     from distill_lab.runs import adopt
@@ -193,17 +196,20 @@ def show(*pictures: Plot) -> None:
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
-    """Rows as a table: as HTML in a notebook, as Markdown where only text is shown."""
+    """Rows as a table: as HTML in a notebook, as Markdown where only text is shown. None is a
+    dash."""
     from html import escape
 
     from IPython.display import display
 
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
+    shown = [["–" if cell is None else str(cell) for cell in row] for row in rows]
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
-        f"<tr>{''.join(f'<td style=text-align:left>{escape(str(cell))}</td>' for cell in row)}</tr>"
-        for row in rows
+        f"<tr>{''.join(f'<td style=text-align:left>{escape(cell)}</td>' for cell in row)}</tr>"
+        for row in shown
     )
-    lines = [columns, ["---"] * len(columns), *rows]
-    text = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    text = "\n".join(
+        f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *shown)
+    )
     html = f"<table><tr>{head}</tr>{body}</table>"
     display({"text/html": html, "text/plain": text}, raw=True)

@@ -11,28 +11,30 @@ _HUES = (KEPT, REFUSED, "#007a5a", "#6b6b6b")  # lines and colours both: not col
 
 
 def next_token(chances: Mapping[float, Sequence[float]], words: Sequence[str]) -> Plot:
-    """The chances of the likeliest next tokens side by side, one panel a temperature.
+    """The chances of the likeliest next tokens side by side, one panel a temperature; what all
+    other tokens have together comes last.
 
     `chances` holds for each temperature as many numbers (0 to 1) as there are `words`.
     """
-    figure, axes = _figure(0.7 + 0.3 * len(words), columns=len(chances), sharey=True)
+    rows = [*(word.strip() or repr(word) for word in words), "all others"]
+    figure, axes = _figure(0.7 + 0.3 * len(rows), columns=len(chances), sharey=True)
+    seen: list[str] = []
     for (temperature, found), ax in zip(chances.items(), axes, strict=True):
-        ax.barh(range(len(words)), [100 * p for p in found], color=KEPT, height=0.62)
-        for y, p in enumerate(found):
+        shares = [*found, max(0.0, 1 - sum(found))]
+        colours = [KEPT] * len(found) + [REFUSED]
+        ax.barh(range(len(rows)), [100 * p for p in shares], color=colours, height=0.62)
+        for y, p in enumerate(shares):
             ax.text(100 * p + 3, y, _percent(p), va="center", color=INK, fontsize=9)
         ax.set_title(f"T = {temperature:g}", fontsize=11, color=INK)
-        _rows(ax, list(words))
+        _rows(ax, rows)
         ax.set_xlim(0, 150)  # room for a label beside a bar of 100 %
-    seen = [f"T = {t:g}: {_percent(max(found))}" for t, found in chances.items()]
-    alt = (
-        f"Chances of the next token, likeliest first ({', '.join(words)}). "
-        f"The likeliest has, at {', '.join(seen)}."
-    )
-    return Plot("next-token", alt, _png(figure))
+        each = ", ".join(f"{row} {_percent(p)}" for row, p in zip(rows, shares, strict=True))
+        seen.append(f"at T = {temperature:g} {each}")
+    return Plot("next-token", f"Chances of the next token: {'; '.join(seen)}.", _png(figure))
 
 
 def _percent(share: float) -> str:
-    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+    return "<1 %" if 1e-6 < share < 0.005 else f"{100 * share:.0f} %"
 
 
 def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
@@ -54,7 +56,7 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     ax.set_ylim(max(0.0, 10 * (low // 10) - 5), 102)
     ax.set_xticks(range(1, most + 1))
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="lower right", handlelength=3)
     return Plot("passes", f"pass@k: {'; '.join(seen)}.", _png(figure))
 
 

@@ -117,9 +117,9 @@ def test_a_picture_has_its_alternative_text(capsys):
 def test_a_table_is_html_and_markdown_and_escapes_what_models_wrote(monkeypatch):
     made = []
     monkeypatch.setattr("IPython.display.display", lambda data, raw: made.append(data))
-    table([["<think>", 1]], ["text", "n"])
+    table([["<think>", 1], [None, 2]], ["text", "n"])
     assert "<td style=text-align:left>&lt;think&gt;</td>" in made[0]["text/html"]
-    assert made[0]["text/plain"] == "| text | n |\n| --- | --- |\n| <think> | 1 |"
+    assert made[0]["text/plain"] == "| text | n |\n| --- | --- |\n| <think> | 1 |\n| – | 2 |"
 
 
 # -- the copy in Drive

@@ -1,0 +1,329 @@
+# %% [markdown] id="title"
+# # Lab 5a. Teacher generation
+#
+# {badge}
+#
+# *What does sampling buy?*
+#
+# A teacher that is asked once gives one answer. Asked eight times, with some chance in it, it gives eight, and among
+# them is a right one more often. This part is about that chance: where it enters, what the temperature does to it,
+# and what it buys. The paper samples "multiple responses" for each prompt (section 2.3.3) and evaluates at
+# temperature 0.6.
+#
+# **Afterwards you can**
+# - write the prompt that the teacher sees, and read what comes back, strictly;
+# - say what a temperature does to the next token, and compute it without overflow;
+# - estimate pass@k from n samples without bias;
+# - choose a temperature for rejection sampling, and say why it is not the one for evaluation.
+#
+# | profile | runs on | this part takes |
+# |---|---|---|
+# | `tiny` | any computer, no network | about a minute on two idle cores |
+# | `cpu` | a laptop with 6 GB to spare | about 25 minutes, nearly all of it for traces: an estimate |
+# | `colab` | a free T4 in Colab | 20 minutes to 2 hours: predicted, not measured |
+# | `cluster` | several GPUs | hours: predicted, not measured |
+
+# %% id="install" role="install"
+# the install cell
+
+# %% [markdown] id="about-setup"
+# To take another profile, name it here: `begin("cpu")`. In Colab `begin(drive=True)` keeps a copy in your Google
+# Drive.
+
+# %% id="setup" role="setup"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.checks import check, hint, or_ours
+from distill_lab.notebook import begin, show, table
+
+lab = begin()
+
+# %% [markdown] id="about-prompt"
+# ## 1. One prompt by hand
+#
+# A language model knows no questions, only text to go on with. So the question is put into a frame: passage,
+# question, and where the tokenizer has a chat template, an instruction that asks for a thought and an answer. The
+# teacher then goes on, token by token. Here it is *greedy*: it takes the likeliest token each time, and would write
+# the same again. (tiny: a few seconds.)
+
+# %% id="by-hand"
+# NBVAL_IGNORE_OUTPUT
+lab.run("data")
+teacher = lab.model("teacher")
+from distill_lab.sampling import Sampling, complete, complete_all, jobs_for
+
+question = lab.questions[0]
+[job] = jobs_for([question], teacher.tokenizer, lab.config.models.teacher_shots)
+[(_, [greedy])] = complete(teacher, [job], Sampling())
+print(job.prompt)
+print(greedy.text)
+print(f"{greedy.n_tokens} tokens; right would be {question.answers}")
+
+# %% [markdown] id="about-extract"
+# ## 2. Reading the answer
+#
+# Everything that follows hangs on reading these completions, thousands of them, with no eye on any. A parser that is
+# kind accepts what it should not: half an answer, two answers, a thought that never ended. What it accepts, the
+# student will learn to write. So be strict.
+#
+# **Exercise 1 (4 points).** Write `extract_answer`. `hint("lab5a.extract_answer")` helps, and again with `, 2`.
+
+# %% id="extract-answer" role="exercise"
+import re
+
+
+def extract_answer(completion: str) -> str | None:
+    """What stands between the answer's tags, without spaces at its ends.
+
+    None unless the completion is exactly one `<think>…</think>` and then one `<answer>…</answer>`,
+    with nothing but white space between and around them. A thought may have several lines; an
+    answer may be empty, and is "" then.
+    """
+    ### BEGIN SOLUTION
+    tag = r"</?(?:think|answer)>"
+    form = r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*"
+    match = re.fullmatch(form, completion, re.DOTALL)
+    if match is None or re.search(tag, match[1]) or re.search(tag, match[2]):
+        return None
+    return match[2].strip()
+    ### END SOLUTION
+
+
+# %% id="check-extract-answer" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5a.extract_answer", extract_answer)
+
+# %% id="use-extract-answer" role="run"
+# NBVAL_IGNORE_OUTPUT
+extract_answer = or_ours("lab5a.extract_answer", extract_answer)
+
+# %% [markdown] id="about-soften"
+# ## 3. Temperature
+#
+# For each next token the model gives every word of its vocabulary a number, its *logit* $z_i$. A softmax makes
+# chances of them, and a temperature $T$ decides how much the differences count:
+#
+# $$p_i = \frac{\exp(z_i / T)}{\sum_j \exp(z_j / T)}$$
+#
+# At $T = 1$ these are the model's own; below 1 the likeliest gains, at 0 it takes all; above 1 all draw level. The
+# same formula comes back in part 5c, where it softens what a student learns from.
+#
+# **Exercise 2 (3 points).** Write `soften`. Logits can be large: $\exp(1000)$ is infinite in a computer, and infinity
+# over infinity is no chance. `torch.softmax` would do it; it is worth doing once by hand.
+
+# %% id="soften" role="exercise"
+from torch import Tensor
+
+
+def soften(logits: Tensor, temperature: float) -> Tensor:
+    """softmax(logits / temperature) over the last axis: chances, of the same shape as the logits.
+
+    `logits` has the shape (V) or (N, V): V words, and N rows that know nothing of each other. The
+    temperature is above 0.
+    """
+    ### BEGIN SOLUTION
+    z = logits.float() / temperature
+    z = z - z.max(dim=-1, keepdim=True).values  # nothing changes, and nothing overflows
+    e = z.exp()
+    return e / e.sum(dim=-1, keepdim=True)
+    ### END SOLUTION
+
+
+# %% id="check-soften" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5a.soften", soften)
+
+# %% id="use-soften" role="run"
+# NBVAL_IGNORE_OUTPUT
+soften = or_ours("lab5a.soften", soften)
+
+# %% [markdown] id="guess-next-token"
+# Two places in the greedy answer above: right after `<think>`, where the teacher chooses how to begin, and in the
+# middle of a fact that stands in the passage. *Before you run it:* at which of the two will a temperature of 2 do
+# harm?
+#
+# Your guess: …
+
+# %% id="next-token"
+# NBVAL_IGNORE_OUTPUT
+import torch
+
+from distill_lab.models import next_logits
+from distill_lab.plots_5a import next_token
+from distill_lab.prompts import encode
+
+for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
+    stem = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
+    more = teacher.tokenizer(begun, add_special_tokens=False, return_tensors="pt").input_ids
+    ids = torch.cat([torch.tensor([stem]), more], 1).to(teacher.lm.device)
+    logits, _ = next_logits(teacher.lm, ids, torch.ones_like(ids), None)
+    top = logits[0].topk(5).indices
+    chances = {t: soften(logits, t)[0, top].tolist() for t in (0.3, 1.0, 2.0)}
+    show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
+
+# %% [markdown] id="explain-next-token"
+# How to begin is a matter of taste, and the teacher has several ways: a higher temperature costs little there. The
+# fact is another matter. At $T = 2$ it is still the likeliest by far, and yet about half of the chance has gone to *all
+# others*, hundreds of words that do not belong there, a little to each. Those are what *top-p* cuts off: of the
+# likeliest tokens it keeps just so many that they hold, say, 95 % of the chance.
+#
+# ## 4. The same question, eight times
+#
+# At temperature 1, with nothing cut off. *Before you run it:* how many of the eight will be right? Will the right
+# ones be alike?
+#
+# Your guess: … of 8
+
+# %% id="eight"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.squad_scores import em
+
+[(_, eight)] = complete(teacher, [job], Sampling(n=8, temperature=1.0))
+answers = [extract_answer(done.text) for done in eight]
+right = ["yes" if em(answer or "", question.answers) else "no" for answer in answers]
+rows = [(n, d.n_tokens, d.text, right[n]) for n, d in enumerate(eight)]
+table(rows, ["sample", "tokens", "trace", "right"])
+
+# %% [markdown] id="about-generate"
+# Read a wrong one closely: where does it leave the passage? Often one token is wrong, and the rest follows from it
+# faithfully. A thought that is written down can be checked, and that is half of why it is worth learning from.
+#
+# ## 5. All questions
+#
+# Now the teacher answers every training question, at the profile's own temperature, and each trace gets a verdict
+# (part 5b is about those). What is there already is not made again. (tiny: about 10 seconds and 0.8 GB of memory on
+# two idle cores.)
+#
+# *Before you run it:* are wrong traces shorter than right ones, longer, or the same?
+#
+# Your guess: …
+
+# %% id="generate"
+# NBVAL_IGNORE_OUTPUT
+lab.run("generate", "reject")
+from distill_lab.plots_5a import lengths
+
+pairs = list(zip(lab.traces, lab.verdicts, strict=True))
+show(
+    lengths(
+        [trace.n_tokens for trace, verdict in pairs if verdict.em == 100],
+        [trace.n_tokens for trace, verdict in pairs if verdict.em < 100],
+    )
+)
+
+# %% [markdown] id="about-pass"
+# Look at the two medians before you believe in either story. On `tiny` they differ by a token: length says next to
+# nothing about whether a trace is right. Where the two do differ, ask what else goes with length: a question that
+# needs two facts needs a longer thought *and* is missed more often, so that longer traces look worse though it is not
+# their length that does it. R1-Zero's thoughts grew longer while it got better, and there too growing together does not
+# say which carried which.
+#
+# ## 6. pass@k
+#
+# Of $n$ traces of a question $c$ are right. Had we drawn only $k$, how likely is at least one right one among them?
+# Ask the other way round: there are $\binom{n}{k}$ ways to draw $k$ of $n$, and $\binom{n-c}{k}$ of them hold wrong
+# ones alone.
+#
+# $$\text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k}$$
+#
+# This is unbiased (Chen et al. 2021). What one would write first, $1 - (1 - c/n)^k$, puts every trace back before the
+# next draw, and is too low.
+#
+# **Exercise 3 (3 points).** Write `pass_at_k`.
+
+# %% id="pass-at-k" role="exercise"
+import math
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """The chance (0 to 1) that at least one of k traces is right, drawn without putting back from n
+    of which c are right; 0 <= c <= n and 1 <= k <= n.
+    """
+    ### BEGIN SOLUTION
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
+    ### END SOLUTION
+
+
+# %% id="check-pass-at-k" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5a.pass_at_k", pass_at_k)
+
+# %% id="use-pass-at-k" role="run"
+# NBVAL_IGNORE_OUTPUT
+pass_at_k = or_ours("lab5a.pass_at_k", pass_at_k)
+
+# %% [markdown] id="guess-temperature"
+# ## 7. Which temperature?
+#
+# We take up to 40 questions of which the teacher got at least one trace wrong (on the others all temperatures look
+# the same), and ask eight times at each of four temperatures. (tiny: about 15 seconds on two idle cores, 0.8 GB.)
+#
+# *Before you run it:* which temperature is best for **one** trace (k = 1)? Which for **eight** (k = 8)?
+#
+# Your guess: k = 1: T = …, k = 8: T = …
+
+# %% id="temperatures"
+# NBVAL_IGNORE_OUTPUT
+from dataclasses import replace
+
+from distill_lab.generate import sampling
+
+wrong = {verdict.question_id for verdict in lab.verdicts if verdict.em < 100}
+hard = [q for q in lab.questions if q.id in wrong][:40] or lab.questions[:40]
+jobs = jobs_for(hard, teacher.tokenizer, lab.config.models.teacher_shots)
+tried = {}
+for t in (0.3, 0.6, 1.0, 1.5):
+    how = replace(sampling(lab.config), n=8, temperature=t, top_p=1.0, seed=1)
+    made = complete_all(teacher, jobs, how, lab.config.runtime.sample_batch, set(), f"T = {t}")
+    tried[t] = {one.question_id: done for batch in made for one, done in batch}
+
+# %% id="curves"
+# NBVAL_IGNORE_OUTPUT
+from statistics import fmean
+
+from distill_lab.plots_5a import passes
+
+curves = {}
+for t, found in tried.items():
+    texts = {q: [extract_answer(done.text) or "" for done in found[q.id]] for q in hard}
+    right = [sum(em(text, q.answers) == 100 for text in texts[q]) for q in hard]
+    curves[f"T = {t}"] = [100 * fmean(pass_at_k(8, c, k) for c in right) for k in range(1, 9)]
+show(passes(curves))
+
+# %% [markdown] id="explain-curves"
+# On `tiny` three of the lines begin almost together and end far apart: what a temperature of 1 loses in a single trace
+# it wins back many times over among eight, and a still higher one loses more than it wins. Rejection sampling looks at
+# the right end: it can throw wrong traces away, and wants for each question a right one, better several that differ. An
+# evaluation by pass@1 looks at the left end. The paper evaluates at 0.6 with top-p 0.95; not greedily, as long greedy
+# answers repeat themselves more. Explain, in a sentence, why the hottest line starts so low and yet climbs so steeply.
+#
+# Your sentence: …
+#
+# With forty questions a difference of a few percent may be chance. Part 5d gives you the tool to tell: an interval.
+#
+# ## Summary
+#
+# - A prompt is text in a frame; a strict parser is what keeps a pipeline honest.
+# - A temperature divides the logits, before the softmax. It flattens what is sure as well as what is open.
+# - pass@k counts draws without putting back. It rises with k, whatever the teacher: it says what *sampling* buys, not
+#   how good one answer is.
+# - One temperature for evaluation, a higher one (with a filter behind it) for collecting traces: different ends of
+#   one curve.
+
+# %% [markdown] id="questions-to-oneself"
+# ## Three questions to test yourself
+#
+# 1. A teacher is right in 30 % of its traces of each question. What is pass@8, if its traces are independent? Why is
+#    it lower in practice?
+# 2. The same teacher at $T = 0$: what is its pass@8?
+# 3. The paper reports pass@1 from up to 64 samples a question, and cons@64. What does the second need that pass@64
+#    does not, and which of the two could you use with no answer key?
+#
+# <details><summary>Answers</summary>
+#
+# 1. $1 - 0.7^8 = 94\,\%$. In practice some questions are always missed and others never: the same 30 % on average,
+#    spread unevenly, gives less.
+# 2. The same as its pass@1: eight greedy traces are one trace eight times.
+# 3. cons@64 asks for the *majority's* answer to be right, pass@64 only for one right one among 64, and somebody must
+#    know which. The vote needs no answer key to choose; pass@64 does.
+#
+# </details>
