@@ -26,7 +26,18 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
+    (
+        "plots",
+        "plots_5bd",
+        "page",
+        "run_folder",
+        "report",
+        "ablation",
+        "checks",
+        "grading",
+        *DOCTOR,
+        "export",
+    ),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3
