@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from distill_lab import paper
 from distill_lab.plots import COLOURS, INK, KEPT, REFUSED, REST, Plot, _figure, _png, _rows
-from distill_lab.records import Verdict
+from distill_lab.records import Prediction, Question, Verdict
 from distill_lab.stats import bootstrap_interval
 
 
@@ -48,6 +48,15 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
     return Plot("yield-against-n", alt, _png(figure))
 
 
+def in_order(
+    questions: Sequence[Question], predictions: Sequence[Prediction], metric: Literal["em", "f1"]
+) -> list[float]:
+    """One model's scores (0 to 100) in the order of the questions, so that two models' can be held
+    against each other, and an interval is the report's own."""
+    found = {prediction.question_id: prediction for prediction in predictions}
+    return [getattr(found[question.id], metric) for question in questions]
+
+
 def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
     """The mean of several models' scores on the same questions, each with its 95 % interval."""
     figure, (ax,) = _figure(0.9 + 0.5 * len(scores))
@@ -71,7 +80,11 @@ def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(1000)]
     low, high = bootstrap_interval(scores, seed)
     figure, (ax,) = _figure(2.6)
-    counts, edges = np.histogram(means, bins=25)
+    unit = 100 / len(values)  # means of EM are its multiples: each bar holds as many of them
+    wide = max(1, round((max(means) - min(means)) / 25 / unit))
+    first, last = int(min(means) / unit) // wide, int(max(means) / unit) // wide
+    edges = np.array([unit * (wide * n - 0.5) for n in range(first, last + 2)])
+    counts, _ = np.histogram(means, bins=edges)
     centres = (edges[:-1] + edges[1:]) / 2
     colours = [KEPT if low <= centre <= high else REFUSED for centre in centres]
     ax.bar(centres, counts, width=0.9 * (edges[1] - edges[0]), color=colours)
@@ -114,13 +127,12 @@ def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
         _family_lines(ax, families, colour, titles[key])
         kept = ", ".join(f"{share:.0f} % at {size:g}B" for size, share in families["Qwen"])
         seen.append(f"{titles[key]} {kept}")
-    ticks = sorted({size_of(student.model) for student in paper.STUDENTS})
-    ax.set(
-        xscale="log", xlim=(1.2, 400), ylim=(0, 105), ylabel="share of the teacher kept, percent"
-    )
+    ticks = [1.5, 7, 14, 32, 70]  # 8, beside 7, has no room
+    ax.set(xscale="log", xlim=(1.2, 90), ylim=(0, 105), ylabel="share of the teacher kept, percent")
     ax.set_xticks(ticks, [f"{tick:g}B" for tick in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("parameters of the student (points alone: Llama; lines: Qwen)", loc="left")
+    ax.set_xlabel("parameters of the student (filled: Qwen, open: Llama)")
+    ax.legend(frameon=False, loc="lower right")
     ax.grid(axis="y", color=REST, linewidth=0.8)
     return Plot("retention", f"Kept by the Qwen students: {'; '.join(seen)}.", _png(figure))
 
@@ -128,11 +140,10 @@ def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
 def _family_lines(
     ax: Any, families: Mapping[str, Sequence[tuple[float, float]]], colour: str, title: str
 ) -> None:
-    """One benchmark: a line of Qwen students, and open points for the Llamas, with its name."""
+    """One benchmark: a line of the Qwen students, and open points for the Llamas."""
     for family, points in families.items():
         sizes, shares = zip(*sorted(points), strict=True)
         if family == "Qwen":
-            ax.plot(sizes, shares, color=colour, marker="o", linewidth=2)
+            ax.plot(sizes, shares, color=colour, marker="o", linewidth=2, label=title)
         else:
             ax.plot(sizes, shares, "o", color=colour, markerfacecolor="white", markersize=6)
-            ax.text(sizes[-1] * 1.15, shares[-1], title, color=colour, va="center", fontsize=9)
