@@ -7,7 +7,7 @@ use.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,15 +21,15 @@ from distill_lab.sampling import Sampling, complete_all, jobs_for
 from distill_lab.squad import em, f1
 
 
-def run(config: Config, out: Path) -> bool:
-    """Writes predictions/<who>.jsonl for each of the four models. False if all were there."""
+def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
+    """Writes predictions/<who>.jsonl for each of these models. False if all were there."""
     questions = {
         q.id: q for q in read_records(need(out / "questions.eval.jsonl", "data"), Question)
     }
     for arm in ARMS:  # said before base's minutes, not after them
-        if not (out / "predictions" / f"{arm}.jsonl").exists():
+        if arm in models and not (out / "predictions" / f"{arm}.jsonl").exists():
             need(out / "students" / arm / "model", "train")
-    return any([_evaluate(who, questions, config, out) for who in MODELS])
+    return any([_evaluate(who, questions, config, out) for who in models])
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:

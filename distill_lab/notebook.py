@@ -92,10 +92,11 @@ class Lab:
     def show(self, name: str) -> None:
         """One of the report's pictures, as soon as its stage has run: funnel and yield after
         reject, curves after train, scores and gap after report."""
-        from distill_lab import plots, report
+        from distill_lab import plots
+        from distill_lab.reject import summary
 
         drawn = {
-            "funnel": lambda: plots.funnel(report.rejection(self.verdicts, self.examples)),
+            "funnel": lambda: plots.funnel(summary(self.verdicts, len(self.examples))),
             "yield": lambda: plots.yields(self.verdicts),
             "curves": lambda: plots.curves(
                 {arm: self.log(arm) for arm in ARMS}, self.config.train.temperature

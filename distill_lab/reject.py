@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from distill_lab.config import Config, RejectSettings
 from distill_lab.prompts import answer_text, user_text
@@ -81,6 +82,23 @@ def _choose(group: list[Trace], settings: RejectSettings) -> list[Trace]:
         return [min(group, key=lambda trace: trace.n_tokens)]
     limits = {"all": len(group), "first": 1, "at-most-k": settings.k}
     return group[: limits[settings.keep]]
+
+
+def summary(verdicts: Sequence[Verdict], n_examples: int) -> dict[str, Any]:
+    """Counts of traces: `traces`, `accepted`, `examples`, and `reasons`, those that were refused in
+    the order of the rules; reasons of verdicts made elsewhere come last."""
+    counts = Counter(verdict.reason for verdict in verdicts)
+    reasons = {reason: counts[reason] for reason in all_reasons(verdicts) if counts[reason]}
+    accepted = counts["ok"]
+    return {
+        "traces": len(verdicts), "accepted": accepted, "examples": n_examples, "reasons": reasons,
+    }  # fmt: skip
+
+
+def all_reasons(verdicts: Sequence[Verdict]) -> list[str]:
+    """All reasons to refuse, in the order of the rules; then those of verdicts made elsewhere."""
+    rules = [rule.__name__ for rule in RULES]
+    return rules + sorted({verdict.reason for verdict in verdicts} - {"ok", *rules})
 
 
 def run(config: Config, out: Path) -> None:

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import platform
 import subprocess
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +18,8 @@ from typing import Any
 import distill_lab
 from distill_lab import page, paper, plots
 from distill_lab.config import ARMS, MODELS, Config
-from distill_lab.records import Example, Verdict, write_text
+from distill_lab.records import write_text
+from distill_lab.reject import all_reasons, summary
 from distill_lab.rules import RULES
 from distill_lab.run_folder import Run, read_run
 from distill_lab.stats import bootstrap_interval, gap_closed
@@ -46,7 +46,7 @@ def build(config: Config, out: Path) -> dict[str, Any]:
         "logs": run.logs,
         "table": table(report),
         "differences": _differences(config, values),
-        "refused": page.refused(run.traces, run.verdicts, _reasons(run.verdicts), run.train),
+        "refused": page.refused(run.traces, run.verdicts, all_reasons(run.verdicts), run.train),
         "rules": {rule.__name__: _first_sentence(rule.__doc__ or "") for rule in RULES},
         "answers": page.answers(run.eval, run.predictions),
     }
@@ -78,7 +78,7 @@ def _numbers(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str
             "train": len(run.train),
             "eval": len(run.eval),
         },
-        "rejection": rejection(run.verdicts, run.examples),
+        "rejection": summary(run.verdicts, len(run.examples)),
         "scores": {who: _scores(config, values.get(who)) for who in MODELS},
         "gap_closed": {arm: _gap(values, arm) for arm in ARMS},
         "seconds": {stage: round(took, 1) for stage, took in run.notes.get("seconds", {}).items()},
@@ -87,24 +87,6 @@ def _numbers(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str
         "git": _git(),
         "config": dataclasses.asdict(config),
     }
-
-
-def rejection(verdicts: Sequence[Verdict], examples: Sequence[Example]) -> dict[str, Any]:
-    """Counts of traces, of which each has one verdict; `reasons` holds the refused ones, in the
-    order of the rules."""
-    counts = Counter(verdict.reason for verdict in verdicts)
-    return {
-        "traces": len(verdicts),
-        "accepted": counts["ok"],
-        "examples": len(examples),
-        "reasons": {reason: counts[reason] for reason in _reasons(verdicts) if counts[reason]},
-    }
-
-
-def _reasons(verdicts: Sequence[Verdict]) -> list[str]:
-    """All reasons to refuse, in the order of the rules; then those of verdicts made elsewhere."""
-    rules = [rule.__name__ for rule in RULES]
-    return rules + sorted({verdict.reason for verdict in verdicts} - {"ok", *rules})
 
 
 def _first_sentence(doc: str) -> str:

@@ -34,8 +34,8 @@ from distill_lab.teacher_cache import Kind, TeacherCache, fill
 from distill_lab.trainer import DistillationTrainer
 
 
-def run(config: Config, out: Path) -> bool:
-    """Writes students/<arm>/model and log.jsonl for both arms. False if both were there."""
+def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
+    """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
     examples = read_records(need(out / "examples.jsonl", "reject"), Example)
     if not examples:
         raise LabError(
@@ -48,7 +48,7 @@ def run(config: Config, out: Path) -> bool:
             f"{config.train.divergence}. Choose --train.cache topk or none."
         )
     students = out / "students"
-    todo = from_main(lambda: [arm for arm in ARMS if not (students / arm / "model").exists()])
+    todo = from_main(lambda: [arm for arm in arms if not (students / arm / "model").exists()])
     for arm in todo:
         _train_arm(arm, examples, config, out)
     return bool(todo)

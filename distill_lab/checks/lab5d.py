@@ -83,7 +83,7 @@ NORMALIZE = Exercise(
     ),
     (
         "Four steps, each on the result of the one before: lower(), punctuation, articles, spaces.",
-        r"Whole words: re.sub(r'\b(a|an|the)\b', ' ', text). Single spaces: ' '.join(text.split()).",
+        r"Whole words: re.sub(r'\b(a|an|the)\b', ' ', text). Spaces: ' '.join(text.split()).",
         "Punctuation: ''.join(c for c in text if c not in string.punctuation).",
     ),
 )
