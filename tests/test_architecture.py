@@ -26,7 +26,7 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    ("plots", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
+    ("plots", "plots_5c", "page", "run_folder", "report", "checks", "grading", *DOCTOR, "export"),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3
