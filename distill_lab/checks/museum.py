@@ -145,10 +145,10 @@ def _two_temperatures(kd: Loss) -> None:
 
 def _wider_head(kd: Loss) -> None:
     wide = torch.cat([_TEACHER, torch.tensor([3.0]).expand(1, 4, 1)], -1)
-    call = "a teacher whose head has one row more than there are words"
-    without = kd(_TEACHER, _TEACHER, _LABELS, 1.0, 2)
     _same(
-        f"{call}; but for it the same as the student", kd(_TEACHER, wide, _LABELS, 1.0, 2), without
+        "a teacher whose head has one row more than there are words, else the same as the student",
+        kd(_TEACHER, wide, _LABELS, 1.0, 2),
+        kd(_TEACHER, _TEACHER, _LABELS, 1.0, 2),
     )
 
 
