@@ -7,7 +7,6 @@ are the same to the byte. `TeacherCache` reads it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -38,7 +37,12 @@ from distill_lab.loss import SparseTeacher
 from distill_lab.models import Loaded, head
 from distill_lab.processes import from_main, is_main, shared, wait
 from distill_lab.records import LabError
-from distill_lab.teacher_pass import Beginning, completion_states, read_beginning
+from distill_lab.teacher_pass import (
+    Beginning,
+    completion_logits,
+    completion_states,
+    read_beginning,
+)
 
 __all__ = ["Kind", "TeacherCache", "fill"]
 
@@ -208,13 +212,8 @@ def measure(
     n_seeds: int = 8,
 ) -> list[dict[str, Any]]:
     """How far the KL to a cache is from the whole one, on a few examples: see `distances`."""
-    whole = Beginning(0, None, "")
-    of_student = [dataclasses.replace(e, teacher_prompt=e.student_prompt) for e in examples]
-    logits = [
-        head(model.lm)(completion_states(model.lm, batch, whole))
-        for model, batch in ((teacher, examples), (student, of_student))
-    ]
-    return distances(logits[0], logits[1], temperature, ks, n_seeds)
+    ours, theirs, _ = completion_logits(student, teacher, examples)
+    return distances(theirs, ours, temperature, ks, n_seeds)
 
 
 def _show() -> None:

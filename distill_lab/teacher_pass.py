@@ -7,6 +7,7 @@ rows of each batch.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from distill_lab.encoding import Encoded
-from distill_lab.models import decoder
+from distill_lab.models import Loaded, decoder, head
 
 _SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 
@@ -95,3 +96,23 @@ def completion_states(
         input_ids=ids.to(lm.device), attention_mask=mask.long().to(lm.device), **more
     ).last_hidden_state  # (B, T, H)
     return hidden[wanted.to(hidden.device)]
+
+
+@torch.no_grad()
+def completion_logits(
+    student: Loaded, teacher: Loaded, examples: Sequence[Encoded]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both models' logits (N, V) at all completion tokens of a few examples, and these tokens (N).
+
+    To look at, on the CPU, in float32; V are the words that both heads have. Each model reads its
+    own prompts.
+    """
+    of_student = [dataclasses.replace(e, teacher_prompt=e.student_prompt) for e in examples]
+    whole = Beginning(0, None, "")
+    ours, theirs = (
+        head(model.lm)(completion_states(model.lm, batch, whole)).float().cpu()
+        for model, batch in ((student, of_student), (teacher, examples))
+    )
+    shared = min(ours.shape[-1], theirs.shape[-1])
+    targets = torch.tensor([token for e in examples for token in e.completion])
+    return ours[:, :shared], theirs[:, :shared], targets

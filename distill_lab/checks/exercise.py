@@ -113,20 +113,19 @@ def expect(
     except NotImplementedError:
         raise
     except Exception as error:
-        cause = _named(type(error), known)
+        cause = _named(type(error), known, within)
         raise WrongError(
             f"{call}\nraised    {type(error).__name__}: {error}\nexpected: {brief(expected)}{cause}"
         ) from None
     if not alike(yours, expected, within):
-        raise WrongError(
-            f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{_named(yours, known)}"
-        )
+        cause = _named(yours, known, within)
+        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{cause}")
 
 
-def _named(yours: Any, known: Mapping[str, Any] | None) -> str:
+def _named(yours: Any, known: Mapping[str, Any] | None, within: float) -> str:
     """The known mistake with this result (or this kind of error), if any, as a line."""
     for name, result in (known or {}).items():
-        if yours is result or (not isinstance(result, type) and alike(yours, result)):
+        if yours is result or (not isinstance(result, type) and alike(yours, result, within)):
             return f"\n{name}"
     return ""
 

@@ -1,0 +1,120 @@
+"""Lab 5c, student training: its three exercises. Here that on the labels; the loss is in
+`lab5c_loss`, the bug museum in `lab5c_museum`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from distill_lab import loss
+from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.checks.lab5c_loss import KD_LOSS
+from distill_lab.checks.lab5c_museum import MEND
+from distill_lab.loss import IGNORED
+
+
+def completion_labels(
+    ids: Sequence[int], prompt_length: int, pad_id: int, attention_mask: Sequence[int]
+) -> list[int]:
+    """At each position of a row the token that is to be predicted there, and -100 where that is
+    none of the completion. `pad_id` tells nothing: the end token may have the same id."""
+    place = torch.arange(len(ids))
+    in_completion = torch.tensor(attention_mask).bool() & (place >= prompt_length)  # (T)
+    labels = loss.completion_labels(torch.tensor(ids), in_completion)
+    return [*labels[1:].tolist(), IGNORED]  # position i is scored against token i + 1
+
+
+Row = tuple[list[int], int, int, list[int]]  # the arguments of completion_labels
+
+
+def _row(prompt: list[int], completion: list[int], padding: int, pad_id: int) -> Row:
+    ids = [*prompt, *completion]
+    return (
+        [*ids, *[pad_id] * padding],
+        len(prompt),
+        pad_id,
+        [*[1] * len(ids), *[0] * padding],
+    )
+
+
+def _labelled(function: Function, row: Row) -> None:
+    """Holds one row against ours, with what is often written instead."""
+    ids, prompt_length, pad_id, mask = row
+    right = completion_labels(*row)
+    shifted = [*ids[1:], IGNORED]
+    unmasked = [t if i + 1 >= prompt_length else IGNORED for i, t in enumerate(shifted)]
+    late = [t if i >= prompt_length and mask[i] else IGNORED for i, t in enumerate(shifted)]
+    known = {
+        "Not shifted: position i holds the token at i, which the model has just read; it is to "
+        "predict the one at i + 1.": [IGNORED, *right[:-1]],
+        "Shifted the wrong way: position i holds the token at i - 1.": [
+            IGNORED,
+            IGNORED,
+            *right[:-2],
+        ],
+        "One too short: the last position has nothing to predict, and its label is -100.": (
+            right[:-1]
+        ),
+        "Shifted after masking: the first completion token is lost. It is predicted from the last "
+        "position of the prompt.": late,
+        "The prompt counts: the student would learn to write the question.": [
+            t if m else IGNORED for t, m in zip(shifted, [*mask[1:], 0], strict=True)
+        ],
+        "The padding counts: what stands after the end token is no completion.": unmasked,
+        "The end token is lost: the padding has the same id here. Take the padding from "
+        "attention_mask, never from ids.": [IGNORED if t == pad_id else t for t in right],
+    }
+    if mask[-1] == 0 and 9 not in ids[prompt_length : sum(mask)]:
+        over = [t if i < sum(mask) else IGNORED for i, t in enumerate(unmasked)]
+        known["This row was cut and has no end token, and a token of padding was taken for it: how "
+              "long the row is, attention_mask says."] = over  # fmt: skip
+    expect(function, row, right, known)
+
+
+def _tokens(rng: random.Random, low: int, high: int) -> list[int]:
+    return [rng.randint(10, 99) for _ in range(rng.randint(low, high))]
+
+
+def _shift(function: Function, rng: random.Random) -> None:
+    _labelled(function, _row([5], [1, 2, 9], 0, 0))
+    _labelled(function, _row([5], _tokens(rng, 3, 6), 0, 0))
+
+
+def _prompt(function: Function, rng: random.Random) -> None:
+    _labelled(function, _row([5, 6, 7], [1, 2, 9], 0, 0))
+    _labelled(function, _row(_tokens(rng, 3, 5), [*_tokens(rng, 2, 4), 9], 0, 0))
+
+
+def _padding(function: Function, rng: random.Random) -> None:
+    _labelled(function, _row([5], [1, 2, 9], 2, 0))
+    _labelled(function, _row([5], [*_tokens(rng, 2, 4), 9], rng.randint(2, 4), 0))
+
+
+def _pad_is_end(function: Function, rng: random.Random) -> None:
+    _labelled(function, _row([5], [1, 2, 9], 0, 9))
+    _labelled(function, _row([5], [*_tokens(rng, 2, 4), 9], rng.randint(1, 3), 9))
+    _labelled(function, _row([5], _tokens(rng, 2, 4), 2, 9))  # cut: it has no end token
+
+
+COMPLETION_LABELS = Exercise(
+    "lab5c",
+    "completion_labels",
+    completion_labels,
+    (
+        Step("each position holds the token after it", 1, _shift),
+        Step("the prompt is not learnt", 1, _prompt),
+        Step("the padding is not learnt", 1, _padding),
+        Step("the end token is learnt, though the padding has its id", 1, _pad_is_end),
+    ),
+    (
+        "Write the row down, and under each token the one that comes after it: that is what the "
+        "model must say there.",
+        "The label at i is ids[i + 1] where i + 1 is at or after prompt_length and "
+        "attention_mask[i + 1] is 1.",
+        "Nothing comes after the last position: its label is -100. pad_id is not needed at all.",
+    ),
+)
+
+EXERCISES = (COMPLETION_LABELS, KD_LOSS, MEND)
