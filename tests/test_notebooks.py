@@ -15,7 +15,7 @@ from nbval_run import nbval
 
 import distill_lab.checks
 from distill_lab import cli, notebooks
-from distill_lab.notebooks import execute, leaks, make, rules, source
+from distill_lab.notebooks import clean, execute, leaks, make, rules, source
 from distill_lab.records import LabError
 
 pytestmark = pytest.mark.enable_socket  # of this machine, between kernel and client
@@ -114,6 +114,20 @@ def test_the_manifest_says_what_the_grader_needs(built):
     assert {id for id, line in lines.items() if "sha256" in line} == {
         *("install", "double-check", "share-check")
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("took 12.3 s, then 4 minutes", "took … s, then … minutes"),
+        ("1.0 to 2.5 minutes, at most 1.2 GB", "… minutes, at most 1.2 GB"),
+        ("1,234 tokens/s and 56.7 traces a second", "… tokens/s and … traces a second"),
+        ("3 sets of 5 samples, 2 students, 16 hints", "3 sets of 5 samples, 2 students, 16 hints"),
+        ("in /some/folder/runs/tiny", "in ./runs/tiny"),
+    ],
+)
+def test_what_differs_from_run_to_run_is_left_out_of_what_was_printed(text, kept):
+    assert clean.stable(text, Path("/some/folder")) == kept
 
 
 @pytest.mark.notebook

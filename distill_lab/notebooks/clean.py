@@ -15,11 +15,12 @@ from distill_lab.notebooks.make import METADATA
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"
 _WIDGET = "application/vnd.jupyter.widget"
+_NUMBER = r"\b[\d,]+(?:\.\d+)?(?: to [\d,]+(?:\.\d+)?)?"  # or a range
 _PATTERNS = (
     (re.compile(r"\S*ipykernel_\d+/\d+\.py"), "<cell>"),
     (re.compile(r"\b0x[0-9a-f]{6,}\b"), "0x…"),
-    (re.compile(r"\b\d+(?:\.\d+)?(?= ?(?:ms|s|seconds?|min|minutes?)\b)"), "…"),  # 12.3 s
-    (re.compile(r"\b[\d,]+(?:\.\d+)?(?= ?(?:\w+/s|\w+ a second)\b)"), "…"),  # 1,200 tokens/s
+    (re.compile(_NUMBER + r"(?= ?(?:ms|s|seconds?|min|minutes?|h|hours?)\b)"), "…"),  # 12.3 s
+    (re.compile(_NUMBER + r"(?= ?(?:\w+/s|\w+ a second)\b)"), "…"),  # 1,200 tokens/s
 )
 
 

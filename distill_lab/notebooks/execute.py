@@ -27,6 +27,7 @@ def environment() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's, where there are no ipywidgets
         "HTTP_PROXY": _NOWHERE,
         "HTTPS_PROXY": _NOWHERE,
     }
