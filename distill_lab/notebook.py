@@ -203,13 +203,13 @@ def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
     from IPython.display import display
 
     shown = [["–" if cell is None else str(cell) for cell in row] for row in rows]
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
     body = "".join(
         f"<tr>{''.join(f'<td style=text-align:left>{escape(cell)}</td>' for cell in row)}</tr>"
         for row in shown
     )
     text = "\n".join(
-        f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *shown)
+        f"| {' | '.join(map(str, line))} |" for line in (columns, ["---"] * len(columns), *shown)
     )
     html = f"<table><tr>{head}</tr>{body}</table>"
     display({"text/html": html, "text/plain": text}, raw=True)
