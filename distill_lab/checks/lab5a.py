@@ -151,9 +151,9 @@ def _by_row(function: Function, rng: random.Random) -> None:
 
 def _large(function: Function, rng: random.Random) -> None:
     shift, nan = 100.0 * rng.randint(1, 9), math.nan
-    high = torch.tensor([1000.0, 1002.0]) + shift
+    high = torch.tensor([[1000.0, 1002.0]]) + shift
     largest = "exp(1000) is too large for a float: take the row's largest logit off first."
-    _softened(function, high, 2.0, {largest: [nan, nan]})
+    _softened(function, high, 2.0, {largest: [[nan, nan]]})
     low = torch.tensor([[0.0, 0.0], [-1000.0 - shift, -1002.0 - shift]])
     own = "exp(-1000) is 0, and 0 / 0 is no number: take each row's own largest logit off."
     _softened(function, low, 2.0, {own: [[0.5, 0.5], [nan, nan]]})
