@@ -185,14 +185,20 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
 
 
 def show(*pictures: Plot) -> None:
-    """Pictures with their alternative text, in a notebook's output."""
+    """Pictures with their alternative text, in a notebook's output; folded below each the same
+    text again, as several viewers read out no other."""
+    from html import escape
+
     from IPython.display import Image, display  # type: ignore[attr-defined]
 
     for picture in pictures:
         if picture.png is None:
             print(picture.alt)
-        else:
-            display(Image(picture.png, alt=picture.alt))
+            continue
+        display(Image(picture.png, alt=picture.alt))
+        words = f"<summary>The picture in words</summary>{escape(picture.alt)}"
+        html = f"<details>{words}</details>"
+        display({"text/html": html, "text/plain": picture.alt}, raw=True)
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
