@@ -70,9 +70,7 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
         return [f"predicted  nothing: {error}"]
     of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
     lines = [f"predicted  memory of {of}, prompts and answers as long as they may be:"]
-    lines += [
-        f"           {stage.name:<14}{_gb(stage.total)}   {_parts(stage)}" for stage in stages
-    ]
+    lines += [f"           {s.name:<14}{_gb(s.total)}   {_parts(s)}" for s in stages]
     said = fits(config, machine, stages)
     if config == PROFILES[config.profile]:
         budget = BUDGETS[config.profile]
@@ -93,10 +91,8 @@ def expected(config: Config) -> str:
     except LabError as error:
         return f"Time and memory are not predicted: {error}"
     whole, parts = _times(config, machine)
-    return (
-        f"Expected on {machine.title}: {whole} for all stages ({parts}), and at most "
-        f"{_gb(most.total).strip()} of memory ({most.name})."
-    )
+    memory = f"at most {_gb(most.total).strip()} of memory ({most.name})"
+    return f"Expected on {machine.title}: {whole} for all stages ({parts}), and {memory}."
 
 
 def _times(config: Config, machine: Machine) -> tuple[str, str]:

@@ -186,14 +186,20 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
 
 
 def show(*pictures: Plot) -> None:
-    """Pictures with their alternative text, in a notebook's output."""
+    """Pictures with their alternative text, in a notebook's output; folded below each the same
+    text again, as several viewers read out no other."""
+    from html import escape
+
     from IPython.display import Image, display  # type: ignore[attr-defined]
 
     for picture in pictures:
         if picture.png is None:
             print(picture.alt)
-        else:
-            display(Image(picture.png, alt=picture.alt))
+            continue
+        display(Image(picture.png, alt=picture.alt))
+        words = f"<summary>The picture in words</summary>{escape(picture.alt)}"
+        html = f"<details>{words}</details>"
+        display({"text/html": html, "text/plain": picture.alt}, raw=True)
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
@@ -204,13 +210,13 @@ def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
     from IPython.display import display
 
     shown = [["–" if cell is None else str(cell) for cell in row] for row in rows]
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
     body = "".join(
         f"<tr>{''.join(f'<td style=text-align:left>{escape(cell)}</td>' for cell in row)}</tr>"
         for row in shown
     )
     text = "\n".join(
-        f"| {' | '.join(line)} |" for line in (columns, ["---"] * len(columns), *shown)
+        f"| {' | '.join(map(str, line))} |" for line in (columns, ["---"] * len(columns), *shown)
     )
     html = f"<table><tr>{head}</tr>{body}</table>"
     display({"text/html": html, "text/plain": text}, raw=True)

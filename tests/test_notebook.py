@@ -26,13 +26,17 @@ from distill_lab.records import (
 )
 
 REASONS = ("ok", "ok", "wrong_answer", "malformed")
+FIRST_WORDS = (
+    "Of 4 traces 2 (50 %) were accepted and 2 became examples.",
+    "Questions with no accepted trace: 0 of 1.",
+)
 
 
 @pytest.fixture
 def shown(monkeypatch) -> list[Any]:
     """What a notebook would display."""
     pictures: list[Any] = []
-    monkeypatch.setattr("IPython.display.display", pictures.append)
+    monkeypatch.setattr("IPython.display.display", lambda shown, **_: pictures.append(shown))
     return pictures
 
 
@@ -104,12 +108,14 @@ def test_unknown_names_say_what_there_is(lab):
 def test_the_funnel_is_there_before_any_training(lab, shown):
     lab.show("funnel")
     lab.show("yield")
-    assert shown[0].alt.startswith("Of 4 traces 2 (50 %) were accepted and 2 became examples.")
-    assert shown[1].alt.startswith("Questions with no accepted trace: 0 of 1.")
-    assert all(picture.data.startswith(b"\x89PNG") for picture in shown)
+    for picture, words, begins in zip(shown[::2], shown[1::2], FIRST_WORDS, strict=True):
+        assert picture.data.startswith(b"\x89PNG")
+        assert picture.alt.startswith(begins)
+        assert words["text/plain"] == picture.alt
+        assert f"</summary>{picture.alt}</details>" in words["text/html"]
 
 
-def test_a_picture_has_its_alternative_text(capsys):
+def test_a_picture_that_was_not_drawn_says_why(capsys):
     show(Plot("scores", "Nothing to draw: no scores."))
     assert capsys.readouterr().out == "Nothing to draw: no scores.\n"
 

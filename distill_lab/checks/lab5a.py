@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -109,74 +110,53 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
     return loss.soften(logits, temperature).exp()
 
 
-_TOLERANCE = 1e-5  # float32, whichever way it is summed
+def _softened(function: Function, logits: Tensor, t: float, known: Mapping[str, Any]) -> None:
+    """Within 1e-5: float32, whichever way it is summed."""
+    expect(function, [logits, t], soften(logits, t), known, within=1e-5)
 
 
-def _softened(function: Function, logits: Tensor, t: float, known: Callable[..., dict]) -> None:
-    expect(function, [logits, t], soften(logits, t), known(logits, t), within=_TOLERANCE)
-
-
-def _mistakes(logits: Tensor, t: float) -> dict[str, Tensor]:
+def _mistakes(logits: Tensor, t: float) -> dict[str, Any]:
     """What is often written instead, and its result."""
-    plain = logits.softmax(-1)
-    wrong = {
-        "The logits were multiplied by T: dividing makes them flatter, for T above 1.": (
-            (logits * t).softmax(-1)
-        ),
-        "T came after the softmax: these no longer add up to 1.": plain / t,
-        "T came after the softmax, and then a softmax again: once, of logits / T, is enough.": (
-            (plain / t).softmax(-1)
-        ),
-        **({"T is not used: this is the softmax at T = 1.": plain} if t != 1 else {}),
+    plain, no_t = logits.softmax(-1), "T is not used: this is the softmax at T = 1."
+    after = "T came after the softmax"
+    return {
+        "They were multiplied by T: dividing makes them flatter.": (logits * t).softmax(-1),
+        f"{after}: these no longer add up to 1.": plain / t,
+        f"{after}, and then a softmax again: one of logits / T is enough.": (plain / t).softmax(-1),
+        **({} if t == 1 else {no_t: plain}),
         "These are log-probabilities: their exp is asked for.": loss.soften(logits, t),
         "They do not add up to 1: divide by the sum.": (logits / t).exp(),
+        "Counted from the front there may be no such axis: -1 is always the last.": IndexError,
     }
-    return wrong
 
 
 def _one_row(function: Function, rng: random.Random) -> None:
     logits = torch.tensor([0.0, math.log(4)])  # 1 : 4, and 1 : 2 at T = 2
-
-    def known(logits: Tensor, t: float) -> dict[str, object]:
-        front = "Counted from the front there may be no such axis: -1 is always the last."
-        return {**_mistakes(logits, t), front: IndexError}
-
     for t in (1.0, 2.0, 0.5):
-        _softened(function, logits, t, known)
-    drawn = torch.tensor([rng.gauss(0, 2) for _ in range(5)])
-    _softened(function, drawn, rng.choice((1.5, 3.0, 4.0)), known)
+        _softened(function, logits, t, _mistakes(logits, t))
+    drawn, t = torch.tensor([rng.gauss(0, 2) for _ in range(5)]), rng.choice((1.5, 3.0, 4.0))
+    _softened(function, drawn, t, _mistakes(drawn, t))
 
 
 def _by_row(function: Function, rng: random.Random) -> None:
-    def known(logits: Tensor, t: float) -> dict[str, Tensor]:
-        return {
-            "The wrong axis: the columns add up to 1, and each row should.": (
-                (logits / t).softmax(0)
-            ),
-            "All of it adds up to 1, and each row should.": (
-                (logits / t).flatten().softmax(0).view_as(logits)
-            ),
+    drawn = torch.tensor([[rng.gauss(0, 2) for _ in range(3)] for _ in range(2)])
+    for logits, t in ((torch.tensor([[0.0, 2.0], [0.0, -2.0]]), 2.0), (drawn, 1.0)):
+        z = logits / t
+        known = {
+            "The wrong axis: the columns add up to 1, and each row should.": z.softmax(0),
+            "All of it adds up to 1, and each row should.": z.flatten().softmax(0).view_as(z),
         }
-
-    _softened(function, torch.tensor([[0.0, 2.0], [0.0, -2.0]]), 2.0, known)
-    _softened(function, torch.tensor([[rng.gauss(0, 2) for _ in "abc"] for _ in "de"]), 1.0, known)
+        _softened(function, logits, t, known)
 
 
 def _large(function: Function, rng: random.Random) -> None:
-    too_large = {
-        "exp(1000) is too large for a float: take the row's largest logit off first, which "
-        "changes nothing else.": torch.tensor([math.nan, math.nan])
-    }
-    shift = 100.0 * rng.randint(1, 9)
-    high = torch.tensor([1000.0, 1002.0]) + shift
-    _softened(function, high, 2.0, lambda *_: too_large)
-    too_small = {
-        "exp(-1000) is 0, and 0 / 0 is no number: take each row's own largest logit off.": (
-            torch.tensor([[0.5, 0.5], [math.nan, math.nan]])
-        )
-    }
+    shift, nan = 100.0 * rng.randint(1, 9), math.nan
+    high = torch.tensor([[1000.0, 1002.0]]) + shift
+    largest = "exp(1000) is too large for a float: take the row's largest logit off first."
+    _softened(function, high, 2.0, {largest: [[nan, nan]]})
     low = torch.tensor([[0.0, 0.0], [-1000.0 - shift, -1002.0 - shift]])
-    _softened(function, low, 2.0, lambda *_: too_small)
+    own = "exp(-1000) is 0, and 0 / 0 is no number: take each row's own largest logit off."
+    _softened(function, low, 2.0, {own: [[0.5, 0.5], [nan, nan]]})
 
 
 SOFTEN = Exercise(

@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(_SOFTEN, "log-probabilities", logs, (ONE, ROWS, LARGE), "log-probabilities"),
     Mutant(_SOFTEN, "not divided by the sum", not_divided, (ONE, ROWS, LARGE), "the sum"),
     Mutant(_SOFTEN, "the wrong axis", first_axis, (ROWS, LARGE), "wrong axis"),
-    Mutant(_SOFTEN, "the second axis", second_axis, (ONE, LARGE), "-1 is always the last"),
+    Mutant(_SOFTEN, "the second axis", second_axis, (ONE,), "-1 is always the last"),
     Mutant(_SOFTEN, "one sum for all", one_sum, (ROWS, LARGE), "All of it adds up"),
     Mutant(_SOFTEN, "overflow at 1,000", overflows, (LARGE,), "too large for a float"),
     Mutant(_SOFTEN, "the largest of all taken off", largest_of_all, (LARGE,), "own largest"),

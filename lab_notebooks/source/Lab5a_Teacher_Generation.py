@@ -40,10 +40,10 @@ lab = begin()
 # %% [markdown] id="about-prompt"
 # ## 1. One prompt by hand
 #
-# A language model knows no questions, only text to go on with. So the question is put into a frame: passage,
-# question, and where the tokenizer has a chat template, an instruction that asks for a thought and an answer. The
-# teacher then goes on, token by token. Here it is *greedy*: it takes the likeliest token each time, and would write
-# the same again. (tiny: a few seconds.)
+# A language model knows no questions, only text to go on with. So the question is put into a frame: an instruction
+# that asks for a thought and an answer, the passage, the question. (The teacher of `tiny` knows this one task alone, and
+# its template leaves the instruction out.) The teacher then goes on, token by token. Here it is *greedy*: it takes the
+# likeliest token each time, and would write the same again. (tiny: a few seconds.)
 
 # %% id="by-hand"
 # NBVAL_IGNORE_OUTPUT
@@ -213,8 +213,8 @@ show(
 # %% [markdown] id="about-pass"
 # Look at the two medians before you believe in either story. On `tiny` they differ by a token: length says next to
 # nothing about whether a trace is right. Where the two do differ, ask what else goes with length: a question that
-# needs two facts needs a longer thought *and* is missed more often, so that longer traces look worse though it is not
-# their length that does it. R1-Zero's thoughts grew longer while it got better, and there too growing together does not
+# needs two facts needs a longer thought *and* may be missed more often, so that longer traces look worse though it is
+# not their length that does it. R1-Zero's thoughts grew longer while it got better, and there too growing together does not
 # say which carried which.
 #
 # ## 6. pass@k
