@@ -37,7 +37,7 @@ def test_the_order_of_the_file_plays_no_part():
 
 
 def test_no_wrong_trace_is_a_mistake_that_says_what_to_do():
-    with pytest.raises(LabError, match="raise --generate.temperature"):
+    with pytest.raises(LabError, match=r"raise --generate\.temperature"):
         ablation.draw(*rows(100, 100), 2, "wrong-only", 0)
 
 
