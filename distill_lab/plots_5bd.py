@@ -39,7 +39,7 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
         for n, value in zip(ns, values, strict=True):
             ax.annotate(form.format(value), (n, value), (0, -13), ha="center", **text)
     above.set(ylabel="examples", ylim=(0, None))
-    below.set(ylabel="questions with one, percent", ylim=(0, 108), yticks=(0, 50, 100))
+    below.set(ylabel="questions, percent", ylim=(0, 108), yticks=(0, 50, 100))
     below.set(xlabel="N, samples a question", xticks=list(ns))
     alt = (
         f"With one sample a question {examples[0]:,} examples and {covered[0]:.0f} % of the "

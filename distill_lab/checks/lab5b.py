@@ -48,8 +48,10 @@ def _text(rng: random.Random, *kinds: Sequence[str]) -> str:
 
 
 def _english(function: Function, rng: random.Random) -> None:
-    known = {"Digits, spaces and punctuation are no letters: leave them out of the count.": True}
-    known["A text may have no letters at all: guard the division."] = ZeroDivisionError
+    known: dict[str, Any] = {
+        "Digits, spaces and punctuation are no letters: leave them out of the count.": True,
+        "A text may have no letters at all: guard the division.": ZeroDivisionError,
+    }
     for text in ("In 1899.", "(5,199 m)", "1 + 1 = 2", "", _text(rng, _LATIN, _MARKS)):
         expect(function, [text], False, known)
 

@@ -1,0 +1,325 @@
+# %% [markdown] id="title"
+# # Lab 5d. SQuAD evaluation
+#
+# {badge}
+#
+# *How much of the teacher arrived, and how sure are we?*
+#
+# A table of four numbers ends the pipeline. This part takes it apart: what one number counts, how far chance may have
+# moved it, what share of the way from base to teacher it stands for, and whether it may be held against the paper's.
+#
+# **Afterwards you can**
+# - compute SQuAD's EM and F1 by hand, as the official script does;
+# - put an interval on a score, and say what 240 questions cannot tell apart;
+# - say how much of the gap between base and teacher a student closed, and when there is no such share;
+# - read a student's errors beside its teacher's;
+# - say which comparison with the DeepSeek-R1 paper is honest, and which is not.
+#
+# | profile | runs on | this part takes |
+# |---|---|---|
+# | `tiny` | any computer, no network | about 2 minutes on two idle cores, seconds where the run is there already |
+# | `cpu` | a laptop with 6 GB to spare | about 25 minutes, seconds where the run is there already |
+# | `colab` | a free T4 in Colab | about an hour: predicted, not measured |
+# | `cluster` | several GPUs | hours: predicted, not measured |
+
+# %% id="install" role="install"
+# the install cell
+
+# %% [markdown] id="about-setup"
+# To take another profile, name it here: `begin("cpu")`. All stages run; what an earlier part has made is not made
+# again. (tiny, from nothing: about 2 minutes on two idle cores, below 1 GB of memory.)
+
+# %% id="setup" role="setup"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.checks import check, hint, or_ours
+from distill_lab.notebook import begin, show, table
+
+lab = begin()
+lab.run("data", "generate", "reject", "train", "evaluate", "report")
+
+# %% [markdown] id="about-normalize"
+# ## 1. When are two answers the same?
+#
+# "The Nile." and "nile" are the same answer, and a score that says otherwise measures typing. So SQuAD normalises
+# both sides before it compares: lower case, no punctuation, no articles, single spaces. **The order matters.**
+#
+# **Your guess:** what becomes of `a.m.`, and what of `The-end`? What would another order make of them?
+#
+# **Exercise 1 (4 points).** `hint("lab5d.normalize")` helps, and again with `, 2`.
+
+# %% id="normalize" role="exercise"
+import re
+import string
+
+
+def normalize(text: str) -> str:
+    """Lower case; then no character of `string.punctuation`; then none of the words a, an, the; then
+    single spaces, none at the ends.
+    """
+    ### BEGIN SOLUTION
+    bare = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+    ### END SOLUTION
+
+
+# %% id="check-normalize" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5d.normalize", normalize)
+
+# %% [markdown] id="about-f1"
+# ## 2. Partly right
+#
+# EM asks for all or nothing. F1 gives part of the points for part of the words: with *precision* $p$, the share of
+# the prediction's words that the reference has, and *recall* $r$, the share of the reference's words that were found,
+#
+# $$F_1 = \frac{2 p r}{p + r}$$
+#
+# Words are those of the normalised texts, and a word counts as often as it stands in both. SQuAD 2.0 also has
+# questions without an answer: there the reference is empty, and only an empty prediction is right.
+#
+# **Exercise 2 (4 points).** The answer is 0 to 100, as SQuAD prints it.
+
+# %% id="f1" role="exercise"
+from collections import Counter
+
+from distill_lab.squad_scores import normalize_answer
+
+
+def f1(prediction: str, reference: str) -> float:
+    """F1 over words, 0 to 100, repeated words included; both texts are normalised first.
+
+    Where one of the two is empty then: 100 if the other is empty too, else 0.
+    """
+    ### BEGIN SOLUTION
+    found, wanted = normalize_answer(prediction).split(), normalize_answer(reference).split()
+    if not found or not wanted:
+        return 100.0 * (found == wanted)
+    shared = (Counter(found) & Counter(wanted)).total()
+    if shared == 0:
+        return 0.0
+    precision, recall = shared / len(found), shared / len(wanted)
+    return 100 * 2 * precision * recall / (precision + recall)
+    ### END SOLUTION
+
+
+# %% id="check-f1" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5d.f1", f1)
+
+# %% [markdown] id="guess-by-hand"
+# Four predictions for one reference, the tower's full name. **Your guess:** which F1 does each get?
+
+# %% id="by-hand"
+# NBVAL_IGNORE_OUTPUT
+normalize = or_ours("lab5d.normalize", normalize)
+f1 = or_ours("lab5d.f1", f1)
+reference = "the Eiffel Tower"
+for prediction in ("Eiffel tower.", "the tower", "It is the Eiffel Tower in Paris", "Notre-Dame"):
+    print(
+        f"{f1(prediction, reference):5.1f}  {normalize(prediction)!r} for {normalize(reference)!r}"
+    )
+
+# %% [markdown] id="about-bootstrap"
+# The third is right, and loses half of its points for being polite. That is why a chat model that answers in whole
+# sentences looks bad on SQuAD, and why a student that merely learns to *answer briefly* gains a lot. Such a gain is
+# real, but it is form and no new knowledge.
+#
+# ## 3. How sure are we?
+#
+# 240 questions are a sample. Others would have given another mean. How different? The bootstrap (Efron 1979) asks the
+# sample itself: draw as many scores from it as there are, **with replacement**, and take their mean; a thousand times.
+# The middle 95 percent of those means are the interval.
+#
+# **Exercise 3 (4 points).** `np.random.default_rng(seed)` is a generator of random numbers.
+
+# %% id="bootstrap-interval" role="exercise"
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def bootstrap_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, float]:
+    """(low, high): the 95 % percentile interval of the mean, from 1,000 resamples.
+
+    The same seed gives the same interval, another seed a slightly other one.
+    """
+    ### BEGIN SOLUTION
+    rng, n = np.random.default_rng(seed), len(scores)
+    means = [np.mean(rng.choice(scores, size=n)) for _ in range(1000)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+    ### END SOLUTION
+
+
+# %% id="check-bootstrap-interval" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5d.bootstrap_interval", bootstrap_interval)
+
+# %% [markdown] id="guess-bootstrap"
+# The thousand means of the `sft` student's EM. **Your guess:** how wide are the 95 percent, in points? And with four
+# times as many questions?
+
+# %% id="bootstrap"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.plots_5bd import bootstrap_means, in_order
+
+models = ("base", "sft", "kd", "teacher")
+asked = lab.eval_questions
+scores = {who: in_order(asked, lab.predictions(who), "em") for who in models}
+show(bootstrap_means(scores["sft"], "EM"))
+
+# %% [markdown] id="about-four"
+# About six points to each side. Four times the questions would halve that: the width falls with the root of their
+# number.
+#
+# Now all four models. The last two rows are *differences on the same questions*: each question's score of the one
+# minus that of the other. Hard questions are hard for both, and that part of chance cancels. Two intervals may overlap
+# though the difference is sure; so ask for the interval of the difference.
+#
+# **Your guess:** is kd better than sft, worse, or can nobody tell?
+
+# %% id="four-models"
+# NBVAL_IGNORE_OUTPUT
+from statistics import fmean
+
+bootstrap_interval = or_ours("lab5d.bootstrap_interval", bootstrap_interval)
+rows = dict(scores)
+for one, other in (("sft", "base"), ("kd", "sft")):
+    pairs = zip(scores[one], scores[other], strict=True)
+    rows[f"{one} minus {other}"] = [above - below for above, below in pairs]
+intervals = {name: bootstrap_interval(values, 0) for name, values in rows.items()}
+table([(name, f"{fmean(values):.1f}", f"{intervals[name][0]:.1f} to {intervals[name][1]:.1f}")
+       for name, values in rows.items()], ("model", "EM", "95 % interval"))  # fmt: skip
+
+# %% [markdown] id="about-gap"
+# Read the last row before you tell anybody that softened targets help. On `tiny` its interval holds zero: from this
+# run nobody can say which student is better. That distillation helps at all, the row above says surely.
+#
+# And one thing no interval here contains: both students were trained once, with one seed. Another seed would give
+# another student.
+#
+# ## 4. How much of the way?
+#
+# 50 points: is that good? It depends on where the student began and where its teacher is.
+#
+# **Exercise 4 (3 points).** The share of the way from base to teacher.
+
+
+# %% id="gap-closed" role="exercise"
+def gap_closed(base: float, student: float, teacher: float) -> float | None:
+    """0 if the student is where base is, 1 if it is where the teacher is; negative behind the base,
+    above 1 beyond the teacher. None where the teacher is not above base: no way to go.
+    """
+    ### BEGIN SOLUTION
+    if teacher <= base:
+        return None
+    return (student - base) / (teacher - base)
+    ### END SOLUTION
+
+
+# %% id="check-gap-closed" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5d.gap_closed", gap_closed)
+
+# %% [markdown] id="guess-gap"
+# Two shares, often taken for one another: the *gap closed*, and the share of the teacher *kept* (student / teacher).
+# **Your guess:** which of the two is larger, always?
+
+# %% id="gap"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.page import percent
+
+gap_closed = or_ours("lab5d.gap_closed", gap_closed)
+base, sft, kd, teacher = (fmean(scores[who]) for who in models)
+rows = [(who, gap_closed(base, mean, teacher), mean / teacher if teacher else None)
+        for who, mean in (("sft", sft), ("kd", kd))]  # fmt: skip
+table([(who, percent(gap), percent(kept)) for who, gap, kept in rows], ("student", "gap", "kept"))
+
+# %% [markdown] id="about-errors"
+# Kept is larger as long as the student is below its teacher, for what base could do already counts as well. With a
+# strong base, kept looks splendid after no training at all. The gap is the stricter one, and needs a score of the base.
+#
+# The gap has a weakness of its own: where the teacher is hardly above base, it divides by nearly nothing. On the
+# profile `cpu` the sft student closed 571 % of the EM gap, since its teacher, scored on one greedy answer, reached
+# 4.7. Such a share says nothing.
+#
+# ## 5. Ten errors
+#
+# A score does not say *what* went wrong. Read ten answers of `sft` that are no exact match beside the teacher's. For
+# each say: was the wrong fact found, the fact copied wrongly, or the form broken?
+
+# %% id="errors"
+# NBVAL_IGNORE_OUTPUT
+theirs = {prediction.question_id: prediction for prediction in lab.predictions("teacher")}
+questions = {question.id: question for question in asked}
+errors = [prediction for prediction in lab.predictions("sft") if prediction.em < 100][:10]
+rows = [(questions[e.question_id].question, questions[e.question_id].answers[0], e.completion,
+         theirs[e.question_id].completion) for e in errors]  # fmt: skip
+table(rows, ("question", "reference", "sft said", "the teacher said"))
+
+# %% [markdown] id="about-paper"
+# On `tiny` most of them stop one step early: asked for the job of the school's builder, the student finds the builder
+# and gives *him* as the answer, in perfect form. It learnt how a thought looks and how to look one fact up; to chain
+# two facts it learnt less well. Now and then a name or a year is copied wrongly. EM counts all of these alike, and that
+# is why one reads errors.
+#
+# ## 6. Beside the paper
+#
+# DeepSeek-R1 never saw SQuAD. Its students were measured on mathematics, science and code, with up to 64 samples a
+# question and no interval. So most numbers may not be compared at all; two *shapes* may. Cover the third column, and
+# decide for each row yourself.
+
+# %% id="comparisons"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.page import comparisons
+
+rows = [
+    (line.topic, line.paper, ours, line.compare, line.why) for line, ours in comparisons(lab.report)
+]
+table(rows, ("", "paper", "this run", "may it be compared?", "why"))
+
+# %% [markdown] id="guess-retention"
+# One reading of the paper's tables needs no run of ours: how much of R1 each student of table 5 keeps. **Your guess:**
+# the 1.5B student keeps … percent of R1's MATH-500, and … percent of its AIME 2024.
+
+# %% id="retention"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.plots_5bd import retention_by_size
+
+show(retention_by_size())
+
+# %% [markdown] id="summary"
+# Bigger students keep more, on every benchmark. But how much depends on the benchmark as well: on MATH-500 even the
+# smallest keeps 86 percent, and looks finished; on LiveCodeBench the same student keeps 26. A share of one benchmark
+# is no property of a student. Mind, too, that the students differ in more than size: the two smallest Qwen ones began
+# as Qwen2.5-**Math**, the open points as Llama. And what base knew already is not taken off, for the paper has no
+# scores of the bases: this is *kept*, not *gap closed*.
+#
+# ## Summary
+# - EM and F1 compare normalised words; the order of normalising is part of the definition.
+# - A score without an interval is half a result. Compare two models by their difference on the same questions.
+# - Gap closed says how much of the teacher arrived; it needs a base, and a teacher that is above it.
+# - From the paper take shapes: distillation by plain fine-tuning helps, and larger students keep more. Not the numbers.
+#
+# ## Three questions to test yourself
+#
+# <details><summary>1. A student answers every question with the whole passage. What are its EM and F1?</summary>
+#
+# EM 0. F1 low but not 0: recall is 1, precision is the share of the passage that is answer, so F1 is about twice that
+# share.
+# </details>
+#
+# <details><summary>2. sft has 45 to 57, kd 46 to 59. May you write "kd is better"?</summary>
+#
+# No. Nor "they are equal". Take the interval of the difference on the same questions; if it holds zero, say that this
+# run does not show which is better, and how large a difference it could have shown.
+# </details>
+#
+# <details><summary>3. "Our student keeps 54 % of its teacher, the paper's 1.5B only 36 %: ours is the better method."
+# What is wrong?</summary>
+#
+# Everything but the arithmetic: another benchmark, other models, another way to measure, no base taken off, and no
+# interval. And the paper's students are plain sft, so the method is the same.
+# </details>
+#
+# **Next:** the companion reading on DeepSeek-R1 beside these notebooks, then Labs 6 and 7: pruning and quantization.

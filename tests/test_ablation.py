@@ -1,0 +1,63 @@
+"""A student without the filter: what it is shown, and that the run's own students stay."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from distill_lab import ablation, cli, config
+from distill_lab.records import Example, LabError, Trace, Verdict, read_records
+
+
+def rows(*ems: float) -> tuple[list[Trace], list[Verdict]]:
+    traces = [Trace("q", s, f"t{s}", 3, "stop", "m", "p") for s in range(len(ems))]
+    return traces, [Verdict("q", s, "duplicate", em, em) for s, em in enumerate(ems)]
+
+
+def test_unfiltered_looks_at_no_verdict_and_draws_none_twice():
+    traces, verdicts = rows(100, 0, 100, 0, 0)
+    chosen = ablation.draw(traces, verdicts, 5, "unfiltered", 0)
+    assert sorted(trace.sample for trace in chosen) == [0, 1, 2, 3, 4]
+    assert len(ablation.draw(traces, verdicts, 3, "unfiltered", 0)) == 3
+
+
+def test_wrong_only_has_no_right_duplicate_and_repeats_until_there_are_enough():
+    traces, verdicts = rows(100, 0, 100, 0, 0)
+    chosen = [trace.sample for trace in ablation.draw(traces, verdicts, 7, "wrong-only", 0)]
+    assert len(chosen) == 7
+    assert {chosen.count(sample) for sample in (1, 3, 4)} <= {2, 3}
+
+
+def test_the_order_of_the_file_plays_no_part():
+    traces, verdicts = rows(100, 0, 100, 0, 0)
+    one = ablation.draw(traces, verdicts, 3, "unfiltered", 0)
+    assert one == ablation.draw(traces[::-1], verdicts[::-1], 3, "unfiltered", 0)
+    assert one != ablation.draw(traces, verdicts, 3, "unfiltered", 1)
+
+
+def test_no_wrong_trace_is_a_mistake_that_says_what_to_do():
+    with pytest.raises(LabError, match=r"raise --generate\.temperature"):
+        ablation.draw(*rows(100, 100), 2, "wrong-only", 0)
+
+
+def test_a_student_is_trained_beside_the_runs_own(tmp_path, capsys):
+    tiny = config.profile("tiny")
+    small = dataclasses.replace(
+        tiny,
+        data=dataclasses.replace(tiny.data, n_train=6, n_eval=3),
+        generate=dataclasses.replace(tiny.generate, n_samples=2, temperature=1.2),
+        train=dataclasses.replace(tiny.train, epochs=1, batch_size=8),
+    )
+    for stage in ("data", "generate", "reject"):
+        cli.one_stage(stage, small, tmp_path)
+    found = ablation.student_of("unfiltered", small, tmp_path)
+    folder = tmp_path / "no_filter" / "unfiltered"
+    kept = read_records(tmp_path / "examples.jsonl", Example)
+    assert len(found) == 3
+    assert len(read_records(folder / "examples.jsonl", Example)) == len(kept)
+    assert not (tmp_path / "students").exists()
+    assert not (folder / "students" / "kd").exists()
+    made = (folder / "students" / "sft" / "log.jsonl").stat().st_mtime_ns
+    assert ablation.student_of("unfiltered", small, tmp_path) == found
+    assert (folder / "students" / "sft" / "log.jsonl").stat().st_mtime_ns == made
