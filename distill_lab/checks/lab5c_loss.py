@@ -101,9 +101,9 @@ def _hard(function: Function, rng: random.Random) -> None:
 
 
 def _soft(function: Function, rng: random.Random) -> None:
-    student, teacher, *rest = _two_words(1.0, 1.0)
-    _lost(function, (student, teacher, *rest))
-    _lost(function, (teacher, teacher, *rest))
+    _, teacher, *_ = case = _two_words(1.0, 1.0)
+    _lost(function, case)
+    _lost(function, (teacher, *case[1:]))
     _lost(function, _random(rng, 1.0, 1.0))
 
 
