@@ -15,6 +15,10 @@ def test_softened_says_each_share():
         assert part in plot.alt
 
 
+def test_tokens_that_look_the_same_have_bars_of_their_own():
+    assert "a 60 %, a 40 %" in softened(["a", "a"], {1: [0.6, 0.4]}).alt
+
+
 def test_without_t_squared_is_a_t_squared_th():
     plot = gradient_norms([1, 4], [0.5, 0.32])
     assert "with T² 0.5 at T = 1 and 0.32 at T = 4" in plot.alt

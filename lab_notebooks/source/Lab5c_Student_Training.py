@@ -178,10 +178,11 @@ show(softened(words, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
 # %% [markdown] id="t-squared"
-# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, about a third each.) A
-# student of the text must see the other ways in other traces, and guess their shares; a student of the distribution
-# sees all of them at once. But mind that this is one token of hundreds: at most of them the bundled teacher is nearly
-# certain, and has little to add to the text.
+# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, about a third each; at
+# T = 2 more than a third has gone to the other 996 words, a tail that section 7 comes back to.) A student of the text
+# must see the other ways in other traces, and guess their shares; a student of the distribution sees all of them at
+# once. But mind that this is one token of hundreds: at most of them the bundled teacher is nearly certain, and has
+# little to add to the text.
 #
 # ## 5. Drop T², and see
 #
