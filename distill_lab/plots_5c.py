@@ -15,11 +15,13 @@ def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float
     rows = (len(probabilities) + 1) // columns
     figure, axes = _figure(0.3 + 1.7 * rows, rows=rows, columns=columns, sharex=True, sharey=True)
     seen: list[str] = []
+    highest = max(max(shares) for shares in probabilities.values())
     for (temperature, shares), ax in zip(probabilities.items(), axes, strict=False):
-        bars = ax.bar(tokens, shares, color=KEPT, width=0.65)
+        bars = ax.bar(range(len(tokens)), shares, color=KEPT, width=0.65)
+        ax.set_xticks(range(len(tokens)), tokens)  # by place: two tokens may look the same
         ax.bar_label(bars, [f"{100 * share:.0f} %" for share in shares], padding=2, color=INK)
         ax.set_title(f"T = {temperature:g}", fontsize=11, loc="left", color=INK)
-        ax.set(ylim=(0, 1.15), yticks=())
+        ax.set(ylim=(0, highest * 1.2), yticks=())
         ax.spines["left"].set_visible(False)
         parts = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(tokens, shares, strict=True))
         seen.append(f"T = {temperature:g}: {parts}")

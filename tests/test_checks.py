@@ -56,6 +56,11 @@ def test_states_and_points(function, state, points):
     assert (outcome.state, outcome.points) == (state, points)
 
 
+def test_a_known_mistake_is_named_within_the_tolerance_that_was_asked_for():
+    with pytest.raises(WrongError, match="It squares"):
+        expect(lambda x: x * x * (1 + 1e-5), [3.0], 6.0, {"It squares.": 9.0}, within=1e-4)
+
+
 def test_what_is_said():
     assert report(DOUBLE, judge(DOUBLE, double)) == "double: right, 3 of 3 points"
     said = report(DOUBLE, judge(DOUBLE, squares)).splitlines()

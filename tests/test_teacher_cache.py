@@ -31,7 +31,12 @@ from distill_lab.models import Loaded, head
 from distill_lab.plots import cached_teacher
 from distill_lab.records import LabError
 from distill_lab.teacher_cache import TeacherCache, fill, measure
-from distill_lab.teacher_pass import Beginning, completion_states, read_beginning
+from distill_lab.teacher_pass import (
+    Beginning,
+    completion_logits,
+    completion_states,
+    read_beginning,
+)
 
 TEMPERATURES = (1.0, 2.0, 5.0)
 WHOLE = Beginning(0, None, "")
@@ -681,6 +686,22 @@ def test_distances_are_those_to_the_dense_kl():
     (found,) = [row for row in distances(z, y, 2.0, (16,), 3) if row["kind"] == "topk"]
     assert found["per_token"] == pytest.approx((lumped - full).abs().mean().item(), rel=0.01)
     assert found["of_mean"] == pytest.approx((lumped - full).mean().abs().item(), rel=0.01)
+
+
+def test_logits_to_look_at_are_those_of_each_example_alone(teacher, tiny_model):
+    """Each model reads its own prompt; rows are cut to the words that both have."""
+    student = loaded(tiny_model("qwen3"), 2.0)
+    student.lm.resize_token_embeddings(student.lm.config.vocab_size + 8)
+    ours, theirs, targets = completion_logits(student, teacher, EXAMPLES[:3])
+    for model, found in ((student, ours), (teacher, theirs)):
+        rows = []
+        for e in EXAMPLES[:3]:
+            prompt = e.student_prompt if model is student else e.teacher_prompt
+            with torch.no_grad():
+                logits = model.lm(torch.tensor([prompt + e.completion])).logits[0]
+            rows.append(logits[len(prompt) - 1 : -1, : teacher.lm.config.vocab_size])
+        torch.testing.assert_close(found, torch.cat(rows), rtol=1e-4, atol=1e-4)
+    assert targets.tolist() == [token for e in EXAMPLES[:3] for token in e.completion]
 
 
 def test_measured_and_drawn(teacher, tiny_model):

@@ -1,0 +1,350 @@
+# %% [markdown] id="title"
+# # Lab 5c. Student training
+#
+# {badge}
+#
+# *What do soft targets carry that text does not?*
+#
+# The traces are kept, now a student learns from them, twice: `sft` from their text alone, which is **what DeepSeek-R1
+# did** (section 2.4), and `kd` from the teacher's probabilities too, softened by a temperature: Hinton, Vinyals and
+# Dean (2015), an extension that this course adds. No KL was used in R1's distillation.
+#
+# **You will be able to**
+#
+# 1. say what a softened distribution shows that its likeliest token hides;
+# 2. write labels that are shifted and masked, and the distillation loss with its T²;
+# 3. read CE and KL curves, and say what may be concluded from two students on one budget;
+# 4. weigh what a cache of the teacher costs against what it loses;
+# 5. name five bugs that were published in well-known libraries, and the test that catches each.
+#
+# | profile | time | memory |
+# |---|---|---|
+# | `tiny` | 3 minutes, of which training takes one or two | 1.2 GB |
+# | `cpu` | about 25 minutes on two cores, the teacher's answers included | 4.8 GB |
+# | `colab`, `cluster` | `distill-lab doctor --profile colab` predicts both; never run by us | one GPU, or more |
+
+# %% id="install" role="install"
+# the install cell stands here
+
+# %% id="setup" role="setup"
+# NBVAL_IGNORE_OUTPUT
+import torch
+import torch.nn.functional as F
+
+from distill_lab import loss, plots
+from distill_lab.checks import check, hint, museum, or_ours
+from distill_lab.encoding import encode_examples
+from distill_lab.notebook import begin, show, table
+from distill_lab.plots_5c import gradient_norms, softened
+from distill_lab.teacher_cache import Kind, layout, measure
+from distill_lab.teacher_pass import completion_logits
+
+lab = begin()
+
+# %% [markdown] id="dark"
+# ## 1. Dark knowledge, on three words
+#
+# Something howls in the night. What is it? A teacher gives *wolf* the logit 8, *dog* 4 and *car* 0. The text of its
+# answer says "wolf", and nothing else. That a dog would be a far better mistake than a car, the text does not say:
+# Hinton calls it **dark knowledge**. Dividing the logits by a temperature T before the softmax brings it to light.
+#
+# *Your guess:* at T = 1 the dog has … %, at T = 4 it has … %.
+
+# %% id="three-words"
+# NBVAL_IGNORE_OUTPUT
+logits = torch.tensor([8.0, 4.0, 0.0])
+at = {T: loss.soften(logits, T).exp().tolist() for T in (1, 2, 4, 8)}
+show(softened(["wolf", "dog", "car"], at))
+
+# %% [markdown] id="labels"
+# The order never changes, the differences shrink. At T = 1 wolf and the others are 98 to 2, and a student that learns
+# from that learns little more than "wolf"; at T = 8 a car howls in one night of five, which is no knowledge either.
+# In between lies what we want. Was your guess right, and if not, why?
+#
+# ## 2. Which positions are learnt
+#
+# A language model that has read positions 0 to *i* predicts the token at *i + 1*. So a row's labels are its tokens,
+# **shifted** by one; and only what the student shall write counts, so the rest is **masked** with −100, which the
+# cross-entropy leaves out:
+#
+# | position | 0 | 1 | 2 | 3 | 4 | 5 | 6 |
+# |---|---|---|---|---|---|---|---|
+# | ids | prompt | prompt | Rome | `</answer>` | end | pad | pad |
+# | label | −100 | Rome | `</answer>` | end | −100 | −100 | −100 |
+#
+# Note two things: "Rome" is predicted from the last *prompt* token, and the end token **is** learnt (else the student
+# never stops).
+#
+# *Your guess:* many tokenizers have no padding token, so the end token does both. What goes wrong if padding is told
+# by its id? (Stuck? `hint("lab5c.completion_labels")` in a cell of your own.)
+
+
+# %% id="write-labels" role="exercise"
+def completion_labels(
+    ids: list[int], prompt_length: int, pad_id: int, attention_mask: list[int]
+) -> list[int]:
+    """The labels of one row, a list as long as `ids`: at each position the token that comes next, and -100 where
+    that token is none of the completion.
+
+    ids: prompt, completion (with its end token, unless it was cut), padding. attention_mask: 1 on prompt and
+    completion, 0 on padding. pad_id: what the padding holds; it may be the end token's id too.
+    """
+    ### BEGIN SOLUTION
+    labels = []
+    for i in range(1, len(ids)):
+        in_completion = i >= prompt_length and attention_mask[i]
+        labels.append(ids[i] if in_completion else -100)
+    return [*labels, -100]  # nothing comes after the last position
+    ### END SOLUTION
+
+
+# %% id="check-labels" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5c.completion_labels", completion_labels)
+
+# %% [markdown] id="objective"
+# ## 3. The loss
+#
+# $$L = (1-\alpha)\;\mathrm{CE}(y) \;+\; \alpha\,T^2\;\mathrm{KL}\big(\,\mathrm{softmax}(z_\mathrm{teacher}/T)\,\big\|\,\mathrm{softmax}(z_\mathrm{student}/T)\,\big)$$
+#
+# with $\mathrm{KL}(p\,\|\,q)=\sum_v p_v\,(\log p_v-\log q_v)$, a sum over the vocabulary, and the **mean** over the N
+# tokens of the completion. α = 0 is the paper's SFT. The teacher is a fact, not a parameter: no gradient may run into
+# it. And a softmax over many thousand words wants float32, whatever the logits are in.
+#
+# *Your guess:* identical teacher and student, α = 1. The loss is …
+
+
+# %% id="write-loss" role="exercise"
+def kd_loss(
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    targets: torch.Tensor,
+    alpha: float,
+    temperature: float,
+) -> torch.Tensor:
+    """The distillation loss, a tensor with one number.
+
+    student, teacher: logits (N, V), perhaps in float16. targets: the tokens (N) that the text has there.
+    """
+    ### BEGIN SOLUTION
+    student, teacher = student.float(), teacher.detach().float()
+    ce = F.cross_entropy(student, targets)
+    log_p = F.log_softmax(teacher / temperature, dim=-1)  # (N, V)
+    log_q = F.log_softmax(student / temperature, dim=-1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    return (1 - alpha) * ce + alpha * temperature**2 * kl
+    ### END SOLUTION
+
+
+# %% id="check-loss" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5c.kd_loss", kd_loss)
+
+# %% id="use-loss"
+# NBVAL_IGNORE_OUTPUT
+kd_loss = or_ours("lab5c.kd_loss", kd_loss)
+
+# %% [markdown] id="training"
+# ## 4. Two students, one budget
+#
+# Both students start from the same base and see the same examples in the same order, for as many steps, at the same
+# learning rate. On `tiny` this takes one to two minutes and 1.2 GB; what Labs 5a and 5b made is not made again, and a
+# run that was stopped goes on where it was.
+#
+# *Your guess:* which student ends with the lower cross-entropy on these examples, `sft`, which minimises nothing
+# else, or `kd`?
+
+# %% id="train"
+# NBVAL_IGNORE_OUTPUT
+lab.run("data", "generate", "reject", "train")
+
+# %% [markdown] id="real-dark"
+# While it is fresh: does *our* teacher have dark knowledge? We let it read 16 or so of its own kept traces, take its
+# probabilities at every token, and look at the token where it was least certain (a few seconds).
+#
+# *Your guess:* how many words does the teacher hesitate between?
+
+# %% id="real-logits"
+# NBVAL_IGNORE_OUTPUT
+teacher, base = lab.model("teacher"), lab.model("base")
+some = lab.examples[:: max(1, len(lab.examples) // 16)]
+encoded = encode_examples(some, base, teacher, lab.config)
+z_base, z_teacher, targets = completion_logits(base, teacher, encoded)  # (N, V), (N, V), (N)
+unsure = torch.special.entr(z_teacher.softmax(-1)).sum(-1).argmax()
+top = z_teacher[unsure].topk(4).indices
+words = [teacher.tokenizer.decode([token]) for token in top.tolist()]
+p = {T: loss.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (1, 2)}
+show(softened(words, p))
+print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
+
+# %% [markdown] id="t-squared"
+# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, about a third each; at
+# T = 2 more than a third has gone to the other 996 words, a tail that section 7 comes back to.) A student of the text
+# must see the other ways in other traces, and guess their shares; a student of the distribution sees all of them at
+# once. But mind that this is one token of hundreds: at most of them the bundled teacher is nearly certain, and has
+# little to add to the text.
+#
+# ## 5. Drop T², and see
+#
+# Softened distributions are nearer to each other, so their KL pulls less: its gradient falls as 1/T² (one 1/T from
+# the chain rule, one from the difference of the softened probabilities, once T is large). T² puts that back, so that
+# α means the same at every T. Here your loss is asked for its gradient, base against teacher; without T² it is the
+# same number divided by T².
+#
+# *Your guess:* from T = 1 to T = 32 the gradient without T² becomes … times smaller.
+
+# %% id="gradient-norm"
+# NBVAL_IGNORE_OUTPUT
+temperatures, norms = [1, 2, 4, 8, 16, 32], []
+for T in temperatures:
+    z = z_base.clone().requires_grad_()
+    kd_loss(z, z_teacher, targets, 1.0, T).backward()
+    norms.append(z.grad.norm().item())
+show(gradient_norms(temperatures, norms))
+
+# %% [markdown] id="curves-text"
+# On `tiny` the solid line lies nearly flat from T = 8 on, as Hinton's limit of high temperatures says; below, where
+# that limit does not hold yet, it moves too: by a factor of ten, where the other falls by thousands. Without T², α =
+# 0.5 at a high T is plain SFT in disguise, and a sweep over T is a sweep over α. (It is the balance with CE that T²
+# keeps. At α = 1 Adam hides a forgotten T², for it divides by the gradient's size.)
+#
+# ## 6. What came of it
+#
+# CE and KL in panels of their own, for they are different quantities. Then both students, and the base that they come
+# from, on the traces from above: cross-entropy, and how far from the teacher they are. The last row is the teacher on
+# its own text, which surprises it a little too.
+#
+# *Your guess:* `sft` never saw a probability of the teacher's. Is it nearer to the teacher than the base is?
+
+# %% id="curves"
+# NBVAL_IGNORE_OUTPUT
+T = lab.config.train.temperature
+show(plots.curves({arm: lab.log(arm) for arm in ("sft", "kd")}, T))
+rows = []
+for who in ("base", "sft", "kd", "teacher"):
+    z = z_teacher if who == "teacher" else completion_logits(lab.model(who), teacher, encoded)[0]
+    values = [kd_loss(z, z_teacher, targets, *how).item() for how in ((0, 1), (1, 1), (1, T))]
+    rows.append([who, *(f"{value:.3f}" for value in values)])
+table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
+
+# %% [markdown] id="cache-text"
+# On `tiny` both came very near to the teacher, and text alone did most of it: samples *are* draws from its
+# distribution (a little sharpened, as they were drawn at temperature 0.6). `kd` comes nearer still, for it was asked
+# to. These are traces that both have trained on; whether a student that is nearer to its teacher also *answers*
+# better is another question, and Lab 5d asks it, with intervals. (In our runs on `tiny` the two do not differ beyond
+# chance; with a weak teacher, as on `cpu`, `kd` did worse: a likely reason is that a teacher that is often wrong is a
+# doubtful thing to be near to.)
+#
+# ## 7. What the cache costs, and what it loses
+#
+# `kd` needs the teacher's distribution at every token, in every epoch. To run the teacher each time is slow, to keep
+# all its logits is large. We keep the 64 likeliest tokens of each position, and the mass of all others *at this T*,
+# exactly: from the 64 alone it could only be guessed.
+#
+# *Your guess:* for a vocabulary of 151,936 words the dense logits in float16 are … times as large as the cache.
+#
+# The picture shows how far the KL from a cache is from the whole one, for each k: of the top k, and of k *draws*
+# instead (arXiv 2503.16870). About ten seconds.
+
+# %% id="cache"
+# NBVAL_IGNORE_OUTPUT
+rows = []
+for name, V in (("this run's teacher", z_teacher.shape[-1]), ("Qwen2.5", 151_936)):
+    kept = layout(Kind("topk", 64, (T,), V)).itemsize
+    rows.append([name, f"{V:,}", kept, f"{2 * V:,}", f"{2 * V / kept:,.0f}"])
+table(rows, ("teacher", "words", "cache, bytes a token", "dense float16", "times as large"))
+show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
+
+# %% [markdown] id="museum-text"
+# Upper panel: for one token the two are about as good. Lower panel: over many tokens the errors of draws average out,
+# as they fall to either side; the error of the top k stays, for a lump of words always looks more alike than the
+# words do. Here the student is still the base. For the trained `kd` on `tiny` the top 64 are off by less, 0.06 nats
+# where it was 0.15, but the KL itself has fallen further, from 5.6 to 0.2: the last piece of the way is what a cache
+# shows worst.
+#
+# ## 8. The bug museum
+#
+# Five losses that were published, in libraries that many people trust. In each **one line** is wrong, in the way it
+# was there; the lines around it are ours, so that all five take the same arguments: logits (B, T, V) of student and
+# teacher, labels at their own places, T, and the number of completion tokens of the whole optimiser step. Five tests
+# hang beside them:
+#
+# | test | what must hold |
+# |---|---|
+# | `identical models` | a teacher and a student that are the same give 0 |
+# | `two temperatures` | T = 1 and T = 4 give different KLs |
+# | `wider head` | rows of a head that stand for no word change nothing |
+# | `positions` | what is read before a completion token counts, all else does not |
+# | `micro-batches` | one batch of two rows equals two batches of one |
+#
+# Walk round. *Your guess* for each: which test does it fail?
+
+# %% id="museum"
+# NBVAL_CHECK_OUTPUT
+museum.visit()
+
+
+# %% id="write-mend" role="exercise"
+def mend(bug: str) -> tuple[str, int, str] | None:
+    """Of the exhibit `bug`: (the test that catches it, the number of its wrong line, that line as it should read).
+
+    None for one that you leave out. Example of the form: ("positions", 3, "x = y + 1").
+    """
+    ### BEGIN SOLUTION
+    divided = "log_q, log_p = (F.log_softmax(z / temperature, dim=-1) for z in (s, t))"
+    shifted = "counts = F.pad(labels[:, 1:], (0, 1), value=IGNORED) != IGNORED"
+    return {
+        "temperature": ("two temperatures", 5, divided),
+        "entropy": ("identical models", 6, "kl = F.kl_div(log_q, p, reduction='none').sum(-1)"),
+        "vocabulary": ("wider head", 4, "t = t[:, : s.shape[-1]]"),
+        "shift": ("positions", 6, shifted),
+        "accumulation": ("micro-batches", 7, "return temperature**2 * kl.sum() / n_items"),
+    }.get(bug)
+    ### END SOLUTION
+
+
+# %% id="check-mend" role="check"
+# NBVAL_CHECK_OUTPUT
+check("lab5c.mend", mend)
+
+# %% [markdown] id="matrix-text"
+# Now all five tests on all five bugs, really run. *Your guess:* how many tests does a published bug pass?
+
+# %% id="matrix"
+# NBVAL_IGNORE_OUTPUT
+table(museum.matrix(), ("bug", *museum.TESTS))
+for bug, kd in museum.EXHIBITS.items():
+    found = next(found for test in museum.TESTS if (found := museum.finding(test, kd)))
+    print(f"\n{bug}: {found}")
+
+# %% [markdown] id="summary"
+# ## What to take along
+#
+# - Soft targets show how the teacher would have chosen otherwise; T decides how much of that is seen, and T² keeps
+#   its weight.
+# - Labels are shifted, and masked by position, never by token id.
+# - R1's students learnt from text alone. Text of many samples carries much of the distribution; the KL carries it
+#   directly.
+# - A cache of 300 bytes a token stands in for 300,000 (Qwen2.5's vocabulary), with an error that can be measured.
+# - Each published bug passed four of five tests: a loss wants a test for every property that it should have.
+#
+# ### Ask yourself
+#
+# <details><summary>Two students, α = 0.5 and T = 8: one with T² in its loss, one without. Which of them is nearly `sft`?</summary>
+#
+# The one without: the gradient of its KL is 64 times smaller than it should be beside that of the CE, and its KL is
+# small because softened distributions are alike, not because the student has learnt.
+# </details>
+#
+# <details><summary>Your loss is 2.3 at the start of training, with a student that is a copy of its teacher (α = 1). What is it?</summary>
+#
+# The cross-entropy with soft targets: the teacher's entropy is still in it. A KL would be 0. The gradients are the
+# same, but the number no longer says how far the student is, and cannot be compared between temperatures.
+# </details>
+#
+# <details><summary>A student never stops writing after its answer. Which line would you look at first?</summary>
+#
+# The labels: the end token was masked away with the padding that has the same id, so it was never learnt.
+# </details>
+#
+# Next: **Lab 5d**, how much of the teacher arrived, and how sure we are.
