@@ -147,7 +147,7 @@ soften = or_ours("lab5a.soften", soften)
 # NBVAL_IGNORE_OUTPUT
 import torch
 
-from distill_lab.models import next_logits
+from distill_lab.prefill import next_logits
 from distill_lab.plots_5a import next_token
 from distill_lab.prompts import encode
 
