@@ -150,6 +150,14 @@ def test_a_cell_that_fails_is_named_and_nothing_is_written(lab):
     assert after == before
 
 
+@pytest.mark.notebook
+def test_a_cell_that_hangs_is_named_and_so_is_the_time_that_it_had(lab, monkeypatch):
+    replace(lab / "source" / "Demo.py", 'print("10%', 'time.sleep(60)\nprint("10%')
+    monkeypatch.setattr(execute, "SECONDS_A_CELL", 8)
+    with pytest.raises(LabError, match=r"Demo, cell unstable: .* timed out .* 8 seconds\. Run"):
+        notebooks.build(notebooks.Build(folder=lab, work=lab.parent / "work"))
+
+
 # --- a fork ---------------------------------------------------------------------------------------
 
 

@@ -60,16 +60,18 @@ def run(notebook: Any, name: str, work: Path) -> None:
     client.km.kernel_spec_manager.kernel_dirs = []  # type: ignore[union-attr]
     try:
         client.execute(env=environment(), cleanup_kc=True)
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise LabError(_failure(notebook, name, str(error))) from None
+    except CellExecutionError as error:  # a traceback
+        raise LabError(_failure(notebook, name, str(error).strip().splitlines()[-1])) from None
+    except (CellTimeoutError, DeadKernelError) as error:  # then a preview of the cell
+        raise LabError(_failure(notebook, name, str(error).strip().splitlines()[0])) from None
 
 
-def _failure(notebook: Any, name: str, error: str) -> str:
+def _failure(notebook: Any, name: str, said: str) -> str:
     began = [c for c in notebook.cells if c.cell_type == "code" and c.execution_count is not None]
     failed = [cell for cell in began if any(o.output_type == "error" for o in cell.outputs)]
     cell = (failed or began or notebook.cells)[-1]
-    said = re.sub(r"\x1b\[[0-9;]*m", "", error).strip().splitlines()[-1]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said).strip().rstrip(".")
     return (
-        f"{name}, cell {cell.id}: expected it to run to its end, found {said} Run the notebook in "
-        "Jupyter to see where."
+        f"{name}, cell {cell.id}: expected it to run to its end, found {plain}. Run the notebook "
+        "in Jupyter to see where."
     )
