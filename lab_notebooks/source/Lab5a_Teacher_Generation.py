@@ -147,8 +147,8 @@ soften = or_ours("lab5a.soften", soften)
 # NBVAL_IGNORE_OUTPUT
 import torch
 
-from distill_lab.prefill import next_logits
 from distill_lab.plots_5a import next_token
+from distill_lab.prefill import next_logits
 from distill_lab.prompts import encode
 
 for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
