@@ -99,8 +99,9 @@ def test_the_solved_notebook_keeps_what_the_next_run_shows_again(built):
     assert "twice = x + x * 1 + 0\n    return twice" in there["double"].source
     assert there["double-check"].outputs[0].text == "double: right, 2 of 2 points\n"
     assert there["unstable"].outputs[0].text == "took … s in . at 0x…\n100%\n"
-    (picture,) = there["picture"].outputs
+    picture, words = there["picture"].outputs
     assert picture.metadata["image/png"]["alt"] == picture.data["text/plain"] == "One dot."
+    assert "One dot." in words.data["text/html"]  # folded, for viewers that show no other
     assert there["widget"].outputs == []
 
 
