@@ -25,7 +25,7 @@ test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and 
 	@$(BIN)/distill-lab notebooks check
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
-test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 3 minutes)
+test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
 
 check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
