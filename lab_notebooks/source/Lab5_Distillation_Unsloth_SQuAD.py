@@ -17,7 +17,7 @@
 #
 # | profile | runs on | the whole notebook takes |
 # |---|---|---|
-# | `tiny` | any computer, no network | about 2 minutes on two idle cores |
+# | `tiny` | any computer, no network | 2 to 3 minutes on two cores |
 # | `cpu` | a laptop with 6 GB to spare | about 25 minutes on two cores |
 # | `colab` | a free T4 in Colab | 20 minutes to 2.5 hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
