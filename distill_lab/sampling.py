@@ -195,16 +195,9 @@ def complete_all(
     longest prompt leaves the model no room to answer.
     """
     ids = encoded(jobs, model.tokenizer)
-    samples = range(sampling.n)
-    todo = [
-        batch
-        for batch in batches(jobs, ids, rows, sampling.n)
-        if any((job.question_id, sample) not in have for job in batch for sample in samples)
-    ]
-    longest = max(jobs, key=lambda job: len(ids[job.prompt]))
+    todo = lacking(batches(jobs, ids, rows, sampling.n), sampling.n, have)
     limit = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
-    length, new = len(ids[longest.prompt]), sampling.max_new_tokens
-    require_room(limit, model.name, longest.question_id, length, new)
+    require_room(limit, model.name, jobs, ids, sampling.max_new_tokens)
     done = len(jobs) - sum(map(len, todo))
     with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
         for made in shared(todo, lambda batch: list(complete(model, batch, sampling, ids))):
@@ -212,13 +205,25 @@ def complete_all(
             bar.update(len(made))
 
 
-def require_room(limit: int | None, name: str, question_id: str, length: int, new: int) -> None:
-    """LabError unless a prompt of so many tokens leaves room for `new` ones: a model with learnt
-    positions (GPT-2) fails beyond them, in the middle of the work."""
+def lacking(batches: list[list[Job]], n: int, have: set[tuple[str, int]]) -> list[list[Job]]:
+    """The batches of which a (question, sample) is not in `have`."""
+    return [
+        batch
+        for batch in batches
+        if any((job.question_id, sample) not in have for job in batch for sample in range(n))
+    ]
+
+
+def require_room(limit: int | None, name: str, jobs: Sequence[Job], ids: Ids, new: int) -> int:
+    """Tokens of the longest prompt. LabError unless it leaves room for `new` ones: a model with
+    learnt positions (GPT-2) fails beyond them, in the middle of the work."""
+    longest = max(jobs, key=lambda job: len(ids[job.prompt]))
+    length = len(ids[longest.prompt])
     if limit and length + new > limit:
         raise LabError(
-            f"Question {question_id}: expected a prompt that leaves room for "
+            f"Question {longest.question_id}: expected a prompt that leaves room for "
             f"{new} new tokens in the {limit} positions of {name}, found "
             f"one of {length} tokens. Lower max-new-tokens, show fewer worked examples or take "
             "another model."
         )
+    return length

@@ -32,6 +32,7 @@ from distill_lab.sampling import (
     encoded,
     end_ids,
     finished,
+    lacking,
     require_room,
 )
 from distill_lab.sources import resolve
@@ -157,16 +158,15 @@ def complete_all(
             f"{sampling.temperature:g}. Lower it, or take --runtime.sampler own."
         )
     ids = encoded(jobs, model.tokenizer)
-    longest = max(jobs, key=lambda job: len(ids[job.prompt]))
-    length, new = len(ids[longest.prompt]), sampling.max_new_tokens
-    require_room(model.positions, model.name, longest.question_id, length, new)
-    todo = batches(jobs, ids, rows, sampling.n)
+    new = sampling.max_new_tokens
+    length = require_room(model.positions, model.name, jobs, ids, new)
+    todo = lacking(batches(jobs, ids, rows, sampling.n), sampling.n, have)
     llm = _engine(engine_arguments(model, length + new, sampling.seed))
     try:
-        with tqdm(total=len(jobs), desc=title, unit="question") as bar:
+        done = len(jobs) - sum(map(len, todo))
+        with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
             for batch in todo:
-                if any((j.question_id, k) not in have for j in batch for k in range(sampling.n)):
-                    yield _complete(llm, model, batch, sampling, ids)
+                yield _complete(llm, model, batch, sampling, ids)
                 bar.update(len(batch))
     finally:
         llm.llm_engine.engine_core.shutdown()
