@@ -17,7 +17,7 @@ from distill_lab import unsloth_backend
 from distill_lab.kv_cache import keeps_all
 from distill_lab.models import decoder, head
 
-_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
+SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Te
     begun, of_prompt = 0, [0] * len(prompts)
     sharing = len(prompts) > 1 and keeps_all(lm)
     shared = common(prompts) if sharing else 0
-    if shared >= _SHARED_AT_LEAST:
+    if shared >= SHARED_AT_LEAST:
         _read_on(lm, read, [prompts[0][:shared]], pad)
         begun = shared
     groups = alike_beyond(prompts, begun) if sharing else []
@@ -69,7 +69,9 @@ def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Te
 
 def common(prompts: Sequence[list[int]]) -> int:
     """How many tokens all prompts begin with; the last of a prompt is left to be read."""
-    alike = takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False))
+    # of sorted lists the first and the last differ where any two do
+    pairs = zip(min(prompts), max(prompts), strict=False)
+    alike = takewhile(lambda pair: pair[0] == pair[1], pairs)
     return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
 
 
@@ -79,7 +81,7 @@ def alike_beyond(prompts: list[list[int]], begun: int) -> list[list[int]]:
     """
     groups: list[list[int]] = []
     for i in sorted(range(len(prompts)), key=prompts.__getitem__):
-        if groups and common([prompts[groups[-1][0]], prompts[i]]) - begun >= _SHARED_AT_LEAST:
+        if groups and common([prompts[groups[-1][0]], prompts[i]]) - begun >= SHARED_AT_LEAST:
             groups[-1].append(i)
         else:
             groups.append([i])

@@ -11,7 +11,6 @@ import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import torch
@@ -21,8 +20,7 @@ from transformers.cache_utils import DynamicLayer
 
 from distill_lab.encoding import Encoded
 from distill_lab.models import Loaded, decoder, head
-
-_SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass of its own
+from distill_lab.prefill import SHARED_AT_LEAST, common
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,9 @@ def read_beginning(lm: PreTrainedModel, examples: Sequence[Encoded]) -> Beginnin
     """Reads what all the teacher's prompts begin with (worked examples, say), where it is worth it
     and the model can go on from there."""
     prompts = [example.teacher_prompt for example in examples]
-    # of sorted lists the first and the last differ where any two do
-    pairs = zip(min(prompts), max(prompts), strict=False)
-    alike = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    # the last prompt token predicts the first of the completion: it stays
-    alike = alike[: min(map(len, prompts)) - 1]
-    if len(examples) == 1 or len(alike) < _SHARED_AT_LEAST:
+    # the last prompt token, which predicts the first of the completion, is left
+    alike = prompts[0][: common(prompts)]
+    if len(examples) == 1 or len(alike) < SHARED_AT_LEAST:
         return Beginning(0, None, f"every prompt is read whole, {len(alike)} tokens are shared")
     whole = f"every prompt is read whole, though {len(alike)} tokens are shared: "
     body = decoder(lm)
