@@ -14,12 +14,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from distill_lab.install import in_colab
+
 MOUNT = Path("/content/drive")
-
-
-def in_colab() -> bool:
-    """Colab sets several variables that begin so."""
-    return any(name.startswith("COLAB_") for name in os.environ)
 
 
 def folder() -> Path | None:

@@ -48,7 +48,7 @@ def install(source: str) -> None:
     Outside Colab it installs nothing and says what is missing. `source` is what pip takes for this
     package: an address, a folder or a wheel. LabError says what to do.
     """
-    if not any(name.startswith("COLAB_") for name in os.environ):
+    if not in_colab():
         _outside_colab(source)
         return
     if _version("distill-lab") is None:
@@ -71,6 +71,11 @@ def install(source: str) -> None:
     print(f"Ready: distill_lab {distill_lab.__version__}, {there}.")
     if not shutil.which("nvidia-smi"):
         print("No GPU in this session: Runtime > Change runtime type > T4 GPU.")
+
+
+def in_colab() -> bool:
+    """Colab sets several variables that begin so."""
+    return any(name.startswith("COLAB_") for name in os.environ)
 
 
 def _outside_colab(source: str) -> None:
