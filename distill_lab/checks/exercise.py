@@ -53,14 +53,19 @@ class Exercise:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A wrong answer that the checks must catch: `loses` are the titles of the steps that it fails,
-    and `says` is in the text of the first."""
+    """A wrong answer to the exercise of that name (`lab5a.soften`), which its checks must catch:
+    `loses` are the titles of the steps that it fails, and `says` is in the text of the first."""
 
     exercise: str
     name: str
     function: Function
     loses: tuple[str, ...]
     says: str
+
+
+def mutants_of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
+    """Those of the exercise of that name, each called as its function is."""
+    return tuple(Mutant(exercise, row[0].__name__, *row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,15 +32,32 @@ def _judged(
 
 
 def _drawn(rng: random.Random, questions: int = 3, samples: int = 4) -> list[tuple[Trace, Verdict]]:
-    """Some of each question's traces are right, at least one; no two have as many tokens."""
+    """Of each question's traces two or more are right and one or more is not; no two have as many
+    tokens, and the fewer tokens the more words."""
     lengths = rng.sample(range(10, 90), questions * samples)
     rows = []
     for q in range(questions):
-        sure = rng.randrange(samples)
+        right = rng.sample(range(samples), rng.randint(2, samples - 1))
         for s in range(samples):
-            right = s == sure or rng.random() < 0.4
-            rows.append(_judged(f"q{q}", s, lengths.pop(), right, words=rng.randint(2, 30)))
+            n = lengths.pop()
+            rows.append(_judged(f"q{q}", s, n, s in right, words=100 - n))
     return rows
+
+
+def _misplaced(rows: Rows, rng: random.Random) -> tuple[list[Verdict], Rows]:
+    """The verdicts in another order, in which a trace that is to be kept stands beside the verdict
+    of a refused one; and the rows as they would be judged by place."""
+    order = rng.sample([verdict for _, verdict in rows], len(rows))
+    kept = [f"{trace.question_id}/{trace.sample}" for trace, _ in rows].index(
+        _fewest(_right(rows))[0]
+    )
+    refused = next(n for n, verdict in enumerate(order) if verdict.reason != "ok")
+    order[kept], order[refused] = order[refused], order[kept]
+    by_place = [
+        (t, replace(v, question_id=t.question_id, sample=t.sample))
+        for (t, _), v in zip(rows, order, strict=True)
+    ]
+    return order, by_place
 
 
 def _named(function: Function) -> Function:
@@ -80,20 +97,21 @@ def _shortest(rows: Rows, key: Callable[[Trace], int], last: bool = False) -> li
     return [f"{trace.question_id}/{trace.sample}" for trace in best.values()]
 
 
+def _fewest(rows: Rows) -> list[str]:
+    return _shortest(rows, lambda trace: trace.n_tokens)
+
+
 def _right(rows: Rows) -> Rows:
     return [row for row in rows if row[1].reason == "ok"]
 
 
 def _only_right(function: Function, rng: random.Random) -> None:
-    def all_of(rows: Rows) -> list[str]:
-        return _shortest(rows, lambda t: t.n_tokens)
-
     def right_of(rows: Rows) -> list[str]:
         right = {f"{trace.question_id}/{trace.sample}" for trace, _ in _right(rows)}
-        return [name for name in all_of(rows) if name in right]
+        return [name for name in _fewest(rows) if name in right]
 
     mistakes = {
-        "A refused trace was kept: the shortest right one is asked for, not of all.": all_of,
+        "A refused trace was kept: the shortest right one is asked for, not of all.": _fewest,
         "Drop the refused ones first, then look for the shortest of them.": right_of,
     }
     _keeps(function, [_judged("q0", 0, 20, False), _judged("q0", 1, 40, True)], mistakes)
@@ -118,21 +136,17 @@ def _tokens(function: Function, rng: random.Random) -> None:
 def _each_question(function: Function, rng: random.Random) -> None:
     """One a question, and verdicts by question and sample: the two files differ in their order."""
     one = "One trace a question is asked for, not one of all."
-    mistakes = {one: lambda rows: _shortest(_right(rows), lambda t: t.n_tokens)[:1]}
+    mistakes = {one: lambda rows: _fewest(_right(rows))[:1]}
     _keeps(function, [_judged("q0", 0, 20, True), _judged("q1", 0, 30, True)], mistakes)
     by_sample = "A verdict belongs to a question and a sample: sample 0 of q1 is not that of q0."
     rows = [_judged("q0", 0, 20, True), _judged("q0", 1, 30, False)]
     rows += [_judged("q1", 0, 20, False), _judged("q1", 1, 30, True)]
     _keeps(function, rows, {by_sample: lambda _: ["q0/0", "q1/0"]})
     rows = _drawn(rng)
-    traces = [trace for trace, _ in rows]
-    verdicts = rng.sample([verdict for _, verdict in rows], len(rows))
-    by_place = [replace(v, question_id=t.question_id, sample=t.sample)
-                for t, v in zip(traces, verdicts, strict=True)]  # fmt: skip
-    zipped = _right(list(zip(traces, by_place, strict=True)))
+    verdicts, by_place = _misplaced(rows, rng)
     said = "Verdicts stand in another order than traces: find each by question and sample."
-    mistakes = {said: lambda _: _shortest(zipped, lambda t: t.n_tokens)}
-    _keeps(function, list(zip(traces, verdicts, strict=True)), mistakes)
+    mistakes = {said: lambda _: _fewest(_right(by_place))}
+    _keeps(function, [(t, v) for (t, _), v in zip(rows, verdicts, strict=True)], mistakes)
 
 
 def _equals(function: Function, rng: random.Random) -> None:

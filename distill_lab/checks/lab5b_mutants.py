@@ -6,7 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from distill_lab.checks.exercise import Function, Mutant
+from distill_lab.checks.exercise import Mutant, mutants_of
 from distill_lab.checks.lab5b import MAJORITY_ANSWER, MIXED_LANGUAGE
 from distill_lab.checks.lab5b_keep import KEEP_SHORTEST
 from distill_lab.records import Trace, Verdict
@@ -143,15 +143,9 @@ def longest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[Trace]
     return _shortest(_right(traces, verdicts), lambda trace: -trace.n_tokens)
 
 
-def _of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
-    return tuple(
-        Mutant(exercise, function.__name__, function, loses, says) for function, loses, says in rows
-    )
-
-
 MUTANTS: tuple[Mutant, ...] = (
-    *_of(
-        "mixed_language",
+    *mutants_of(
+        "lab5b.mixed_language",
         (figures_are_foreign, (ENGLISH,), "punctuation are no letters"),
         (only_ascii_is_latin, (ACCENTS,), "not for ASCII"),
         (only_chinese_is_seen, (SCRIPTS, SHARE), "This is Cyrillic"),
@@ -160,8 +154,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (limit_is_fixed, (SHARE,), "the argument `most`"),
         (divides_by_zero, (ENGLISH,), "guard the division"),
     ),
-    *_of(
-        "majority_answer",
+    *mutants_of(
+        "lab5b.majority_answer",
         (counts_raw_strings, (NORMALISED,), "not the raw text"),
         (gives_the_normalised, (NORMALISED,), "first spelt"),
         (none_votes, (NO_VOTE,), "it has no vote"),
@@ -169,8 +163,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (fails_without_votes, (NO_VOTE,), "With no vote at all"),
         (first_of_all, (MOST, NORMALISED), "expected: '1995'"),
     ),
-    *_of(
-        "keep_shortest",
+    *mutants_of(
+        "lab5b.keep_shortest",
         (shortest_of_all, (ONLY_RIGHT, EACH), "not of all"),
         (shortest_of_all_if_right, (ONLY_RIGHT, EACH), "then look for the shortest"),
         (counts_characters, (TOKENS, EACH), "Characters were counted"),

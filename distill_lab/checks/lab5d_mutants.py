@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distill_lab.checks.exercise import Function, Mutant
+from distill_lab.checks.exercise import Mutant, mutants_of
 from distill_lab.checks.lab5d import F1, GAP_CLOSED, NORMALIZE
 from distill_lab.checks.lab5d_interval import BOOTSTRAP_INTERVAL
 from distill_lab.squad_scores import normalize_answer
@@ -197,13 +197,9 @@ def cut_to_0_and_1(base: float, student: float, teacher: float) -> float | None:
     return None if teacher <= base else min(1, max(0, (student - base) / (teacher - base)))
 
 
-def _of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
-    return tuple(Mutant(exercise, row[0].__name__, *row) for row in rows)
-
-
 MUTANTS: tuple[Mutant, ...] = (
-    *_of(
-        "normalize",
+    *mutants_of(
+        "lab5d.normalize",
         (articles_out_of_words, (ARTICLES, ORDER), "whole words"),
         (articles_before_lower_case, (ORDER,), "Lower the case before"),
         (articles_before_punctuation, (ORDER,), "Punctuation goes before articles"),
@@ -213,8 +209,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (keeps_punctuation, (PUNCTUATION, ORDER), "Punctuation must go"),
         (articles_in_front_only, (ARTICLES, ORDER), "not only in front"),
     ),
-    *_of(
-        "f1",
+    *mutants_of(
+        "lab5d.f1",
         (sets_for_multisets, (REPEATED,), "not once (a set)"),
         (counts_each_found_word, (REPEATED,), "said twice is found only once"),
         (both_empty_gives_0, (NOTHING,), "SQuAD 2.0"),
@@ -224,8 +220,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (from_0_to_1, (FORMULA, NORMALISED, REPEATED, NOTHING), "0 to 100 here"),
         (exact_match, (FORMULA, REPEATED), "exact match"),
     ),
-    *_of(
-        "bootstrap_interval",
+    *mutants_of(
+        "lab5d.bootstrap_interval",
         (without_replacement, (RESAMPLES, PERCENTILES, SEED), "without replacement"),
         (from_5_to_95, (PERCENTILES,), "at 5 and 95"),
         (percent_as_shares, (RESAMPLES, PERCENTILES), "not 0.025"),
@@ -235,8 +231,8 @@ MUTANTS: tuple[Mutant, ...] = (
         (without_a_seed, (SEED,), "make the generator from `seed`"),
         (with_one_seed, (SEED,), "does not use `seed`"),
     ),
-    *_of(
-        "gap_closed",
+    *mutants_of(
+        "lab5d.gap_closed",
         (percentage_points, (SHARE, BEYOND), "percentage points"),
         (share_kept, (SHARE, BEYOND), "student / teacher"),
         (infinite, (NO_WAY,), "no way to go"),
