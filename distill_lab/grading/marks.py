@@ -1,4 +1,4 @@
-"""What grading finds: a result a submission, with a mark an exercise; its JSON, and the class's CSV.
+"""What grading finds: a result a submission, a mark an exercise; its JSON, and the class as CSV.
 
 Result                 one submission of one lab
   marks: Mark          one exercise, in the notebook's order
