@@ -1,0 +1,101 @@
+"""The notebook that is graded: the course's checks, with the student's code before them.
+
+Of the course's notebook come its imports and its checks; of the student's the exercises' cells,
+what they added, and of cells that they changed the statements that are new. All of it is cut into
+statements, so that one that fails (there is no run here to look at, so many do) hides none behind
+it. What a notebook has besides, its outputs, its metadata, its check cells, stays outside.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill_lab import checks
+from distill_lab.checks.exercise import judge
+from distill_lab.grading.course import Lab
+from distill_lab.grading.statements import definitions, split
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The student's cells, sorted by `sort`: each exercise's (None: missing), what was added behind
+    which cell of the course ("": before all), and the setup and run cells that they changed."""
+
+    exercises: Mapping[str, str | None]
+    added: Mapping[str, Sequence[str]]
+    changed: Mapping[str, str]
+
+
+def assemble(lab: Lab, parts: Parts) -> str:
+    """The notebook's file (nbformat 4.5)."""
+    import nbformat
+
+    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts))))
+
+
+def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
+    yield _student("definitions", _prelude(parts))
+    yield from _added("first", parts.added.get("", ()))
+    for line in lab.entry["cells"]:
+        name, role, exercise = line["id"], line["role"], line.get("exercise", "")
+        if role in ("setup", "run"):
+            new = _new(lab.sources[name], parts.changed.get(name, ""))
+            yield _student(name, [*definitions(lab.sources[name]), *new])
+        elif role == "exercise":
+            statements = split(parts.exercises[exercise] or "")
+            yield _cell(name, "exercise", exercise, statements=statements)
+            yield _canary(name, exercise)
+        elif role == "check":
+            yield _cell(name, "check", exercise, lab.sources[name])
+        yield from _added(name, parts.added.get(name, ()))
+
+
+def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
+    yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
+
+
+def _prelude(parts: Parts) -> list[str]:
+    """What the student defined anywhere, so that the order of cells does not matter."""
+    sources = [*(s for cells in parts.added.values() for s in cells), *parts.changed.values()]
+    return [statement for source in sources for statement in definitions(source)]
+
+
+def _new(course: str, student: str) -> list[str]:
+    """The student's statements in a cell of the course that the course's does not have."""
+    theirs = set(split(course))
+    return [statement for statement in split(student) if statement not in theirs]
+
+
+def _student(name: str, statements: Sequence[str]) -> Any:
+    return _cell(name, "student", statements=statements)
+
+
+def _canary(name: str, exercise: str) -> Any:
+    """A cell that must fail, with what it must print and raise: a kernel that drops assertions,
+    hides tracebacks, prints something else or calls every answer right shows itself."""
+    nonce, found = secrets.token_hex(4), checks.find(exercise)
+    source = (
+        f"# It must fail: an untouched kernel says so.\n"
+        f'print("canary {nonce}")\n'
+        f'__import__("distill_lab.checks", fromlist=["check"]).check("{exercise}", '
+        f'lambda *_: "{nonce}")\n'
+        f'assert not "{nonce}", "{nonce}"'
+    )
+    report = checks.report(found, judge(found, lambda *_: nonce))
+    expected = {
+        "printed": f"canary {nonce}\n{report}\n",
+        "raised": f"AssertionError: {nonce}",
+        "crossed": nonce,
+    }
+    return _cell(f"canary-{name}"[:64], "canary", exercise, source, nonce=nonce, expected=expected)
+
+
+def _cell(name: str, role: str, exercise: str = "", source: str = "", **more: Any) -> Any:
+    from nbformat.v4 import new_code_cell
+
+    source = source or "\n".join(more.get("statements", ()))
+    metadata = {"grading": {"role": role, "exercise": exercise, **more}}
+    return new_code_cell(source=source, id=name, metadata=metadata)

@@ -1,0 +1,96 @@
+"""What the student's kernel may not do, and a note of each attempt: an audit hook of Python.
+
+It refuses to open files outside the interpreter, the package and the submission's own folder, to
+write outside that folder, to start processes, to signal others, and to connect to the network.
+Python cannot take such a hook away again; C code (ctypes) can go past it, so this shows tampering
+and does not prevent it. A class that must not be trusted belongs into a container.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+_PROCESSES = (
+    "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn pty.spawn"
+).split()
+_OTHERS = ("os.kill", "os.killpg", "signal.pthread_kill")
+_NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo")
+_READS = ("os.listdir", "os.scandir", "os.chdir", "os.walk", "glob.glob")
+# Each takes paths that it changes.
+_CHANGES = {
+    **dict.fromkeys(
+        "os.remove os.rmdir os.mkdir os.truncate os.chmod os.chown os.utime shutil.rmtree".split(),
+        1,
+    ),
+    **dict.fromkeys("os.rename os.link os.symlink shutil.move shutil.copyfile".split(), 2),
+}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_SYSTEM = "/bin /sbin /lib /lib64 /usr /opt /etc /dev /sys /System /Library /proc/self".split()
+_PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys", "/proc/filesystems")
+
+
+def readable(package: Path) -> list[str]:
+    """Where a kernel may read: the system's and Python's folders, and of this package itself what
+    is installed, not what lies beside it in a checkout."""
+    python = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()]
+    root = package.parent
+    path = [entry for entry in sys.path if entry and Path(entry).resolve() != root]
+    ours = [str(package), str(root / "data"), str(root / "constraints.txt")]
+    return [os.path.realpath(place) for place in (*_SYSTEM, *_PROC, *python, *path, *ours)]
+
+
+def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> None:
+    """From here on: refuse (PermissionError) and note. It cannot be undone.
+
+    `home`: the folder that may be written. All that the hook needs is bound here, so that replacing
+    this module's names changes nothing.
+    """
+    own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
+    realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
+    allowed = (own, *places, f"/proc/{me}")
+
+    def inside(path: Any, roots: Sequence[str]) -> bool:
+        if path is None or isinstance(path, int):  # a descriptor, opened before
+            return True
+        place = realpath(fsdecode(fspath(path)))
+        return any(place == root or place.startswith(root + os.sep) for root in roots)
+
+    def refuse(what: str) -> None:
+        if what not in seen and len(seen) < 50:
+            seen.add(what)
+            note(what)
+        raise PermissionError(f"Grading refuses this: {what}.")
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = given
+            writes = isinstance(flags, int) and flags & _WRITES
+            if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
+                refuse(f"writing {_shown(path)}")
+            if not inside(path, allowed):
+                refuse(f"reading {_shown(path)}")
+        elif event in _PROCESSES:
+            refuse("starting a process")
+        elif event in _OTHERS:
+            refuse("a signal to a process")
+        elif event in _NETWORK:
+            refuse("the network")
+        elif event in _READS:
+            if given and not inside(given[0], (*allowed, os.sep)):
+                refuse(f"reading {_shown(given[0])}")
+        elif event in _CHANGES:
+            for path in given[: _CHANGES[event]]:
+                if not inside(path, (own,)):
+                    refuse(f"changing {_shown(path)}")
+
+    sys.addaudithook(hook)
+
+
+def _shown(path: Any) -> str:
+    """The end of a path: enough to see what was meant."""
+    return "/".join(Path(os.fsdecode(path)).parts[-2:])

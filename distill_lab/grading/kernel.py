@@ -1,0 +1,62 @@
+"""The kernel that runs a student's cells: IPython's, behind limits and the guard.
+
+    python -m distill_lab.grading.kernel LIMITS.json -f CONNECTION
+
+It is started by `session` through a kernel spec of its own, so that no kernel that a notebook names
+is ever asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    limits: dict[str, Any] = json.loads(Path(sys.argv.pop(1)).read_text(encoding="utf-8"))
+    _limit(limits)
+    _start(limits)
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    """Of the kernel and of all that it might start. Memory is what is reserved, in bytes."""
+    for kind, most in (
+        (resource.RLIMIT_CPU, limits["seconds"] * (os.cpu_count() or 1)),
+        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_DATA, limits["memory_bytes"]),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(kind, (most, most))
+        except (ValueError, OSError):  # macOS knows no limit of memory: `supervise` watches it
+            continue
+
+
+def _start(limits: dict[str, Any]) -> None:
+    from ipykernel import kernelapp
+
+    import distill_lab
+    from distill_lab.grading import guard, inside
+
+    __import__("torch")  # before the guard: it starts processes to look at the machine
+    inside.call(lambda: None, "[]")
+    home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
+    app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
+    app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
+
+    def note(what: str) -> None:
+        notes.write(what + "\n")
+        notes.flush()
+
+    guard.install(home, guard.readable(Path(distill_lab.__file__).parent), note)
+    app.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""One submission from file to result: its folder, its processes, and what their end means."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import distill_lab
+from distill_lab.grading import record
+from distill_lab.grading.course import Lab
+from distill_lab.grading.limits import Limits
+from distill_lab.grading.marks import Remark, Result
+from distill_lab.grading.submissions import Submission
+from distill_lab.records import write_text
+
+_WATCHERS: set[subprocess.Popen[bytes]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """A result, and the session's log where it ended for no reason that is known."""
+
+    result: Result
+    log: str = ""
+
+
+def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limits) -> Graded:
+    """Grades it in a folder that is gone afterwards; whatever it does, there is a result."""
+    empty = _unmarked(lab, submission, seed)
+    if submission.problem:
+        return Graded(dataclasses.replace(empty, failure=submission.problem))
+    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
+        place = Path(folder).resolve()
+        (place / "home").mkdir()
+        shutil.copy(submission.path, place / "submission")
+        plan = {
+            "unmarked": dataclasses.asdict(empty),
+            "submission": str(place / "submission"),
+            "labs": str(labs.resolve()),
+            "folder": str(place),
+            "limits": dataclasses.asdict(limits),
+        }
+        write_text(place / "plan.json", json.dumps(plan))
+        _watch(place)
+        return _found(place, empty)
+
+
+def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
+    several = (
+        f"The folder holds other notebooks as well, which were not graded: {submission.several}."
+    )
+    remarks = (Remark("notice", "", several),) if submission.several else ()
+    file, digest = submission.path.name, submission.digest()
+    return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
+
+
+def _watch(place: Path) -> None:
+    """Starts what watches the session, in a group of its own, and waits for it."""
+    command = [sys.executable, "-m", "distill_lab.grading.watch", str(place / "plan.json")]
+    watcher = subprocess.Popen(command, cwd=place, env=environment(place), start_new_session=True)
+    _WATCHERS.add(watcher)
+    watcher.wait()
+    _WATCHERS.discard(watcher)
+
+
+def end_all() -> None:
+    """Ends what still runs, with all that it started."""
+    for watcher in list(_WATCHERS):
+        watcher.terminate()
+    for watcher in list(_WATCHERS):
+        watcher.wait()
+
+
+def _found(place: Path, empty: Result) -> Graded:
+    """What is there, and how it ended: a limit is the submission's own; an end without one may be
+    the grader's fault."""
+    outcome = place / "outcome.json"
+    ended = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {}
+    result, finished = empty, False
+    if (place / "result.json").exists():
+        finished, result = record.load(place / "result.json")
+    if finished:
+        return Graded(result)
+    why = ended.get("beyond", "")
+    said = f"Grading was stopped: {why}. What was reached before counts." if why else ""
+    said = said or "Grading ended before its end. What was reached before counts."
+    remark = Remark("review", "", f"{said} {_refused(place)}".strip())
+    result = dataclasses.replace(result, failure=said, remarks=(*result.remarks, remark))
+    return Graded(result, "" if why else _text(place / "log.txt")[-4000:] or "no log")
+
+
+def _refused(place: Path) -> str:
+    lines = _text(place / "refused.txt").splitlines()
+    return f"Its code tried this, and was refused: {'; '.join(lines[:5])}." if lines else ""
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Nothing of the grader's own: no tokens, no network, no settings of Jupyter or Python."""
+    home, package = str(place / "home"), str(Path(distill_lab.__file__).parent.parent)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": package,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "HOME": home,
+        "TMPDIR": home,
+        "MPLCONFIGDIR": home,
+        "IPYTHONDIR": f"{home}/.ipython",
+        "JUPYTER_PATH": str(place),
+        "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(place / "config"),
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

@@ -1,0 +1,60 @@
+"""A submission's file as cells. Whatever is wrong with it becomes a sentence for its student."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from distill_lab.records import LabError
+
+
+def cells(data: bytes) -> list[dict[str, Any]]:
+    """The cells of a notebook, of any nbformat: source as one text, without outputs. LabError says
+    what was found instead."""
+    if not data.strip():
+        raise LabError("Expected a notebook, found an empty file. Save it again and hand it in.")
+    try:
+        whole = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise LabError(
+            "Expected a notebook (.ipynb), found a file that is no text. Hand in the notebook "
+            "itself, not an archive or a picture of it."
+        ) from None
+    except (ValueError, RecursionError):
+        begin = data[:40].decode("utf-8", "replace").split("\n")[0]
+        raise LabError(
+            f"Expected a notebook (.ipynb, which is JSON), found a text that begins with {begin!r}."
+            " In Jupyter: File, Save; in Colab: File, Download, Download .ipynb."
+        ) from None
+    found = _listed(whole)
+    if found is None:
+        raise LabError("Expected a notebook with cells, found other JSON. Hand in the .ipynb file.")
+    return [_cell(cell) for cell in found if isinstance(cell, dict)]
+
+
+def _listed(whole: Any) -> list[Any] | None:
+    """The cells of format 4, or of the worksheets of format 3."""
+    if not isinstance(whole, dict):
+        return None
+    if isinstance(whole.get("cells"), list):
+        return whole["cells"]
+    sheets = whole.get("worksheets")
+    if not isinstance(sheets, list):
+        return None
+    listed = [sheet.get("cells") for sheet in sheets if isinstance(sheet, dict)]
+    return [cell for cells in listed if isinstance(cells, list) for cell in cells]
+
+
+def _cell(cell: dict[str, Any]) -> dict[str, Any]:
+    """What is looked at of a cell. Format 3 called its source `input`; a cell without a type that
+    may hold code is taken for code."""
+    source = cell.get("source", cell.get("input", ""))
+    source = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    metadata = cell.get("metadata")
+    return {
+        "cell_type": str(cell.get("cell_type", "code")),
+        "id": str(cell.get("id", "")),
+        "metadata": metadata if isinstance(metadata, dict) else {},
+        "source": source.replace("\r\n", "\n"),
+        "execution_count": cell.get("execution_count", cell.get("prompt_number")),
+    }

@@ -1,0 +1,97 @@
+"""What is found of one submission while its notebook runs, written down after each mark."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+from distill_lab.checks import report
+from distill_lab.checks.exercise import Exercise, Outcome
+from distill_lab.grading.marks import Mark, Remark, Result, State, StepMark, from_json, to_json
+from distill_lab.records import write_text
+
+LONGEST = 2000  # characters of a finding
+
+
+class Record:
+    """The marks and remarks so far. `missing`: exercises without a cell; `raised`: what the cell of
+    an exercise raised; `voided`: why an exercise does not count."""
+
+    def __init__(self, path: Path, result: Result) -> None:
+        self.path, self.result = path, result
+        self.missing: set[str] = set()
+        self.raised: dict[str, str] = {}
+        self.voided: dict[str, str] = {}
+
+    @property
+    def seed(self) -> int:
+        return self.result.seed
+
+    def remark(self, kind: str, where: str, said: str) -> None:
+        new = Remark("review" if kind == "review" else "notice", where, said[:LONGEST])
+        if new not in self.result.remarks:
+            self.result = dataclasses.replace(self.result, remarks=(*self.result.remarks, new))
+
+    def fail(self, why: str) -> None:
+        """The file could not be graded."""
+        self.result = dataclasses.replace(self.result, failure=why)
+
+    def void(self, name: str, why: str) -> None:
+        self.voided[name] = why
+
+    def mark(self, exercise: Exercise, outcome: Outcome) -> Mark:
+        """The exercise's mark, which is saved with all before."""
+        name, steps = exercise.name, steps_of(exercise, outcome)
+        state, points, said = state_of(outcome), outcome.points, self.raised.get(name, "")
+        if name in self.missing:
+            state, said = "missing", "No cell of this exercise was found."
+        if name in self.voided:
+            self.remark("review", name, f"{self.voided[name]} It would have {points} points.")
+            state, points, said = "void", 0, "This exercise waits for a look by your instructor."
+        hint = exercise.hints[0] if points < exercise.points else ""
+        mark = Mark(name, state, points, exercise.points, steps, said[:LONGEST], hint)
+        marks = [mark if old.exercise == name else old for old in self.result.marks]
+        self.result = dataclasses.replace(self.result, marks=tuple(marks))
+        self.save()
+        return mark
+
+    def compare(self, exercise: Exercise, claimed: str, outcome: Outcome) -> None:
+        """Points that the check cell printed in the kernel, and were not found outside it."""
+        if claimed_points(exercise, claimed) > outcome.points:
+            self.remark(
+                "review",
+                exercise.name,
+                f"In the student's kernel the check printed {claimed.splitlines()[0]!r}; outside "
+                f"of it the same check finds {report(exercise, outcome).splitlines()[0]!r}, which "
+                "counts.",
+            )
+
+    def save(self, finished: bool = False) -> None:
+        whole = {"finished": finished, "result": json.loads(to_json(self.result))}
+        write_text(self.path, json.dumps(whole, indent=1, ensure_ascii=False))
+
+
+def load(path: Path) -> tuple[bool, Result]:
+    """Whether the notebook ran to its end, and what was found until then."""
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    return whole["finished"], from_json(json.dumps(whole["result"]))
+
+
+def state_of(outcome: Outcome) -> State:
+    return "partly right" if outcome.points and outcome.state != "right" else outcome.state
+
+
+def steps_of(exercise: Exercise, outcome: Outcome) -> tuple[StepMark, ...]:
+    found = zip(exercise.steps, outcome.wrong, strict=True)
+    return tuple(
+        StepMark(step.title, step.points, wrong is None, str(wrong or "")[:LONGEST])
+        for step, wrong in found
+    )
+
+
+def claimed_points(exercise: Exercise, printed: str) -> int:
+    """What a check's output says: `soften: right, 3 of 3 points`."""
+    said = re.findall(rf"^{exercise.function}: .*?(\d+) of \d+ points", printed, re.MULTILINE)
+    return max(map(int, said), default=0)

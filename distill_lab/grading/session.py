@@ -1,0 +1,98 @@
+"""One submission, graded in a process of its own: read, put together, run by pytest and nbval.
+
+    python -m distill_lab.grading.session PLAN.json
+
+This process never runs the student's code: that is what the kernel is for, which it starts. `watch`
+watches both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_lab.grading import course, read, shell
+from distill_lab.grading.assemble import assemble
+from distill_lab.grading.marks import from_json
+from distill_lab.grading.record import Record
+from distill_lab.grading.sort import sort
+from distill_lab.records import LabError, write_text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a session is given. `unmarked`: the result as long as nothing is found; `submission`: a
+    copy of the file; `labs`: where the course's notebooks lie; `folder`: the session's own."""
+
+    unmarked: dict[str, Any]
+    submission: str
+    labs: str
+    folder: str
+    limits: dict[str, int]
+
+    @property
+    def home(self) -> Path:
+        """Where the student's code runs, and all that it may write to."""
+        return Path(self.folder) / "home"
+
+    @property
+    def result(self) -> Path:
+        return Path(self.folder) / "result.json"
+
+    @property
+    def refused(self) -> Path:
+        return Path(self.folder) / "refused.txt"
+
+
+def main() -> None:
+    plan = Plan(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    found = Record(plan.result, from_json(json.dumps(plan.unmarked)))
+    try:
+        status = _run(plan, found)
+    except LabError as error:  # of a file that is no notebook
+        found.fail(str(error))
+        status = 0
+    for line in (
+        plan.refused.read_text(encoding="utf-8").splitlines() if plan.refused.exists() else ()
+    ):
+        found.remark("review", "", f"Its code tried this, and was refused: {line}.")
+    found.save(finished=status == 0)
+    sys.exit(status)
+
+
+def _run(plan: Plan, found: Record) -> int:
+    """Whether pytest came to its end (0), however many checks failed."""
+    import pytest
+
+    from distill_lab.grading.items import CELL_SECONDS, Plugin
+
+    lab = course.find(found.result.lab, Path(plan.labs))
+    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
+    write_text(plan.home / "graded.ipynb", assemble(lab, parts))
+    _kernel_spec(plan)
+    options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
+    limit = f"--nbval-cell-timeout={CELL_SECONDS:g}"
+    places = ["-c", os.devnull, f"--rootdir={plan.folder}"]
+    graded = str(plan.home / "graded.ipynb")
+    status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found)])
+    return 0 if status in (0, 1) else int(status)
+
+
+def _kernel_spec(plan: Plan) -> None:
+    """The kernel that is started, whichever the notebook names: ours, behind its limits."""
+    limits = Path(plan.folder) / "limits.json"
+    inside = {**plan.limits, "home": str(plan.home), "notes": str(plan.refused)}
+    write_text(limits, json.dumps(inside))
+    argv = [sys.executable, "-m", "distill_lab.grading.kernel", str(limits), "-f"]
+    spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
+    folder = Path(plan.folder) / "kernels" / shell.NAME
+    folder.mkdir(parents=True)
+    write_text(folder / "kernel.json", json.dumps(spec))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A submission's cells, told apart: exercises, changed and added cells; and what is to be said."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from distill_lab import checks
+from distill_lab.grading.assemble import Parts
+from distill_lab.grading.course import Lab
+from distill_lab.grading.record import Record
+from distill_lab.grading.statements import named
+from distill_lab.notebooks import matching
+
+# What an answer to these exercises does not need, and ways around a check do.
+_ODD = frozenset(
+    "ast_transformers showtraceback _showtraceback _getframe f_back f_locals _exit settrace "
+    "get_objects get_referrers EXERCISES ours ctypes".split()
+)
+_MARKS = re.compile(r"^\s*#\s*NBVAL_\w+\s*$", re.MULTILINE)
+
+
+def sort(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> Parts:
+    """The parts that are graded; what was noticed goes into `record`."""
+    found = matching.exercise_cells(cells, lab.entry)
+    _locked(lab, cells, record)
+    exercises: dict[str, str | None] = {}
+    for exercise in lab.exercises:
+        match = found[exercise.name]
+        exercises[exercise.name] = match.source
+        _noticed(exercise.name, match, record)
+    taken = {id(cell) for match in found.values() for cell in match.cells}
+    added, changed = _others(lab, [cell for cell in cells if id(cell) not in taken])
+    for source in (*filter(None, exercises.values()), *changed.values(), *sum(added.values(), [])):
+        _look(lab, source, record)
+    return Parts(exercises, added, changed)
+
+
+def _noticed(name: str, match: Any, record: Record) -> None:
+    if match.source is None:
+        record.missing.add(name)
+        record.remark(
+            "notice",
+            name,
+            f"No cell was found: copy it from a fresh notebook, with its first line "
+            f"`# exercise {name}`, and write your function below that line.",
+        )
+    if len(match.cells) > 1:
+        record.remark(
+            "notice",
+            name,
+            f"{len(match.cells)} cells have this exercise; the last one counts. Delete the others.",
+        )
+
+
+def _locked(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> None:
+    """Check and install cells that are not the course's: the course's own are used."""
+    there = {matching.id_of(cell): cell["source"] for cell in cells}
+    for line in lab.entry["cells"]:
+        source = there.get(line["id"])
+        if "sha256" not in line or line["role"] == "exercise":
+            continue
+        if source is None:
+            what = "was deleted"
+        elif hashlib.sha256(source.rstrip("\n").encode()).hexdigest() != line["sha256"]:
+            what = "was changed"
+        else:
+            continue
+        record.remark(
+            "notice",
+            line["id"],
+            f"This {line['role']} cell {what}. The course's own was used: nothing is lost. To have "
+            "it back, copy it from a fresh notebook.",
+        )
+
+
+def _others(
+    lab: Lab, cells: Sequence[Mapping[str, Any]]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """What was added behind which cell of the course, and the open cells that were changed."""
+    roles = {line["id"]: line["role"] for line in lab.entry["cells"]}
+    added: dict[str, list[str]] = defaultdict(list)
+    changed: dict[str, str] = {}
+    behind = ""
+    for cell in cells:
+        name = matching.id_of(cell)
+        if name in roles:
+            behind = name
+        if cell["cell_type"] != "code":
+            continue
+        if roles.get(name) in ("setup", "run"):
+            if cell["source"] != lab.sources[name]:
+                changed[name] = cell["source"]
+        elif name not in roles:
+            added[behind].append(cell["source"])
+    return dict(added), changed
+
+
+def _look(lab: Lab, source: str, record: Record) -> None:
+    """What an instructor should read: it may be a way around a check."""
+    for mark in _MARKS.findall(source):
+        said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
+        record.remark("notice", "", said)
+    own = {exercise.ours.__name__ for exercise in lab.exercises}
+    own -= {exercise.function for exercise in lab.exercises}
+    odd = sorted((_ODD | own) & set(named(source)))
+    if odd:
+        record.remark("review", "", f"Its code uses {', '.join(odd)}: have a look at it.")

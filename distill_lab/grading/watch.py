@@ -1,0 +1,134 @@
+"""Runs a session in a process group of its own, and ends it where it goes beyond a limit.
+
+    python -m distill_lab.grading.watch PLAN.json
+
+The exit status is 0; `outcome.json` beside the plan says how the session ended. All that it started
+has ended then as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from distill_lab.grading.limits import Limits
+from distill_lab.records import write_text
+
+POLL = 0.25  # seconds between two looks
+GRADER = os.getppid()
+
+
+def main() -> None:
+    plan = Path(sys.argv[1])
+    limits = Limits(**json.loads(plan.read_text(encoding="utf-8"))["limits"])
+    _adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    status, beyond = run(plan, limits)
+    write_text(plan.parent / "outcome.json", json.dumps({"status": status, "beyond": beyond}))
+
+
+def run(plan: Path, limits: Limits) -> tuple[int, str]:
+    """The session's exit status, and the limit that it went beyond ("": none)."""
+    log = plan.parent / "log.txt"
+    with open(log, "w", encoding="utf-8") as file:
+        session = subprocess.Popen(
+            [sys.executable, "-m", "distill_lab.grading.session", str(plan)],
+            cwd=plan.parent,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    start, beyond = time.monotonic(), ""
+    try:
+        while session.poll() is None and not beyond:
+            time.sleep(POLL)
+            beyond = _beyond(time.monotonic() - start, plan.parent, limits)
+    finally:
+        _end_all()
+    return session.wait(), beyond
+
+
+def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
+    """The first limit that is passed, as the end of a sentence."""
+    processes = _started()
+    memory = sum(_memory(one) for one in processes)
+    if os.getppid() != GRADER:
+        return "the grader has ended"
+    if seconds > limits.seconds:
+        return f"it ran longer than {limits.seconds} seconds"
+    if len(processes) > limits.processes:
+        return f"it had more than {limits.processes} processes"
+    if memory > limits.memory_bytes:
+        return f"it took more than {limits.memory_bytes / 1e9:g} GB of memory"
+    if _size(folder) > limits.folder_bytes:
+        return f"it wrote more than {limits.folder_bytes / 1e6:g} MB"
+    return ""
+
+
+def _started() -> list[psutil.Process]:
+    """All processes below this one; on Linux also those whose own parent has ended."""
+    return psutil.Process().children(recursive=True)
+
+
+def _memory(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below; what vanishes meanwhile counts nothing."""
+    return sum(_bytes(Path(place, name)) for place, _, names in os.walk(folder) for name in names)
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.lstat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def _adopt_orphans() -> None:
+    """On Linux: a process whose parent has ended becomes this one's child, and is found."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def _end_all() -> None:
+    """Until none is left: each is stopped first, so that it starts no other meanwhile."""
+    for _ in range(20):
+        left = [one for one in _started() if _alive(one)]
+        if not left:
+            return
+        _each(left, signal.SIGSTOP)
+        _each(left, signal.SIGKILL)
+        psutil.wait_procs(left, timeout=1)
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _each(processes: Iterable[psutil.Process], what: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(what)
+
+
+if __name__ == "__main__":
+    main()
