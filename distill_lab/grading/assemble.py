@@ -16,7 +16,7 @@ from typing import Any
 from distill_lab import checks
 from distill_lab.checks.exercise import judge
 from distill_lab.grading.course import Lab
-from distill_lab.grading.statements import definitions, split
+from distill_lab.grading.statements import definitions, imports, named, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,14 @@ def assemble(lab: Lab, parts: Parts) -> str:
 
 
 def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
+    used = {name for source in _sources(lab, parts) for name in named(source)}
     yield _student("definitions", _prelude(parts))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
             new = _new(lab.sources[name], parts.changed.get(name, ""))
-            yield _student(name, [*definitions(lab.sources[name]), *new])
+            yield _student(name, [*imports(lab.sources[name], used), *new])
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
@@ -55,6 +56,14 @@ def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
 
 def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
     yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
+
+
+def _sources(lab: Lab, parts: Parts) -> Iterator[str]:
+    """All that the student wrote, and the checks."""
+    yield from (lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check")
+    yield from filter(None, parts.exercises.values())
+    yield from (source for cells in parts.added.values() for source in cells)
+    yield from parts.changed.values()
 
 
 def _prelude(parts: Parts) -> list[str]:

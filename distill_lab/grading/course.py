@@ -31,6 +31,10 @@ class Lab:
         """In the notebook's order."""
         return tuple(checks.find(one["exercise"]) for one in self.entry["cells"] if "points" in one)
 
+    def cell_of(self, exercise: str) -> str:
+        """The id of its cell."""
+        return next(c["id"] for c in self.entry["cells"] if c.get("exercise") == exercise)
+
     @property
     def unmarked(self) -> tuple[Mark, ...]:
         """The marks before anything ran."""

@@ -20,27 +20,26 @@ from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from distill_lab import checks
 from distill_lab.checks.exercise import Exercise, judge
+from distill_lab.grading.limits import Limits
 from distill_lab.grading.junit import message
 from distill_lab.grading.record import Record, claimed_points
 from distill_lab.grading.remote import remote
 from distill_lab.grading.shell import KernelDiedError, Shell
 
-CELL_SECONDS = 30.0  # of a student's statement
-CALL_SECONDS = 10.0  # of a call of a student's function
 DEATHS = 2  # of the kernel in one check; after that its function is asked no more
 
 
 class Plugin:
-    """For `pytest.main(plugins=[Plugin(record)])`."""
+    """For `pytest.main(plugins=[Plugin(record, limits)])`."""
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
+    def __init__(self, record: Record, limits: Limits) -> None:
+        self.record, self.limits = record, limits
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> Any:
         if file_path.suffix != ".ipynb":
             return None
         file = GradedFile.from_parent(parent, path=file_path)
-        file.record = self.record
+        file.record, file.limits = self.record, self.limits
         return file
 
 
@@ -48,6 +47,7 @@ class GradedFile(IPyNbFile):
     """A graded notebook and its kernel, which is started anew where the student's code ended it."""
 
     record: Record
+    limits: Limits
 
     def setup(self) -> None:
         self.kernel: Any = Shell(str(self.path.parent))
@@ -65,7 +65,7 @@ class GradedFile(IPyNbFile):
     def statement(self, source: str) -> str:
         """Runs a student's statement; "" or what became of it, in words."""
         try:
-            raised = self.kernel.run(source, CELL_SECONDS)
+            raised = self.kernel.run(source, self.limits.cell_seconds)
         except TimeoutError as error:
             return f"TimeoutError: {error}"
         except KernelDiedError as error:
@@ -78,7 +78,7 @@ class GradedFile(IPyNbFile):
         if self.deaths >= DEATHS:
             raise KernelDiedError("it has ended its process too often")
         try:
-            return self.kernel.ask(expression, CALL_SECONDS)
+            return self.kernel.ask(expression, self.limits.call_seconds)
         except KernelDiedError:
             self.revive()
             raise
@@ -135,6 +135,7 @@ class GradedCell(IPyNbCell):
 
     def _canary(self) -> None:
         name, expected = self._grading["exercise"], self._grading["expected"]
+        self.parent.deaths = 0
         found = self._failure()
         wrong = next((key for key in expected if found.get(key) != expected[key]), None)
         if wrong:

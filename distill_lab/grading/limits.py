@@ -13,3 +13,7 @@ class Limits:
     folder_bytes: int = 500_000_000
     file_bytes: int = 100_000_000
     processes: int = 20
+    cell_seconds: float = 30
+    """Of one statement of the student's."""
+    call_seconds: float = 10
+    """Of one call of their function."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from distill_lab.grading import course, read, shell
 from distill_lab.grading.assemble import assemble
+from distill_lab.grading.limits import Limits
 from distill_lab.grading.marks import from_json
 from distill_lab.grading.record import Record
 from distill_lab.grading.sort import sort
@@ -32,7 +33,7 @@ class Plan:
     submission: str
     labs: str
     folder: str
-    limits: dict[str, int]
+    limits: dict[str, Any]
 
     @property
     def home(self) -> Path:
@@ -68,17 +69,18 @@ def _run(plan: Plan, found: Record) -> int:
     """Whether pytest came to its end (0), however many checks failed."""
     import pytest
 
-    from distill_lab.grading.items import CELL_SECONDS, Plugin
+    from distill_lab.grading.items import Plugin
 
+    limits = Limits(**plan.limits)
     lab = course.find(found.result.lab, Path(plan.labs))
     parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
     write_text(plan.home / "graded.ipynb", assemble(lab, parts))
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
-    limit = f"--nbval-cell-timeout={CELL_SECONDS:g}"
+    limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"
     places = ["-c", os.devnull, f"--rootdir={plan.folder}"]
     graded = str(plan.home / "graded.ipynb")
-    status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found)])
+    status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found, limits)])
     return 0 if status in (0, 1) else int(status)
 
 

@@ -12,7 +12,7 @@ from distill_lab import checks
 from distill_lab.grading.assemble import Parts
 from distill_lab.grading.course import Lab
 from distill_lab.grading.record import Record
-from distill_lab.grading.statements import named
+from distill_lab.grading.statements import imported, named
 from distill_lab.notebooks import matching
 
 # What an answer to these exercises does not need, and ways around a check do.
@@ -34,8 +34,10 @@ def sort(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> Parts:
         _noticed(exercise.name, match, record)
     taken = {id(cell) for match in found.values() for cell in match.cells}
     added, changed = _others(lab, [cell for cell in cells if id(cell) not in taken])
-    for source in (*filter(None, exercises.values()), *changed.values(), *sum(added.values(), [])):
-        _look(lab, source, record)
+    for name, source in exercises.items():
+        _look(name, source or "", record, lab.sources[lab.cell_of(name)])
+    for source in (*changed.values(), *(one for sources in added.values() for one in sources)):
+        _look("", source, record)
     return Parts(exercises, added, changed)
 
 
@@ -99,13 +101,16 @@ def _others(
     return dict(added), changed
 
 
-def _look(lab: Lab, source: str, record: Record) -> None:
-    """What an instructor should read: it may be a way around a check."""
+def _look(name: str, source: str, record: Record, stub: str = "") -> None:
+    """What has no effect; and what an instructor should read, as it may be a way around a check."""
     for mark in _MARKS.findall(source):
         said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
-        record.remark("notice", "", said)
-    own = {exercise.ours.__name__ for exercise in lab.exercises}
-    own -= {exercise.function for exercise in lab.exercises}
-    odd = sorted((_ODD | own) & set(named(source)))
+        record.remark("notice", name, said)
+    odd = _ODD & set(named(source))
+    if name:
+        exercise = checks.find(name)
+        ours = {exercise.function, exercise.ours.__name__}
+        odd |= ours & (set(imported(source)) - set(imported(stub)))
     if odd:
-        record.remark("review", "", f"Its code uses {', '.join(odd)}: have a look at it.")
+        said = f"Its code uses {', '.join(sorted(odd))}: read it before you give these points."
+        record.remark("review", name, said)

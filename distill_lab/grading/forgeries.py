@@ -1,0 +1,215 @@
+"""Ways to get points without an answer, each of which must fail and show itself.
+
+All exercises of these notebooks have a wrong answer; the forgery is put behind the first one's, in
+its cell or where it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distill_lab.grading.course import Lab
+from distill_lab.grading.forms import Cell, Form, answered, cell, notebook
+
+LOOK = "Its code uses"
+VOID = "must fail did not fail as in an untouched kernel"
+REFUSED = "was refused"
+STOPPED = "Grading was stopped"
+
+# name, what must be said, and the code; {function} and {claim} are the first exercise's
+CODE = (
+    (
+        "drops assertions",
+        VOID,
+        """
+import ast
+class Drop(ast.NodeTransformer):
+    def visit_Assert(self, node):
+        return ast.Pass()
+get_ipython().ast_transformers.append(Drop())
+""",
+    ),
+    (
+        "hides tracebacks",
+        VOID,
+        """
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.showtraceback = lambda *arguments, **named: None
+""",
+    ),
+    (
+        "patches print",
+        VOID,
+        """
+import builtins
+say = builtins.print
+builtins.print = lambda *texts, **named: say({claim!r})
+""",
+    ),
+    (
+        "replaces the checks",
+        VOID,
+        """
+import sys
+import distill_lab.checks
+distill_lab.checks.check = lambda name, function, seed=0: print({claim!r})
+sys.modules["distill_lab.checks.exercise"].judge = lambda *arguments: None
+""",
+    ),
+    (
+        "replaces the judge",
+        VOID,
+        """
+import distill_lab.checks
+from distill_lab.checks.exercise import Outcome
+def judge(exercise, function, seed=0):
+    return Outcome("right", (None,) * len(exercise.steps), exercise.points)
+distill_lab.checks.judge = judge
+""",
+    ),
+    (
+        "replaces what crosses",
+        VOID,
+        """
+import distill_lab.grading.inside as inside, base64
+inside.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
+""",
+    ),
+    ("leaves at once", "ended the process", "import os\nos._exit(0)\n"),
+    (
+        "leaves when it is called",
+        "ended the process",
+        "def {function}(*arguments):\n    import os\n    os._exit(0)\n",
+    ),
+    ("prints the expected line", "", "print({claim!r})\n"),
+    (
+        "prints it when it is called",
+        "outside of it the same check finds",
+        "def {function}(*arguments):\n    print({claim!r})\n    return 'forged'\n",
+    ),
+    (
+        "equals everything",
+        "yours:    <Same>",
+        """
+class Same:
+    def __eq__(self, other):
+        return True
+    __hash__ = None
+def {function}(*arguments):
+    return Same()
+""",
+    ),
+    (
+        "reads what is expected",
+        "outside of it the same check finds",
+        """
+import sys
+def {function}(*arguments):
+    frame = sys._getframe()
+    while frame and "expected" not in frame.f_locals:
+        frame = frame.f_back
+    return frame.f_locals["expected"] if frame else "forged"
+""",
+    ),
+    ("NBVAL_SKIP", "has no effect", "# NBVAL_SKIP\n"),
+    ("endless loop", "stopped after", "while True:\n    pass\n"),
+    (
+        "endless loop that cannot be interrupted",
+        "ended the process",
+        """
+def {function}(*arguments):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+""",
+    ),
+    ("endless output", "stopped after", "while True:\n    print('x' * 1000)\n"),
+    ("fork bomb", REFUSED, "import os\nwhile True:\n    os.fork()\n"),
+    (
+        "processes past the guard",
+        STOPPED,
+        """
+import ctypes, time
+for _ in range(40):
+    if ctypes.CDLL(None).fork() == 0:
+        time.sleep(600)
+time.sleep(20)
+""",
+    ),
+    ("starts a program", REFUSED, "import subprocess\nsubprocess.run(['true'])\n"),
+    (
+        "fills the disk",
+        STOPPED,
+        """
+n = 0
+while True:
+    n += 1
+    with open(f"{{n}}.bin", "wb") as file:
+        file.write(b"0" * 50_000_000)
+""",
+    ),
+    ("one huge file", "File too large", "open('x', 'wb').write(b'0' * 200_000_000)\n"),
+    ("takes all memory", "MemoryError", "x = bytearray(10**11)\n"),
+    (
+        "reads other submissions",
+        REFUSED,
+        "import pathlib\nfor f in pathlib.Path('/tmp').rglob('*.ipynb'):\n    f.read_text()\n",
+    ),
+    (
+        "reads the solutions",
+        REFUSED,
+        """
+import distill_lab, pathlib
+place = pathlib.Path(distill_lab.__file__).parent.parent / "lab_notebooks"
+texts = [file.read_text() for file in (place / "solutions").iterdir()]
+""",
+    ),
+    (
+        "writes over the grader",
+        REFUSED,
+        "import distill_lab.checks as c\nopen(c.__file__, 'a').write('# mine')\n",
+    ),
+    ("asks the network", REFUSED, "import socket\nsocket.create_connection(('192.0.2.1', 80))\n"),
+    ("ends the grader", REFUSED, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"),
+)
+
+
+def forgeries(lab: Lab) -> Iterator[Form]:
+    first = lab.exercises[0]
+    claim = f"{first.function}: right, {first.points} of {first.points} points"
+    none = (0,) * len(lab.exercises)
+    for name, says, code in CODE:
+        cells = _wrong(lab)
+        own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
+        own["source"] += code.format(function=first.function, claim=claim)
+        yield Form(name, notebook(cells), none, (says,))
+    for name, says, cells in _edited(lab, claim):
+        yield Form(name, notebook(cells), none, (says,))
+
+
+def _wrong(lab: Lab) -> list[Cell]:
+    wrong = "def {0}(*arguments):\n    return 'forged'\n"
+    return answered(lab, {one.name: wrong.format(one.function) for one in lab.exercises})
+
+
+def _edited(lab: Lab, claim: str) -> Iterator[tuple[str, str, list[Cell]]]:
+    """What is done to other cells than the exercise's."""
+    first, checks = lab.exercises[0], [c["id"] for c in lab.entry["cells"] if c["role"] == "check"]
+    cells = _wrong(lab)
+    for one in cells:
+        one["source"] = f"print({claim!r})" if one["id"] in checks else one["source"]
+    yield "edits the checks", "was changed", cells
+    yield "deletes the checks", "was deleted", [c for c in _wrong(lab) if c["id"] not in checks]
+    cells = _wrong(lab)
+    printed = {"output_type": "stream", "name": "stdout", "text": claim + "\n"}
+    for one in cells:
+        one["outputs"] = [printed] if one["id"] in checks else []
+    yield "pastes outputs", "", cells
+    inside = f'text = """\n# exercise {first.name}\ndef {first.function}(*a): return 1\n"""'
+    kept = [c for c in _wrong(lab) if c["id"] != lab.cell_of(first.name)]
+    yield "markers in strings", "No cell of this exercise", [*kept, cell("mine", inside)]
+    skip = [{**c, "metadata": {**c["metadata"], "tags": ["nbval-skip"]}} for c in _wrong(lab)]
+    yield "nbval-skip as a tag", "", skip

@@ -1,0 +1,101 @@
+"""Submissions made up to test the grading itself: the right answers, the untouched notebook, and
+all wrong answers that the checks are tested with (`checks.lab5a_mutants` …)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from distill_lab.checks.exercise import Exercise, Mutant
+from distill_lab.grading.course import Lab
+
+Cell = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A submission and what is due to it: the points of each exercise, and texts of which each
+    stands in a mark, a remark or the failure."""
+
+    name: str
+    data: bytes
+    due: tuple[int, ...]
+    says: tuple[str, ...] = ()
+
+
+def right(lab: Lab, labs: Path) -> Form:
+    """The solved notebook of the course, as it is."""
+    data = (labs / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
+    return Form("right", data, tuple(one.points for one in lab.exercises))
+
+
+def untouched(lab: Lab) -> Form:
+    none = (0,) * len(lab.exercises)
+    return Form("untouched", notebook(course_cells(lab)), none)
+
+
+def reference(lab: Lab) -> Form:
+    """The package's own answers: they are right wherever the package is."""
+    data = notebook(answered(lab, {one.name: ours(one) for one in lab.exercises}))
+    return Form("reference", data, tuple(one.points for one in lab.exercises))
+
+
+def mutants(lab: Lab) -> Iterator[Form]:
+    """Notebooks with a wrong answer to each exercise, as many as it takes for each to have its
+    turn; an exercise that has no more is right."""
+    module = f"distill_lab.checks.{lab.part}_mutants"
+    known: Sequence[Mutant] = importlib.import_module(module).MUTANTS
+    columns = [[m for m in known if m.exercise == one.name] for one in lab.exercises]
+    for number, row in enumerate(zip_longest(*columns), 1):
+        answers = {one.name: ours(one) for one in lab.exercises}
+        for mutant in filter(None, row):
+            place = f'__import__("{module}", fromlist=["MUTANTS"]).MUTANTS[{known.index(mutant)}]'
+            function = mutant.exercise.partition(".")[2]
+            answers[mutant.exercise] = f"{function} = {place}.function"
+        yield Form(
+            f"wrong {number:02}",
+            notebook(answered(lab, answers)),
+            tuple(_due(mutant, one) for mutant, one in zip(row, lab.exercises, strict=True)),
+            tuple(mutant.says for mutant in row if mutant),
+        )
+
+
+def _due(mutant: Mutant | None, exercise: Exercise) -> int:
+    """What the steps give that it does not lose."""
+    lost = mutant.loses if mutant else ()
+    return sum(step.points for step in exercise.steps if step.title not in lost)
+
+
+def ours(exercise: Exercise) -> str:
+    find = f'__import__("distill_lab.checks", fromlist=["find"]).find("{exercise.name}")'
+    return f"{exercise.function} = {find}.ours"
+
+
+def course_cells(lab: Lab) -> list[Cell]:
+    """The code cells of the notebook that students get."""
+    code = [line for line in lab.entry["cells"] if line["role"] != "text"]
+    return [cell(line["id"], lab.sources[line["id"]]) for line in code]
+
+
+def answered(lab: Lab, answers: Mapping[str, str]) -> list[Cell]:
+    """The same, with these sources in the exercises' cells."""
+    cells = course_cells(lab)
+    for exercise, source in answers.items():
+        found = next(c for c in cells if c["id"] == lab.cell_of(exercise))
+        found["source"] = source
+    return cells
+
+
+def cell(name: str, source: str) -> Cell:
+    kind: Cell = {"cell_type": "code", "execution_count": None, "outputs": []}
+    return {**kind, "id": name, "metadata": {"id": name}, "source": source}
+
+
+def notebook(cells: Sequence[Cell]) -> bytes:
+    whole = {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(whole).encode()

@@ -1,0 +1,59 @@
+"""`distill-lab grade --self-test LAB`: is what is graded what is due? A class of made-up submissions
+whose marks are known is graded by the same command, and its grades.csv held against them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill_lab.grading import Grade, course, forgeries, forms, grade
+from distill_lab.grading.course import Lab
+from distill_lab.grading.forms import Form
+
+
+def self_test(name: str, asked: Grade) -> int:
+    """A line for each submission that got something else than its due; 1 if there is any."""
+    lab = course.find(name, asked.labs)
+    known = [*known_forms(lab, asked.labs), *forgeries.forgeries(lab)]
+    with tempfile.TemporaryDirectory() as folder:
+        write(known, Path(folder))
+        grade(name, Path(folder), asked)
+    wrong = [text for form in known if (text := differs(form, lab, asked.out))]
+    for text in wrong:
+        print(text, file=sys.stderr)
+    right = len(known) - len(wrong)
+    print(f"{right} of {len(known)} made-up submissions got what is due to them.")
+    return 1 if wrong else 0
+
+
+def known_forms(lab: Lab, labs: Path) -> list[Form]:
+    """The right answers, the untouched notebook, and the checks' wrong answers."""
+    return [
+        forms.right(lab, labs),
+        forms.reference(lab),
+        forms.untouched(lab),
+        *forms.mutants(lab),
+    ]
+
+
+def write(known: Sequence[Form], folder: Path) -> None:
+    for form in known:
+        (folder / f"{form.name}.ipynb").write_bytes(form.data)
+
+
+def differs(form: Form, lab: Lab, out: Path) -> str:
+    """What differs from its due, as a line; "" if nothing does."""
+    with open(out / "grades.csv", encoding="utf-8", newline="") as file:
+        row = next(row for row in csv.DictReader(file) if row["student"] == form.name)
+    points = tuple(int(row[one.name]) for one in lab.exercises)
+    if points != form.due:
+        return f"{form.name}: expected points {form.due}, found {points}."
+    said = (out / "students" / f"{form.name}.json").read_text(encoding="utf-8")
+    for text in form.says:
+        if json.dumps(text, ensure_ascii=False)[1:-1] not in said:
+            return f"{form.name}: expected {text!r} in its marks, found it nowhere."
+    return ""
