@@ -28,7 +28,18 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    (*PLOTS, "page", "run_folder", "report", "ablation", *CHECKS, *DOCTOR, "export", "drive"),
+    (
+        *PLOTS,
+        "templates",
+        "page",
+        "run_folder",
+        "report",
+        "ablation",
+        *CHECKS,
+        *DOCTOR,
+        "export",
+        "drive",
+    ),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3
