@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from typing import Any
 
-from distill_lab import paper
+from distill_lab import paper, templates
 from distill_lab.config import ARMS
 from distill_lab.plots import Plot
 from distill_lab.records import Prediction, Question, Trace, Verdict
@@ -227,15 +227,7 @@ def render(
     **parts: Any,
 ) -> str:
     """Fills `report.html.jinja` or `report.md.jinja`; in HTML all that models wrote is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("distill_lab", ""),
-        autoescape=name.endswith(".html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(html=name.endswith(".html"))
     environment.filters.update(percent=percent, signed=signed, duration=duration, flag=flag)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     template = environment.get_template(f"{name}.jinja")

@@ -19,6 +19,7 @@ MODELS = ("unsloth_backend", "backends", "models")
 SAMPLING = ("kv_cache", "prefill", "pick", "sampling", "vllm_sampling", "sampler")
 CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
 PLOTS = ("plots", "plots_5a", "plots_5bd", "plots_5c")
+PAGE = ("templates", "page")
 CHECKS = ("checks", "notebooks", "grading")
 DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
@@ -28,7 +29,7 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    (*PLOTS, "page", "run_folder", "report", "ablation", *CHECKS, *DOCTOR, "export", "drive"),
+    (*PLOTS, *PAGE, "run_folder", "report", "ablation", *CHECKS, *DOCTOR, "export", "drive"),
     ("cli", "notebook", "__main__"),
 )
 STAGES = 3
