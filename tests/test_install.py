@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from dataclasses import dataclass
@@ -61,6 +62,41 @@ def own_requirements(package: Path) -> list[Requirement]:
         file = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
         lines = re.findall(r"^Requires-Dist: (.*)$", wheel.read(file).decode(), re.MULTILINE)
     return [Requirement(line) for line in lines if "extra ==" not in line]
+
+
+def test_the_wheel_brings_all_that_lies_beside_the_package_in_a_checkout(package):
+    with zipfile.ZipFile(package) as wheel:
+        for inside, beside in (
+            ("constraints.txt", "constraints.txt"),
+            ("manifest.json", "lab_notebooks/manifest.json"),
+            ("data/mini_squad/make.py", "data/mini_squad/make.py"),
+        ):
+            assert wheel.read(f"distill_lab/{inside}") == (ROOT / beside).read_bytes()
+
+
+def test_a_wheel_of_the_sdist_brings_them_too(tmp_path):
+    def build(kind: str, folder: Path) -> None:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(tmp_path)]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+    build("sdist", ROOT)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path / "sdist", filter="data")
+    build("wheel", next((tmp_path / "sdist").iterdir()))
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        assert {"distill_lab/constraints.txt", "distill_lab/manifest.json"} <= {*wheel.namelist()}
+
+
+def test_the_manifest_is_found_in_an_installed_wheel(package, tmp_path):
+    with zipfile.ZipFile(package) as wheel:
+        wheel.extractall(tmp_path)
+    code = "from distill_lab.checks import manifests as m; print(m.file(), *m.read())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    file, *labs = done.stdout.split()
+    assert Path(file) == tmp_path / "distill_lab" / "manifest.json"
+    assert "Lab5a_Teacher_Generation" in labs
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from nbval_run import nbval
 
 import distill_lab.checks
 from distill_lab import cli, notebooks
+from distill_lab.checks import manifests
 from distill_lab.notebooks import clean, execute, leaks, make, rules, source
 from distill_lab.records import LabError
 
@@ -73,7 +74,7 @@ def test_the_students_notebook_has_stubs_and_no_outputs(built):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [(c.outputs, c.execution_count) for c in code] == [([], None)] * len(code)
     assert cells(built / "Demo.ipynb")["double"].source == (
-        'def double(x: int) -> int:\n    """Twice x."""\n'
+        '# exercise demo.double\ndef double(x: int) -> int:\n    """Twice x."""\n'
         "    raise NotImplementedError  # your code here"
     )
     assert "SOLUTION" not in (built / "Demo.ipynb").read_text()
@@ -110,11 +111,33 @@ def test_the_manifest_says_what_the_grader_needs(built):
     book = whole["notebooks"]["Demo"]
     assert (whole["repository"], book["points"]) == (None, 5)
     lines = {line.pop("id"): line for line in book["cells"]}
-    assert lines["share"] == {"role": "exercise", "exercise": "demo.share"}
+    stub = cells(built / "Demo.ipynb")["share"].source
+    assert lines["share"] == {
+        "role": "exercise",
+        "exercise": "demo.share",
+        "sha256": manifests.digest(stub),
+    }
     assert lines["share-check"]["points"] == 3
     assert {id for id, line in lines.items() if "sha256" in line} == {
-        *("install", "double-check", "share-check")
+        *("install", "double", "double-check", "share", "share-check")
     }
+
+
+def test_an_exercise_begins_with_its_name_solved_or_not(built):
+    for path in ("Demo.ipynb", "solutions/Demo.ipynb"):
+        for name in ("double", "share"):
+            text = cells(built / path)[name].source
+            assert text.startswith(f"{manifests.marker(f'demo.{name}')}\ndef {name}(")
+        assert sum(c.source.startswith("# exercise") for c in cells(built / path).values()) == 2
+    assert "# exercise" not in (built / "source" / "Demo.py").read_text()
+
+
+def test_the_manifest_is_read_as_it_was_written(built, tmp_path):
+    written = json.loads((built / "manifest.json").read_text())["notebooks"]
+    assert manifests.read(built / "manifest.json") == written
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(LabError, match=r"other.json, found KeyError: 'notebooks'. Install"):
+        manifests.read(tmp_path / "other.json")
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
         kd = mended(bug, line, text)
     except SyntaxError as error:
         raise WrongError(f"{with_it}\nis no Python: {error.msg}") from None
+    except WrongError as refused:
+        raise WrongError(f"{with_it}\n{refused}. A loss needs no more than that.") from None
     try:
         failed = [(name, found) for name in TESTS if (found := finding(name, kd))]
         if failed:

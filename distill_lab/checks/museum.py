@@ -15,11 +15,13 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill_lab.checks import only_sums
 from distill_lab.checks.exercise import WrongError, alike, brief
 from distill_lab.loss import IGNORED, DenseTeacher, Objective, divergence
 
@@ -216,13 +218,22 @@ def finding(test: str, kd: Loss) -> WrongError | None:
 
 
 def mended(bug: str, line: int, text: str) -> Loss:
-    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python."""
+    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python,
+    WrongError where it does more than sums: marks are given where it runs."""
     lines = source(bug).splitlines()
     indent = lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
     lines[line - 1] = "\n".join(indent + part.strip() for part in text.strip().splitlines())
-    names = {"torch": torch, "F": F, "math": math, "IGNORED": IGNORED}
-    exec(compile("\n".join(lines), f"<{bug}, mended>", "exec"), names)
-    return names[bug]  # type: ignore[return-value]
+    tree = only_sums.checked("\n".join(lines), source(bug))
+    names: dict[str, Any] = {"torch": torch, "F": F, "math": math, "IGNORED": IGNORED}
+    names["__builtins__"] = only_sums.builtins()
+    exec(compile(tree, f"<{bug}, mended>", "exec"), names)
+    loss: Loss = names[bug]
+
+    def on_copies(student: Tensor, teacher: Tensor, labels: Tensor, t: float, n_items: int) -> Any:
+        """The tests' own tensors stay as they are, whatever is done in place."""
+        return loss(student.clone(), teacher.clone(), labels.clone(), t, n_items)
+
+    return on_copies
 
 
 def matrix() -> list[list[str]]:

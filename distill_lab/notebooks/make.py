@@ -4,7 +4,6 @@ is run, and the manifest. The same source always gives the same bytes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import distill_lab.checks as checks
 from distill_lab import install_cell
+from distill_lab.checks import manifests
 from distill_lab.notebooks.source import Cell, Source
 
 # In Colab the profile is chosen by what is there: ask for the GPU that is free.
@@ -70,14 +70,16 @@ def _notebook(source: Source, address: Address, path: str, solved: bool) -> Any:
     cells: list[Any] = []
     for cell in source.cells:
         new: Any = new_code_cell if cell.is_code else new_markdown_cell
-        text = _text(cell, address, path, solved)
+        text = _text(source, cell, address, path, solved)
         cells.append(new(source=text, id=cell.id, metadata=_metadata(cell)))
     return new_notebook(cells=cells, metadata=from_dict(METADATA))
 
 
-def _text(cell: Cell, address: Address, path: str, solved: bool) -> str:
+def _text(source: Source, cell: Cell, address: Address, path: str, solved: bool) -> str:
     if cell.role == "exercise":
-        return cell.solved if solved else cell.stub
+        name = source.exercise_of(cell)
+        first = [manifests.marker(name)] if name else []
+        return "\n".join([*first, cell.solved if solved else cell.stub])
     if cell.role == "install":
         return install_cell.source(address.text).rstrip("\n")
     if cell.role == "text":
@@ -100,7 +102,8 @@ def _metadata(cell: Cell) -> dict[str, Any]:
 
 
 def manifest(sources: Sequence[Source], address: Address) -> str:
-    """For the grader, as JSON: each cell's id and role, points, and the hash of what is locked."""
+    """For the grader, as JSON: each cell's id and role, points, and the hash of what is locked and
+    of the stubs."""
     books = {source.name: _entry(source, address) for source in sources}
     whole = {"repository": address.given, "notebooks": books}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
@@ -118,9 +121,9 @@ def _line(source: Source, cell: Cell, address: Address) -> dict[str, Any]:
         line["exercise"] = exercise
     if cell.checks:
         line["points"] = checks.find(cell.checks).points
-    if cell.locked:
-        text = _text(cell, address, f"{source.name}.ipynb", solved=False)
-        line["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    if cell.locked or cell.role == "exercise":  # of the stub
+        text = _text(source, cell, address, f"{source.name}.ipynb", solved=False)
+        line["sha256"] = manifests.digest(text)
     return line
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.checks.manifests import LOCKED
 from distill_lab.records import LabError
 
 BEGIN = "### BEGIN SOLUTION"
@@ -41,7 +42,7 @@ class Cell:
     @property
     def locked(self) -> bool:
         """Whether a student must not change it: the checks, and what fetches the package."""
-        return self.role in ("install", "check")
+        return self.role in LOCKED
 
     @property
     def checks(self) -> str | None:

@@ -1,0 +1,233 @@
+"""Which cell of a notebook is which exercise's, whatever an editor or a student did to it.
+
+Three ways, one after the other, until one finds an answer (a cell that is no untouched stub):
+its id, the first line `# exercise lab5a.soften`, and a function of that name at the top level.
+Cells are plain dictionaries, as JSON has them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from distill_lab.checks.manifests import Entry, digest, marker
+
+Cell = Mapping[str, Any]
+How = Literal["id", "first line", "function name", ""]
+
+# cell magics around plain Python; what stands below any other is none
+_AROUND_PYTHON = re.compile(r"%%(time|timeit|capture|prun)\b.*")
+_MARKER = re.compile(r"#\s*exercise\s+([\w.]+)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What was found of one exercise. `cell` counts, found by `how`; None: there is none.
+
+    `cells` are all that are this exercise's, in the notebook's order: the untouched stubs, and
+    `answers`, of which the last counts. `others` have its function too, and do not count, because
+    a cell with its id or first line has an answer.
+    """
+
+    cell: Cell | None
+    how: How
+    cells: tuple[Cell, ...]
+    answers: tuple[Cell, ...]
+    others: tuple[Cell, ...]
+
+    @property
+    def source(self) -> str | None:
+        return None if self.cell is None else source_of(self.cell)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether there are stubs alone."""
+        return self.cell is not None and not self.answers
+
+
+def exercise_cells(cells: Sequence[Cell], entry: Entry) -> dict[str, Match]:
+    """For each exercise of the manifest's entry, by its name, its cells."""
+    code = [cell for cell in cells if cell.get("cell_type", "code") == "code"]
+    lines = [line for line in entry["cells"] if line["role"] == "exercise"]
+    return {line["exercise"]: _match(code, line) for line in lines}
+
+
+def _match(code: Sequence[Cell], line: Mapping[str, Any]) -> Match:
+    function = line["exercise"].rpartition(".")[2]
+    ways: tuple[tuple[How, Callable[[Cell], bool]], ...] = (
+        ("id", lambda cell: line["id"] in ids_of(cell)),
+        ("first line", lambda cell: marked(source_of(cell)) == line["exercise"]),
+        ("function name", lambda cell: function in functions(source_of(cell))),
+    )
+    found: list[tuple[How, list[Cell]]]
+    found = [(how, [cell for cell in code if is_its(cell)]) for how, is_its in ways]
+    stubs = [cell for cell in code if is_stub(source_of(cell), line)]
+    for n, (how, ours) in enumerate(found):
+        answers = _answers([cell for cell in ours if not _is_in(cell, stubs)], function)
+        if answers:
+            before = [cell for _, cells in found[: n + 1] for cell in cells]
+            after = [cell for _, cells in found[n + 1 :] for cell in cells]
+            mine = [cell for cell in code if _is_in(cell, [*before, *stubs])]
+            others = [cell for cell in code if _is_in(cell, after) and not _is_in(cell, mine)]
+            return Match(answers[-1], how, tuple(mine), tuple(answers), tuple(others))
+    nothing: tuple[How, list[Cell]] = ("", [])
+    how, ours = next((one for one in found if one[1]), nothing)
+    return Match(ours[-1] if ours else None, how, tuple(ours), (), ())
+
+
+def _is_in(cell: Cell, cells: Sequence[Cell]) -> bool:
+    """Whether it is one of these, and not only like one."""
+    return any(cell is one for one in cells)
+
+
+def _answers(cells: Sequence[Cell], function: str) -> list[Cell]:
+    """Those that define the function, or are no Python yet; else what there is. A copy of the cell
+    with a few tries in it, which has its id, must not count for the function."""
+    telling = [
+        cell
+        for cell in cells
+        if parsed(source_of(cell)) is None or function in defined(source_of(cell))
+    ]
+    return telling or list(cells)
+
+
+# -- a cell
+
+
+def source_of(cell: Cell) -> str:
+    """Its text, which a file may have as a list of lines."""
+    source = cell.get("source", "")
+    text = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    return text.replace("\r\n", "\n")
+
+
+def ids_of(cell: Cell) -> tuple[str, ...]:
+    """Its ids: the one in its metadata first. Colab keeps only that one, and a copy of a cell that
+    was made in Jupyter has it still."""
+    metadata = cell.get("metadata")
+    inner = metadata.get("id") if isinstance(metadata, Mapping) else None
+    return tuple(str(one) for one in (inner, cell.get("id")) if one)
+
+
+def id_of(cell: Cell) -> str:
+    """Its id in the course's notebook; another, or "", where it is the student's own."""
+    return next(iter(ids_of(cell)), "")
+
+
+def is_stub(source: str, line: Mapping[str, Any]) -> bool:
+    """Whether it is the exercise as students get it: the same text, with or without its first line,
+    or the function with nothing in it but `raise NotImplementedError`."""
+    whole = {digest(source), digest(f"{marker(line['exercise'])}\n{source}")}
+    if line.get("sha256") in whole:
+        return True
+    function = line["exercise"].rpartition(".")[2]
+    bodies = [node.body for node in _functions(source) if node.name == function]
+    return bool(bodies) and all(map(_waits, bodies))
+
+
+def _waits(body: Sequence[ast.stmt]) -> bool:
+    rest = [node for node in body if not _is_text(node)]
+    return len(rest) == 1 and ast.unparse(rest[0]) in (
+        "raise NotImplementedError",
+        "raise NotImplementedError()",
+    )
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+# -- its code
+
+
+def marked(source: str) -> str:
+    """`lab5a.soften`, where that is the cell's first line; else ""."""
+    found = _MARKER.fullmatch(_below_magic(source).strip().split("\n")[0])
+    return found[1] if found else ""
+
+
+def functions(source: str) -> set[str]:
+    """The names of the functions that it defines at the top level; none where it is no Python."""
+    return {node.name for node in _functions(source)}
+
+
+def defined(source: str) -> set[str]:
+    """The names that it binds at the top level, by `def`, import or assignment."""
+    tree = parsed(source)
+    found = functions(source)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    for statement in [node for node in tree.body if not isinstance(node, kinds)] if tree else []:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, ast.alias):
+                found.add(node.asname or node.name)
+    return found
+
+
+def _functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = parsed(source)
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in tree.body if isinstance(node, kinds)] if tree else []
+
+
+def parsed(source: str) -> ast.Module | None:
+    """A cell's code, IPython's additions aside; None where it is no Python."""
+    return next((tree for text in _readings(source) if (tree := _tree(text))), None)
+
+
+def fault(source: str) -> str:
+    """Why it is no Python; "" where it is."""
+    if parsed(source) is not None:
+        return ""
+    try:
+        ast.parse(_without_magic(_below_magic(source)))
+    except SyntaxError as error:
+        return f"{error.msg} in line {error.lineno}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def _tree(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # a null byte, too many brackets
+        return None
+
+
+def _readings(source: str) -> list[str]:
+    """The cell as it is, as IPython reads it, and without IPython's lines."""
+    text = _below_magic(source)
+    return [text, _as_ipython_reads(text), _without_magic(text)]
+
+
+def _below_magic(source: str) -> str:
+    """With blank lines for its cell magics; of a cell in another language (%%bash) nothing is
+    left."""
+    lines = source.split("\n")
+    first = next((n for n, line in enumerate(lines) if line.strip()), 0)
+    while first < len(lines) and lines[first].startswith("%%"):
+        if not _AROUND_PYTHON.fullmatch(lines[first].rstrip()):
+            return ""
+        lines[first] = ""
+        first += 1
+    return "\n".join(lines)
+
+
+def _as_ipython_reads(text: str) -> str:
+    try:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return TransformerManager().transform_cell(text)
+    except (ImportError, SyntaxError, ValueError, RecursionError):
+        return text
+
+
+def _without_magic(text: str) -> str:
+    """Lines of IPython and of a shell become `pass`: their block keeps a statement."""
+    magic = re.compile(r"^(\s*)(?:[%!?].*|.*\?)$", re.MULTILINE)
+    return magic.sub(r"\1pass", text)
