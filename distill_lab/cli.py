@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import difflib
 import importlib
-import io
 import itertools
 import json
 import os
@@ -14,14 +11,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from distill_lab.config import PROFILES, Config, ExportSettings, profile
+from distill_lab.arguments import parse_flat, parse_run, value
+from distill_lab.config import PROFILES, Config, ExportSettings
 from distill_lab.processes import from_main, is_main, join, rank
 from distill_lab.records import LabError, note, notes
-from distill_lab.runs import adopt, check, flag, saved, settings
+from distill_lab.runs import adopt
 
 STAGES = (
     ("data", "distill_lab.squad", "prepare", "choose the questions"),
@@ -36,14 +32,6 @@ STAGES = (
     ("evaluate", "distill_lab.evaluate", "run", "score base, students and teacher"),
     ("report", "distill_lab.report", "build", "table, plots, and the paper side by side"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Run(Config):
-    """All settings of a run and where it lies."""
-
-    out: Path = Path("runs/tiny")
-    """The run's folder: every stage reads and writes there; the same command goes on from there."""
 
 
 _SLOW = ("generate", "train", "evaluate")  # stages that resume, and that processes share
@@ -99,10 +87,20 @@ def _command(arguments: list[str]) -> int:
         _doctor(rest)
     elif name == "notebooks":
         return _notebooks(rest)
+    elif name == "grade":
+        return _grade(rest)
     elif name in _FILES:
         _file_command(name, rest)
     else:
-        known = [*(stage[0] for stage in STAGES), "run", "export", "doctor", "notebooks", *_FILES]
+        known = [
+            *(stage[0] for stage in STAGES),
+            "run",
+            "export",
+            "doctor",
+            "notebooks",
+            "grade",
+            *_FILES,
+        ]
         near = difflib.get_close_matches(name, known, 1)
         raise LabError(
             f"Unknown command {name!r}; did you mean {near[0]}?"
@@ -121,6 +119,7 @@ def _help() -> str:
         "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         f"  {'doctor':<12} {_DOCTOR}",
         f"  {'notebooks':<12} {_NOTEBOOKS}",
+        f"  {'grade':<12} {_GRADE}",
         *(f"  {' '.join([name, *words]):<28} {text}" for name, (words, text) in _FILES.items()),
         "",
         f"profiles: {', '.join(PROFILES)}     (--profile NAME; `distill-lab doctor` names one)",
@@ -180,92 +179,8 @@ def one_stage(name: str, config: Config, out: Path) -> None:
     note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
 
 
-def parse_run(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
-    """Settings and folder from flags; defaults from --profile, else from the run that is in the
-    folder, else `tiny`.
-    """
-    known = ["--profile", "--out", "--help", "-h", *(flag(name) for name, _ in settings(Config()))]
-    _refuse_unknown(arguments, known)
-    name, folder = _value("--profile", arguments), _value("--out", arguments)
-    out = Path(f"runs/{name or 'tiny'}" if folder is None else folder)
-    default = saved(out) or profile("tiny") if name is None else profile(name)
-    made = _tyro(
-        command,
-        arguments,
-        Run(**{f.name: getattr(default, f.name) for f in dataclasses.fields(Config)}, out=out),
-    )
-    config = Config(**{f.name: getattr(made, f.name) for f in dataclasses.fields(Config)})
-    check(config)
-    return config, made.out
-
-
-def _refuse_unknown(arguments: Sequence[str], known: list[str]) -> None:
-    for argument in arguments:
-        given = argument.partition("=")[0].replace("_", "-")
-        if (
-            re.match(r"--?[a-zA-Z]", given)
-            and given not in known
-            and given.replace(".no-", ".") not in known
-        ):
-            near = difflib.get_close_matches(given, known, 1)
-            raise LabError(
-                f"Unknown flag {argument}; "
-                + (f"did you mean {near[0]}?" if near else "see --help.")
-            )
-
-
-def _value(wanted: str, arguments: Sequence[str]) -> str | None:
-    """The last value given for a flag, ahead of the parse: the profile sets its defaults."""
-    value = None
-    for n, argument in enumerate(arguments):
-        if argument == wanted and n + 1 < len(arguments):
-            value = arguments[n + 1]
-        elif argument.startswith(wanted + "="):
-            value = argument.partition("=")[2]
-    return value
-
-
-Settings = TypeVar("Settings")
-
-
-def _tyro(command: str, arguments: Sequence[str], default: Settings) -> Settings:
-    """tyro's parse, with its box of an error made into a line."""
-    import tyro
-
-    errors = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(errors):
-            return tyro.cli(
-                type(default), prog=f"distill-lab {command}", args=list(arguments), default=default
-            )
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-    raise LabError(_sentence(errors.getvalue()))
-
-
-_IN_OUR_WORDS = (
-    (r"Error parsing (\S+): .*\bint\(\).*?('.*')", r"\1: expected a whole number, found \2."),
-    (r"Error parsing (\S+): .*\bfloat: ('.*')", r"\1: expected a number, found \2."),
-    (r"invalid choice ('.*') for .*'(\S+)'. E(.*)\((.*)\).", r"\2: e\3\4; found \1."),
-    (r"Missing value for argument '(\S+)'.*", r"\1: expected a value, found none."),
-    (r"Unrecognized options: (.*)", r"Expected flags and their values (see --help), found \1."),
-)
-
-
-def _sentence(box: str) -> str:
-    """tyro's box as a sentence: what stands between title and first rule, in our words if known."""
-    lines = [re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯]", "", line).strip() for line in box.splitlines()[1:]]
-    text = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), lines))
-    for theirs, ours in _IN_OUR_WORDS:
-        text = re.sub(theirs, ours, text)
-    return text
-
-
 def _export(arguments: list[str]) -> None:
-    known = [f"--{field.name}" for field in dataclasses.fields(ExportSettings)]
-    _refuse_unknown(arguments, [*known, "--help", "-h"])
-    settings = _tyro("export", arguments, ExportSettings())
+    settings = parse_flat("export", arguments, ExportSettings())
     if settings.converter == "unsloth":  # before transformers, which the module imports
         importlib.import_module("distill_lab.unsloth_backend").problem()
     importlib.import_module("distill_lab.export").export(settings)
@@ -282,7 +197,7 @@ def _doctor(arguments: list[str]) -> None:
     if "--help" in arguments or "-h" in arguments:
         print(f"usage: distill-lab doctor [--gpu NAME] [a stage's flags]\n\n{_DOCTOR}")
         return
-    gpu = _value("--gpu", arguments)
+    gpu = value("--gpu", arguments)
     rest = [
         argument
         for n, argument in enumerate(arguments)
@@ -313,14 +228,36 @@ def _notebooks(arguments: list[str]) -> int:
     if word not in words:
         raise LabError(f"Expected `distill-lab notebooks build` or `check`, found {word!r}.")
     default, function = words[word]
-    known = [f"--{field.name}" for field in dataclasses.fields(default)]
-    _refuse_unknown(rest, [*known, "--no-keep", "--help", "-h"])
-    findings: list[str] = function(_tyro(f"notebooks {word}", rest, default))
+    findings: list[str] = function(parse_flat(f"notebooks {word}", rest, default))
     for finding in findings:
         print(finding, file=sys.stderr)
     if not findings:
         print("The notebooks are in step with their sources.")
     return 2 if findings else 0
+
+
+# -- grading
+
+_GRADE = "marks, feedback and an overview of a folder of submitted notebooks"
+
+
+def _grade(arguments: list[str]) -> int:
+    """`LAB SUBMISSIONS [OPTIONS]`, or `--self-test LAB [OPTIONS]`."""
+    grading = importlib.import_module("distill_lab.grading")
+    names = ["LAB", "SUBMISSIONS"]
+    if arguments[:1] == ["--self-test"]:
+        arguments, names = arguments[1:], ["LAB"]
+    given = list(itertools.takewhile(lambda text: not text.startswith("-"), arguments))
+    asked = parse_flat(f"grade {' '.join(names)}", arguments[len(given) :], grading.Grade())
+    if len(given) != len(names):
+        raise LabError(
+            "Expected `distill-lab grade LAB SUBMISSIONS --out DIR`, or `distill-lab grade "
+            f"--self-test LAB`, found {' '.join(given) or 'neither'}. LAB is lab5a, say."
+        )
+    if len(names) == 1:
+        self_test = importlib.import_module("distill_lab.grading.self_test").self_test
+        return self_test(given[0], asked)
+    return grading.grade(given[0], Path(given[1]), asked)
 
 
 # -- commands on files

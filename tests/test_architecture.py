@@ -30,7 +30,7 @@ LAYERS = (
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
     (*PLOTS, *PAGE, "run_folder", "report", "ablation", *CHECKS, *DOCTOR, "export", "drive"),
-    ("cli", "notebook", "__main__"),
+    ("arguments", "cli", "notebook", "__main__"),
 )
 STAGES = 3
 PLACE = {name: (n, m) for n, layer in enumerate(LAYERS) for m, name in enumerate(layer)}

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from distill_lab import config as config_module
-from distill_lab.cli import STAGES, main, parse_run
+from distill_lab.arguments import parse_run
+from distill_lab.cli import STAGES, main
 from distill_lab.config import PROFILES, Config
 from distill_lab.records import Trace, write_records
 from distill_lab.runs import flag, settings

@@ -9,11 +9,13 @@ the kernel may not do is in `guard`, what a submission may take in `limits`, see
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import importlib.util
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +37,7 @@ NEEDED = ("nbval", "ipykernel", "psutil", "pytest", "nbformat")
 class Grade:
     """Grade a class: marks, feedback and an overview. The same command goes on where it stopped."""
 
-    out: Path
+    out: Path = Path("grades")
     """The folder for grades.csv, class.html, and students/NAME.json, .xml and .html."""
     seed: int = 1
     """Of the cases that are drawn; students see those of seed 0. Keep yours to yourself."""
@@ -47,6 +49,19 @@ class Grade:
     """Wall-clock time of a submission; what was reached before counts."""
     memory_gb: float = 6.0
     """Memory of a submission, all its processes together."""
+    cell_seconds: float = 30.0
+    """Of one statement of a student's."""
+    call_seconds: float = 10.0
+    """Of one call of a student's function."""
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            seconds=self.seconds,
+            memory_bytes=int(self.memory_gb * 1e9),
+            cell_seconds=self.cell_seconds,
+            call_seconds=self.call_seconds,
+        )
 
 
 def grade(name: str, folder: Path, asked: Grade) -> int:
@@ -85,8 +100,7 @@ def _fixed(lab: Lab, asked: Grade) -> dict[str, Any]:
     return {
         "lab": lab.part,
         "seed": asked.seed,
-        "seconds": asked.seconds,
-        "memory-gb": asked.memory_gb,
+        **dataclasses.asdict(asked.limits),
         "course": hashlib.sha256(course.encode()).hexdigest()[:12],
         "version": __version__,
     }
@@ -99,12 +113,13 @@ def _each(lab: Lab, waiting: Sequence[Submission], asked: Grade) -> list[Submiss
 
     from distill_lab.grading import one, written
 
-    limits = Limits(seconds=asked.seconds, memory_bytes=int(asked.memory_gb * 1e9))
     faults: list[Submission] = []
     pool = concurrent.futures.ThreadPoolExecutor(asked.jobs or jobs())
     bar = tqdm(total=len(waiting), desc="graded", unit="notebook", disable=not waiting)
     try:
-        work = {pool.submit(one.grade, lab, asked.labs, s, asked.seed, limits): s for s in waiting}
+        work = {
+            pool.submit(one.grade, lab, asked.labs, s, asked.seed, asked.limits): s for s in waiting
+        }
         for done in concurrent.futures.as_completed(work):
             graded = done.result()
             written.student(asked.out, graded.result)
@@ -130,10 +145,14 @@ def _odd(result: Result) -> bool:
 
 def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
     """Sessions ended for no known reason: is it the grader? The right answers tell."""
-    from distill_lab.grading import forms, one, written
+    from distill_lab.grading import forms, one, submissions, written
 
-    with forms.submission(lab, asked.labs, forms.reference(lab)) as right:
-        graded = one.grade(lab, asked.labs, right, asked.seed, Limits(seconds=asked.seconds))
+    form = forms.reference(lab)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "reference.ipynb"
+        path.write_bytes(form.data)
+        right = submissions.Submission("reference", path)
+        graded = one.grade(lab, asked.labs, right, asked.seed, asked.limits)
     if graded.result.points == graded.result.of:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:

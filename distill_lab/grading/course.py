@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab import checks
+from distill_lab.checks import manifests
 from distill_lab.checks.exercise import Exercise
 from distill_lab.grading.marks import Mark
 from distill_lab.grading.read import cells
@@ -44,13 +44,7 @@ class Lab:
 
 def find(lab: str, folder: Path) -> Lab:
     """The lab `lab5a`, or by its notebook's name, as it lies in `folder`."""
-    file = folder / "manifest.json"
-    if not file.is_file():
-        raise LabError(
-            f"{file}: expected the course's notebooks and their manifest, found none. Run this in "
-            "the repository's folder, or name its notebooks: --labs DIR."
-        )
-    books = json.loads(file.read_text(encoding="utf-8"))["notebooks"]
+    books = manifests.read(folder / "manifest.json")
     graded = {_part(entry): name for name, entry in books.items() if entry["points"]}
     name = graded.get(lab.lower(), lab)
     if name not in graded.values():

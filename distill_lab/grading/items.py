@@ -10,7 +10,7 @@ A role a cell (its metadata, written by `assemble`):
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from distill_lab import checks
 from distill_lab.checks.exercise import Exercise, judge
-from distill_lab.grading.limits import Limits
 from distill_lab.grading.junit import message
+from distill_lab.grading.limits import Limits
 from distill_lab.grading.record import Record, claimed_points
 from distill_lab.grading.remote import remote
 from distill_lab.grading.shell import KernelDiedError, Shell
@@ -54,7 +54,7 @@ class GradedFile(IPyNbFile):
         self.ran: list[str] = []
         self.deaths = 0
 
-    def collect(self) -> Iterator[GradedCell]:
+    def collect(self) -> Generator[GradedCell, None, None]:
         self.nb = nbformat.read(self.path, as_version=4)
         for number, cell in enumerate(self.nb.cells):
             options = {"check": False, "check_exception": True, "skip": False}
@@ -139,8 +139,10 @@ class GradedCell(IPyNbCell):
         found = self._failure()
         wrong = next((key for key in expected if found.get(key) != expected[key]), None)
         if wrong:
-            why = f"A cell that must fail did not fail as in an untouched kernel: expected it {wrong} "
-            why += f"{expected[wrong]!r}, found {found.get(wrong, found)!r}."
+            why = (
+                "A cell that must fail did not fail as in an untouched kernel: expected it "
+                f"{wrong} {expected[wrong]!r}, found {found.get(wrong, found)!r}."
+            )
             self.parent.record.void(name, why)
             raise self._failed(why)
 

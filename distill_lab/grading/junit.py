@@ -50,12 +50,12 @@ def _case(lab: str, mark: Mark) -> ET.Element:
     return case
 
 
-def _properties(of: ET.Element, **values: object) -> None:
-    properties = ET.SubElement(of, "properties")
+def _properties(element: ET.Element, /, **values: object) -> None:
+    properties = ET.SubElement(element, "properties")
     properties.extend(_element("property", name=name, value=v) for name, v in values.items())
 
 
-def _element(tag: str, **attributes: object) -> ET.Element:
+def _element(tag: str, /, **attributes: object) -> ET.Element:
     return ET.Element(tag, {name: _clean(str(value)) for name, value in attributes.items()})
 
 

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Limits:
     seconds: int = 300
-    """Of wall-clock time, for the whole notebook."""
     memory_bytes: int = 6_000_000_000
     folder_bytes: int = 500_000_000
     file_bytes: int = 100_000_000
     processes: int = 20
-    cell_seconds: float = 30
-    """Of one statement of the student's."""
-    call_seconds: float = 10
-    """Of one call of their function."""
+    cell_seconds: float = 30.0
+    call_seconds: float = 10.0

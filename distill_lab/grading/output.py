@@ -1,4 +1,4 @@
-"""What a student's cell prints, cut: an endless loop of prints must not fill the grader's memory."""
+"""What a student's cell prints, cut: a loop of prints must not fill the grader's memory."""
 
 from __future__ import annotations
 

@@ -1,33 +1,40 @@
-"""`distill-lab grade --self-test LAB`: is what is graded what is due? A class of made-up submissions
-whose marks are known is graded by the same command, and its grades.csv held against them."""
+"""`distill-lab grade --self-test LAB`: does each get what is due?
+
+A class of made-up submissions whose marks are known is graded by the same command, and its
+grades.csv held against them."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab.grading import Grade, course, forgeries, forms, grade
+from distill_lab.grading import Grade, course, forgeries, forms, grade, needed
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Form
 
 
-def self_test(name: str, asked: Grade) -> int:
+def self_test(name: str, asked: Grade, with_forgeries: bool = True) -> int:
     """A line for each submission that got something else than its due; 1 if there is any."""
+    needed()
     lab = course.find(name, asked.labs)
-    known = [*known_forms(lab, asked.labs), *forgeries.forgeries(lab)]
+    known = [*known_forms(lab, asked.labs), *(forgeries.forgeries(lab) if with_forgeries else ())]
     with tempfile.TemporaryDirectory() as folder:
-        write(known, Path(folder))
-        grade(name, Path(folder), asked)
-    wrong = [text for form in known if (text := differs(form, lab, asked.out))]
+        submissions, out = Path(folder) / "submissions", Path(folder) / "grades"
+        submissions.mkdir()
+        write(known, submissions)
+        patient = dataclasses.replace(asked, out=out, cell_seconds=5.0, call_seconds=5.0)
+        status = grade(name, submissions, patient)
+        wrong = [text for form in known if (text := differs(form, lab, out))]
     for text in wrong:
         print(text, file=sys.stderr)
     right = len(known) - len(wrong)
     print(f"{right} of {len(known)} made-up submissions got what is due to them.")
-    return 1 if wrong else 0
+    return 1 if wrong or status else 0
 
 
 def known_forms(lab: Lab, labs: Path) -> list[Form]:

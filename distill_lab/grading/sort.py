@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from distill_lab import checks
+from distill_lab.checks import matching
+from distill_lab.checks.manifests import LOCKED, digest
 from distill_lab.grading.assemble import Parts
 from distill_lab.grading.course import Lab
 from distill_lab.grading.record import Record
 from distill_lab.grading.statements import imported, named
-from distill_lab.notebooks import matching
 
 # What an answer to these exercises does not need, and ways around a check do.
 _ODD = frozenset(
@@ -23,7 +22,7 @@ _ODD = frozenset(
 _MARKS = re.compile(r"^\s*#\s*NBVAL_\w+\s*$", re.MULTILINE)
 
 
-def sort(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> Parts:
+def sort(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> Parts:
     """The parts that are graded; what was noticed goes into `record`."""
     found = matching.exercise_cells(cells, lab.entry)
     _locked(lab, cells, record)
@@ -32,8 +31,8 @@ def sort(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> Parts:
         match = found[exercise.name]
         exercises[exercise.name] = match.source
         _noticed(exercise.name, match, record)
-    taken = {id(cell) for match in found.values() for cell in match.cells}
-    added, changed = _others(lab, [cell for cell in cells if id(cell) not in taken])
+    taken = {id(cell): lab.cell_of(name) for name, match in found.items() for cell in match.cells}
+    added, changed = _others(lab, cells, taken)
     for name, source in exercises.items():
         _look(name, source or "", record, lab.sources[lab.cell_of(name)])
     for source in (*changed.values(), *(one for sources in added.values() for one in sources)):
@@ -41,63 +40,56 @@ def sort(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> Parts:
     return Parts(exercises, added, changed)
 
 
-def _noticed(name: str, match: Any, record: Record) -> None:
-    if match.source is None:
+def _noticed(name: str, match: matching.Match, record: Record) -> None:
+    if match.cell is None:
         record.missing.add(name)
-        record.remark(
-            "notice",
-            name,
-            f"No cell was found: copy it from a fresh notebook, with its first line "
-            f"`# exercise {name}`, and write your function below that line.",
+        said = (
+            "No cell of this exercise was found: copy it from a fresh notebook, with its first "
+            f"line `# exercise {name}`, and write your function below it."
         )
-    if len(match.cells) > 1:
-        record.remark(
-            "notice",
-            name,
-            f"{len(match.cells)} cells have this exercise; the last one counts. Delete the others.",
+        record.remark("notice", name, said)
+    if len(match.answers) > 1:
+        said = (
+            f"{len(match.answers)} cells answer this exercise, and the last of them counts. Delete "
+            "the others."
         )
+        record.remark("notice", name, said)
 
 
-def _locked(lab: Lab, cells: Sequence[Mapping[str, Any]], record: Record) -> None:
+def _locked(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> None:
     """Check and install cells that are not the course's: the course's own are used."""
     there = {matching.id_of(cell): cell["source"] for cell in cells}
     for line in lab.entry["cells"]:
+        if line["role"] not in LOCKED:
+            continue
         source = there.get(line["id"])
-        if "sha256" not in line or line["role"] == "exercise":
-            continue
-        if source is None:
-            what = "was deleted"
-        elif hashlib.sha256(source.rstrip("\n").encode()).hexdigest() != line["sha256"]:
-            what = "was changed"
-        else:
-            continue
-        record.remark(
-            "notice",
-            line["id"],
-            f"This {line['role']} cell {what}. The course's own was used: nothing is lost. To have "
-            "it back, copy it from a fresh notebook.",
-        )
+        what = "was deleted" if source is None else "was changed"
+        if source is None or digest(source) != line["sha256"]:
+            said = (
+                f"This {line['role']} cell {what}. The course's own was used: nothing is lost. To "
+                "have it back, copy it from a fresh notebook."
+            )
+            record.remark("notice", line["id"], said)
 
 
 def _others(
-    lab: Lab, cells: Sequence[Mapping[str, Any]]
+    lab: Lab, cells: Sequence[matching.Cell], taken: Mapping[int, str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """What was added behind which cell of the course, and the open cells that were changed."""
+    """What was added behind which cell of the course, and the open cells that were changed.
+    `taken`: the exercises' own cells, by their `id()`."""
     roles = {line["id"]: line["role"] for line in lab.entry["cells"]}
     added: dict[str, list[str]] = defaultdict(list)
     changed: dict[str, str] = {}
     behind = ""
     for cell in cells:
-        name = matching.id_of(cell)
-        if name in roles:
-            behind = name
-        if cell["cell_type"] != "code":
+        name = taken.get(id(cell)) or matching.id_of(cell)
+        behind = name if name in roles else behind
+        if cell["cell_type"] != "code" or roles.get(name) in (*LOCKED, "exercise"):
             continue
-        if roles.get(name) in ("setup", "run"):
-            if cell["source"] != lab.sources[name]:
-                changed[name] = cell["source"]
-        elif name not in roles:
+        if name not in roles:
             added[behind].append(cell["source"])
+        elif cell["source"] != lab.sources[name]:
+            changed[name] = cell["source"]
     return dict(added), changed
 
 

@@ -6,48 +6,20 @@ import ast
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-_TIMED = ("%%time", "%%timeit", "%%capture")  # cell magics around plain Python
+from distill_lab.checks.matching import parsed
+
 _DEFINES = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-def python(source: str) -> str:
-    """A cell's Python: shell lines and magics left out, as a kernel for grading has neither."""
-    lines = source.strip("\n").split("\n")
-    if lines[0].lstrip().startswith(_TIMED):
-        lines = lines[1:]
-    elif lines[0].lstrip().startswith("%%"):
-        return ""
-    return "\n".join(_without_magic(line) for line in lines)
-
-
-def _without_magic(line: str) -> str:
-    bare = line.lstrip()
-    if not bare.startswith(("%", "!", "?")) and not line.rstrip().endswith("?"):
-        return line
-    return line[: len(line) - len(bare)] + "pass"
-
-
-def nodes(source: str) -> list[ast.stmt]:
-    """The cell's statements. SyntaxError where it is no Python."""
-    try:
-        return ast.parse(python(source)).body
-    except (RecursionError, MemoryError, ValueError) as error:  # nested too deep, or a null byte
-        raise SyntaxError(str(error) or "nested too deep") from None
-
-
-def _nodes(source: str) -> list[ast.stmt]:
-    try:
-        return nodes(source)
-    except SyntaxError:
-        return []
+_IPYTHONS = ("system", "getoutput", "run_line_magic", "run_cell_magic")  # !pip, %matplotlib
 
 
 def split(source: str) -> list[str]:
     """Each statement by itself; a cell that is no Python whole, so that running it says why."""
+    if parsed(source) is None:
+        return [source]
     try:
-        return [ast.unparse(node) for node in nodes(source)]
-    except (SyntaxError, RecursionError):
-        return [python(source)]
+        return [ast.unparse(node) for node in _nodes(source)]
+    except RecursionError:
+        return [source]
 
 
 def definitions(source: str) -> list[str]:
@@ -59,10 +31,6 @@ def imports(source: str, used: AbstractSet[str]) -> list[str]:
     """Its imports of the names that are used (others may load half the package)."""
     found = [node for node in _nodes(source) if isinstance(node, (ast.Import, ast.ImportFrom))]
     return [ast.unparse(node) for node in found if used & {_bound(alias) for alias in node.names}]
-
-
-def _bound(alias: ast.alias) -> str:
-    return alias.asname or alias.name.partition(".")[0]
 
 
 def named(source: str) -> Iterator[str]:
@@ -81,3 +49,19 @@ def imported(source: str) -> Iterator[str]:
     for node in _nodes(source):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distill_lab"):
             yield from (alias.name for alias in node.names)
+
+
+def _nodes(source: str) -> list[ast.stmt]:
+    """Its statements but IPython's own: grading has neither a shell nor magics."""
+    tree = parsed(source)
+    return [node for node in tree.body if not _is_ipythons(node)] if tree else []
+
+
+def _is_ipythons(node: ast.stmt) -> bool:
+    call = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
+    function = call.func if isinstance(call, ast.Call) else None
+    return isinstance(function, ast.Attribute) and function.attr in _IPYTHONS
+
+
+def _bound(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
