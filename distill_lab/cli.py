@@ -242,21 +242,21 @@ _GRADE = "marks, feedback and an overview of a folder of submitted notebooks"
 
 
 def _grade(arguments: list[str]) -> int:
-    """`LAB SUBMISSIONS [OPTIONS]`, or `--self-test LAB [OPTIONS]`."""
+    """`LAB SUBMISSIONS [OPTIONS]`, or `--self-test LAB… [OPTIONS]`."""
     grading = importlib.import_module("distill_lab.grading")
     names = ["LAB", "SUBMISSIONS"]
     if arguments[:1] == ["--self-test"]:
-        arguments, names = arguments[1:], ["LAB"]
+        arguments, names = arguments[1:], ["--self-test LAB…"]
     given = list(itertools.takewhile(lambda text: not text.startswith("-"), arguments))
     asked = parse_flat(f"grade {' '.join(names)}", arguments[len(given) :], grading.Grade())
+    if given and len(names) == 1:
+        self_test = importlib.import_module("distill_lab.grading.self_test").self_test
+        return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
     if len(given) != len(names):
         raise LabError(
             "Expected `distill-lab grade LAB SUBMISSIONS --out DIR`, or `distill-lab grade "
-            f"--self-test LAB`, found {' '.join(given) or 'neither'}. LAB is lab5a, say."
+            f"--self-test LAB…`, found {' '.join(given) or 'neither'}. LAB is lab5a, say."
         )
-    if len(names) == 1:
-        self_test = importlib.import_module("distill_lab.grading.self_test").self_test
-        return self_test(given[0], asked)
     return grading.grade(given[0], Path(given[1]), asked)
 
 

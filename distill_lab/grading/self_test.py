@@ -13,16 +13,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab.grading import Grade, course, forgeries, forms, grade, needed
+from distill_lab.grading import Grade, course, forgeries, forms, grade, honest, needed
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Form
 
 
-def self_test(name: str, asked: Grade, with_forgeries: bool = True) -> int:
-    """A line for each submission that got something else than its due; 1 if there is any."""
+def self_test(name: str, asked: Grade, brief: bool = False) -> int:
+    """A line for each submission that got something else than its due; 1 if there is any. `brief`:
+    without what is much the same in all labs."""
     needed()
     lab = course.find(name, asked.labs)
-    known = [*known_forms(lab, asked.labs), *(forgeries.forgeries(lab) if with_forgeries else ())]
+    known = known_forms(lab, asked.labs) + ([] if brief else odd_forms(lab, asked.labs))
     with tempfile.TemporaryDirectory() as folder:
         submissions, out = Path(folder) / "submissions", Path(folder) / "grades"
         submissions.mkdir()
@@ -45,6 +46,11 @@ def known_forms(lab: Lab, labs: Path) -> list[Form]:
         forms.untouched(lab),
         *forms.mutants(lab),
     ]
+
+
+def odd_forms(lab: Lab, labs: Path) -> list[Form]:
+    """Odd notebooks of honest students, files that are none, and forgeries."""
+    return [*honest.honest(lab, labs), *honest.broken(lab), *forgeries.forgeries(lab)]
 
 
 def write(known: Sequence[Form], folder: Path) -> None:

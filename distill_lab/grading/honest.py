@@ -1,0 +1,163 @@
+"""Made-up submissions of students who did nothing wrong, however odd their notebooks look, and of
+those whose file did not survive the way here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from distill_lab.grading.course import Lab
+from distill_lab.grading.forms import Cell, Form, cell, notebook
+from distill_lab.grading.read import cells as cells_of
+from distill_lab.grading.statements import definitions
+
+NOISE = """
+import sys, warnings
+warnings.warn("this is only a warning")
+print("so is this", file=sys.stderr)
+sys.stderr.flush()
+"""
+
+
+def honest(lab: Lab, labs: Path) -> Iterator[Form]:
+    """Right answers, each to be given all points."""
+    full = tuple(one.points for one in lab.exercises)
+    for name, change, says in (
+        ("warns on stderr", _warns, ""),
+        ("prints a lot", _prints, ""),
+        ("imports elsewhere", _imports_elsewhere, ""),
+        ("helper behind the check", _helper, ""),
+        ("cells in another order", _reversed, ""),
+        ("magics", _magics, ""),
+        ("looks at a run that is not there", _looks, ""),
+        ("answered twice", _twice, "the last of them counts"),
+        ("ids of metadata alone", _as_colab, ""),
+        ("no ids", _without_ids, ""),
+        ("no ids, no first lines", _without_first_lines, ""),
+    ):
+        changed = change(lab, solved(lab, labs))
+        yield Form(name, notebook(changed), full, (says,) if says else ())
+    yield Form("format 3", _format_3(solved(lab, labs)), full)
+    yield Form("50 MB of output", _large(solved(lab, labs)), full)
+    marked = b"\xef\xbb\xbf" + notebook(solved(lab, labs))
+    yield Form("byte order mark", marked, full)
+
+
+def broken(lab: Lab) -> Iterator[Form]:
+    """Files that are no notebooks, or not this lab's: nothing is due, and why is said."""
+    none = (0,) * len(lab.exercises)
+    deep = b'{"cells": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    for name, data, says in (
+        ("empty", b"", "an empty file"),
+        ("no JSON", b"<html>Sign in</html>", "begins with '<html>Sign in</html>'"),
+        ("cut", notebook([cell("a", "x = 1")])[:-20], "which is JSON"),
+        ("binary", bytes(range(128, 256)) * 9, "no text"),
+        ("other JSON", b'[{"cells": []}]', "other JSON"),
+        ("nested too deep", deep, "which is JSON"),
+        ("no cells", notebook([]), "No cell of this exercise"),
+        ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "No cell"),
+        ("another notebook", notebook([cell("a", "print(1)")]), "No cell of this exercise"),
+        ("no Python", notebook(_all(lab, "def (:\n")), "SyntaxError"),
+    ):
+        yield Form(name, data, none, (says,))
+
+
+def solved(lab: Lab, labs: Path) -> list[Cell]:
+    """The code cells of the solved notebook."""
+    data = (labs / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
+    return [cell(c["id"], c["source"]) for c in cells_of(data) if c["cell_type"] == "code"]
+
+
+def _answers(lab: Lab, cells: list[Cell]) -> Iterator[Cell]:
+    ids = {lab.cell_of(one.name) for one in lab.exercises}
+    return (one for one in cells if one["id"] in ids)
+
+
+def _all(lab: Lab, source: str) -> list[Cell]:
+    return [cell(lab.cell_of(one.name), source) for one in lab.exercises]
+
+
+def _warns(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    for one in _answers(lab, cells):
+        one["source"] = NOISE + one["source"]
+    return cells
+
+
+def _prints(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    for one in _answers(lab, cells):
+        one["source"] += "\nfor n in range(30_000):\n    print(n, 'x' * 100)\n"
+    return cells
+
+
+def _imports_elsewhere(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """Behind all of a run cell, which is changed so; and none where they were."""
+    moved = []
+    for one in _answers(lab, cells):
+        found = [s for s in definitions(one["source"]) if s.startswith(("import ", "from "))]
+        kept = [s for s in definitions(one["source"]) if s not in found]
+        moved, one["source"] = [*moved, *found], "\n".join(kept)
+    setup = next(one for one in cells if one["id"] == "setup")
+    setup["source"] = "\n".join([setup["source"], *moved])
+    return cells
+
+
+def _helper(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """Each function calls one that is defined in the last cell."""
+    helpers = []
+    for one, exercise in zip(_answers(lab, cells), lab.exercises, strict=True):
+        name = exercise.function
+        helpers.append(one["source"].replace(f"def {name}(", f"def inner_{name}("))
+        one["source"] = f"def {name}(*arguments):\n    return inner_{name}(*arguments)\n"
+    return [*cells, *(cell(f"mine-{n}", source) for n, source in enumerate(helpers))]
+
+
+def _reversed(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return cells[::-1]
+
+
+def _magics(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    for one in _answers(lab, cells):
+        one["source"] = f"%%time\n%matplotlib inline\n!ls\n{one['source']}"
+    return cells
+
+
+def _looks(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """Statements that fail where there is no run, before the answer and behind it."""
+    for one in _answers(lab, cells):
+        one["source"] = f"print(lab.traces[0])\n{one['source']}\nprint(lab.questions[0])\n"
+    return cells
+
+
+def _twice(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """A first try, and the answer in a copy of the cell behind it."""
+    first = [cell(one["id"], one["source"]) for one in _answers(lab, cells)]
+    for one, exercise in zip(first, lab.exercises, strict=True):
+        one["source"] = f"def {exercise.function}(*arguments):\n    return 'a first try'\n"
+    return [*first, *cells]
+
+
+def _as_colab(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [{key: value for key, value in one.items() if key != "id"} for one in cells]
+
+
+def _without_ids(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [{**one, "id": f"other-{n}", "metadata": {}} for n, one in enumerate(cells)]
+
+
+def _without_first_lines(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    for one in _answers(lab, cells):
+        one["source"] = one["source"].partition("\n")[2]
+    return _without_ids(lab, cells)
+
+
+def _format_3(cells: list[Cell]) -> bytes:
+    """As notebooks were written before 2014."""
+    inner = [{"cell_type": "code", "language": "python", "input": c["source"]} for c in cells]
+    whole = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": inner}]}
+    return json.dumps(whole).encode()
+
+
+def _large(cells: list[Cell]) -> bytes:
+    printed = {"output_type": "stream", "name": "stdout", "text": "x" * 50_000_000}
+    return notebook([{**cells[0], "outputs": [printed]}, *cells[1:]])
