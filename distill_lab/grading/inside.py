@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,9 +46,8 @@ def _said(error: BaseException) -> str:
 
 def _gradients(value: Any, arguments: Sequence[Any]) -> list[Any] | None:
     """Of each argument that carries a gradient, the gradient of `value` (its sum); else None."""
-    import torch
-
-    if not (isinstance(value, torch.Tensor) and value.requires_grad):
+    torch = sys.modules.get("torch")  # not loaded: then no value is a tensor
+    if not (torch and isinstance(value, torch.Tensor) and value.requires_grad):
         return None
     leaves = [a if getattr(a, "requires_grad", False) else None for a in arguments]
     wanted = [leaf for leaf in leaves if leaf is not None]

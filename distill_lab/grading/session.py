@@ -87,8 +87,8 @@ def _run(plan: Plan, found: Record) -> int:
 def _kernel_spec(plan: Plan) -> None:
     """The kernel that is started, whichever the notebook names: ours, behind its limits."""
     limits = Path(plan.folder) / "limits.json"
-    inside = {**plan.limits, "home": str(plan.home), "notes": str(plan.refused)}
-    write_text(limits, json.dumps(inside))
+    lab, home, notes = plan.unmarked["lab"], str(plan.home), str(plan.refused)
+    write_text(limits, json.dumps({**plan.limits, "lab": lab, "home": home, "notes": notes}))
     argv = [sys.executable, "-m", "distill_lab.grading.kernel", str(limits), "-f"]
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
     folder = Path(plan.folder) / "kernels" / shell.NAME

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,18 +58,17 @@ def encode(value: Any) -> Any:
 
 
 def _numbers(value: Any) -> dict[str, Any] | None:
-    """A tensor, or what NumPy has: its type, shape and bytes."""
-    import numpy as np
-    import torch
-
-    if isinstance(value, torch.Tensor):
+    """A tensor, or what NumPy has: its type, shape and bytes. Where neither is loaded, it is none
+    of theirs: loading torch takes longer than most exercises."""
+    np, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    if torch and isinstance(value, torch.Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
         if dtype not in _DTYPES or value.layout != torch.strided:
             return None
         flat = value.detach().cpu().contiguous().reshape(-1)
         shape, data = list(value.shape), flat.view(torch.uint8).numpy().tobytes()
         return {"tensor": [dtype, shape, base64.b64encode(data).decode(), value.requires_grad]}
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+    if np and isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
         data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"array": [value.dtype.str, list(value.shape), data]}
     return None
