@@ -8,7 +8,7 @@ it. What a notebook has besides, its outputs, its metadata, its check cells, sta
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,14 +29,14 @@ class Parts:
     changed: Mapping[str, str]
 
 
-def assemble(lab: Lab, parts: Parts) -> str:
-    """The notebook's file (nbformat 4.5)."""
+def assemble(lab: Lab, parts: Parts, key: str) -> str:
+    """The notebook's file (nbformat 4.5). `key`: what no student knows, for the canaries."""
     import nbformat
 
-    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts))))
+    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts, key))))
 
 
-def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
+def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
     used = {name for source in _sources(lab, parts) for name in named(source)}
     yield _student("definitions", _prelude(parts))
     yield from _added("first", parts.added.get("", ()))
@@ -48,7 +48,7 @@ def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
-            yield _canary(name, exercise)
+            yield _canary(name, exercise, key)
         elif role == "check":
             yield _cell(name, "check", exercise, lab.sources[name])
         yield from _added(name, parts.added.get(name, ()))
@@ -82,10 +82,11 @@ def _student(name: str, statements: Sequence[str]) -> Any:
     return _cell(name, "student", statements=statements)
 
 
-def _canary(name: str, exercise: str) -> Any:
+def _canary(name: str, exercise: str, key: str) -> Any:
     """A cell that must fail, with what it must print and raise: a kernel that drops assertions,
     hides tracebacks, prints something else or calls every answer right shows itself."""
-    nonce, found = secrets.token_hex(4), checks.find(exercise)
+    found = checks.find(exercise)
+    nonce = hashlib.sha256(f"{key} {exercise}".encode()).hexdigest()[:8]
     source = (
         f"# It must fail: an untouched kernel says so.\n"
         f'print("canary {nonce}")\n'

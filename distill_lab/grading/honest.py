@@ -55,9 +55,9 @@ def broken(lab: Lab) -> Iterator[Form]:
         ("binary", bytes(range(128, 256)) * 9, "no text"),
         ("other JSON", b'[{"cells": []}]', "other JSON"),
         ("nested too deep", deep, "which is JSON"),
-        ("no cells", notebook([]), "No cell of this exercise"),
-        ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "No cell"),
-        ("another notebook", notebook([cell("a", "print(1)")]), "No cell of this exercise"),
+        ("no cells", notebook([]), "found none of its exercises"),
+        ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "found none"),
+        ("another notebook", notebook([cell("a", "print(1)")]), "found none of its"),
         ("no Python", notebook(_all(lab, "def (:\n")), "SyntaxError"),
     ):
         yield Form(name, data, none, (says,))

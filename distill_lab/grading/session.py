@@ -74,7 +74,13 @@ def _run(plan: Plan, found: Record) -> int:
     limits = Limits(**plan.limits)
     lab = course.find(found.result.lab, Path(plan.labs))
     parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
-    write_text(plan.home / "graded.ipynb", assemble(lab, parts))
+    if not any(parts.exercises.values()):
+        raise LabError(
+            f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
+            "one? Hand in this one."
+        )
+    key = f"{found.seed} {found.result.sha256}"
+    write_text(plan.home / "graded.ipynb", assemble(lab, parts, key))
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
     limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"
