@@ -1,6 +1,6 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-all test-notebooks test-unsloth test-unsloth-kernels test-gpu check-install
+.PHONY: help lab test test-all test-notebooks test-grading test-unsloth test-unsloth-kernels test-gpu check-install
 .PHONY: lint format data notebooks bench clean
 
 PYTHON ?= python3
@@ -24,6 +24,9 @@ test-all: .venv/.dev ## The slow tests too
 test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
 	@$(BIN)/distill-lab notebooks check
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
+
+test-grading: .venv/.dev ## Does grading give what is due? Made-up classes of all labs (some minutes, offline)
+	@$(BIN)/distill-lab grade --self-test lab5a lab5b lab5c lab5d
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
