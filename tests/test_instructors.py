@@ -115,6 +115,21 @@ def test_points_by_hand_are_in_all_of_a_students_files(tmp_path: Path):
     assert json.loads(file.read_text("utf-8"))["points"] == 2
 
 
+def test_the_classs_files_are_written_from_what_containers_left(tmp_path: Path):
+    """The last command of the page, as it stands there; it runs nothing, whatever a mark says."""
+    (tmp_path / "submissions").mkdir()
+    (tmp_path / "submissions" / "ada.ipynb").write_text("{}", "utf-8")
+    mark = marks.Mark("lab5a.soften", "partly right", 2, 3)
+    written.adopt(tmp_path / "grades", {})
+    forged = marks.Result("ada", "lab5a", "ada.ipynb", "another digest", 1, (mark,))
+    written.student(tmp_path / "grades", forged)
+    [line] = re.findall(r"^python (-c '.*)$", PAGE, re.MULTILINE)
+    command = [sys.executable, *shlex.split(line)]
+    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert "ada,2,3,2," in (tmp_path / "grades" / "grades.csv").read_text("utf-8")
+    assert (tmp_path / "grades" / "class.html").exists()
+
+
 def test_the_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#:]+)\)", PAGE):
         assert (LABS / link).exists(), link
