@@ -44,7 +44,9 @@ class Record:
     def mark(self, exercise: Exercise, outcome: Outcome) -> Mark:
         """The exercise's mark, which is saved with all before."""
         name, steps = exercise.name, steps_of(exercise, outcome)
-        state, points, said = state_of(outcome), outcome.points, self.raised.get(name, "")
+        state, points = state_of(outcome), outcome.points
+        raised = self.raised.get(name) if points < exercise.points else None
+        said = f"When its cell was run: {raised}" if raised else ""
         if name in self.missing:
             state, said = "missing", "No cell of this exercise was found."
         if name in self.voided:
