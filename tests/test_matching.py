@@ -201,6 +201,11 @@ def test_why_a_cell_is_no_python(source, fault):
     assert matching.fault(source) == fault
 
 
+def test_a_stub_is_told_without_taking_apart_what_is_nested_deep():
+    deep = cell(f"def double(x):\n    return {500 * '-'}1", "double")
+    assert not match(deep).untouched
+
+
 @pytest.mark.parametrize("source", ["\0", "(" * 5000, "-" * 20_000 + "1", "\ud800", "%%", "%", "?"])
 def test_no_text_is_too_odd(source):
     assert match(cell(source, "double")).source == source
