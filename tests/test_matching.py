@@ -80,6 +80,7 @@ def test_the_way_that_finds_a_cell(one, how):
         cell(f"text = '''\n{RIGHT}\n'''"),
         cell(f"x = 1\n# exercise demo.double\n{RIGHT}".replace("def double", "def other")),
         cell("# exercise demo.doubles\nx = 1"),
+        cell("# exercise demo.double is hard\nx = 1"),
         cell(MARKED.replace("double", "share")),
         cell("class A:\n    def double(self): ..."),
         cell("def outer():\n    def double(x): ..."),

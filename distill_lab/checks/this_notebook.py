@@ -83,12 +83,12 @@ def _book(cells: Sequence[Mapping[str, Any]], stem: str, books: Books) -> str | 
 
 
 def _named() -> Iterator[Path]:
-    """The files that the editor says it may be: a name that was given up since is not there."""
+    """The files that the editor says it may be: one that was renamed since is not there."""
     session = os.environ.get("JPY_SESSION_NAME", "")
     if session:  # a path where Jupyter's server is a recent one
-        yield from (path for path in (Path(session), Path(Path(session).name)) if path.is_file())
+        yield from (Path(session), Path(Path(session).name))
     code = _names().get("__vsc_ipynb_file__")
-    if isinstance(code, str) and Path(code).is_file():
+    if isinstance(code, str):
         yield Path(code)
 
 
