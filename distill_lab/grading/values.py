@@ -100,7 +100,8 @@ def decode(plain: Any) -> Any:
         return _tensor(*inner)
     if kind == "array":
         return _array(*inner)
-    return Foreign(str(inner)[:60])
+    name = str(inner)[:60]
+    return Foreign(name if name.isidentifier() else "object")
 
 
 def _tensor(dtype: str, shape: list[int], data: str, requires_grad: bool) -> Any:
