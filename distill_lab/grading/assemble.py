@@ -48,8 +48,8 @@ def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
-            yield _canary(name, exercise, key)
         elif role == "check":
+            yield _canary(name, exercise, key)  # behind all that the student's code did before
             yield _cell(name, "check", exercise, lab.sources[name])
         yield from _added(name, parts.added.get(name, ()))
 

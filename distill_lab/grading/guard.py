@@ -8,7 +8,9 @@ and does not prevent it. A class that must not be trusted belongs into a contain
 
 from __future__ import annotations
 
+import _posixsubprocess
 import os
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -19,12 +21,18 @@ _PROCESSES = (
     "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn pty.spawn"
 ).split()
 _OTHERS = ("os.kill", "os.killpg", "signal.pthread_kill")
-_NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo")
+_NETWORK = (
+    "socket.connect socket.sendto socket.sendmsg socket.getaddrinfo socket.gethostbyname "
+    "socket.gethostbyaddr socket.getnameinfo"
+).split()
 _READS = ("os.listdir", "os.scandir", "os.chdir", "os.walk", "glob.glob")
 # Each takes paths that it changes.
 _CHANGES = {
     **dict.fromkeys(
-        "os.remove os.rmdir os.mkdir os.truncate os.chmod os.chown os.utime shutil.rmtree".split(),
+        (
+            "os.remove os.rmdir os.mkdir os.truncate os.chmod os.chown os.utime shutil.rmtree "
+            "sqlite3.connect"
+        ).split(),
         1,
     ),
     **dict.fromkeys("os.rename os.link os.symlink shutil.move shutil.copyfile".split(), 2),
@@ -89,6 +97,11 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
                 if not inside(path, (own,)):
                     refuse(f"changing {_shown(path)}")
 
+    # `multiprocessing` starts its processes by this, of which no hook is told
+    for module in (subprocess, _posixsubprocess):
+        for name in ("fork_exec", "_fork_exec"):
+            if hasattr(module, name):
+                setattr(module, name, lambda *_: refuse("starting a process"))
     sys.addaudithook(hook)
 
 
@@ -102,5 +115,6 @@ def _importing() -> bool:
 
 
 def _shown(path: Any) -> str:
-    """The end of a path: enough to see what was meant."""
-    return "/".join(Path(os.fsdecode(path)).parts[-2:])
+    """The end of a path: enough to see what was meant, as one line."""
+    end = "/".join(Path(os.fsdecode(path)).parts[-2:])
+    return "".join(letter if letter.isprintable() else "?" for letter in end)

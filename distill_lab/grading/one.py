@@ -18,6 +18,7 @@ from distill_lab.grading import record
 from distill_lab.grading.course import Lab
 from distill_lab.grading.limits import Limits
 from distill_lab.grading.marks import Remark, Result
+from distill_lab.grading.read import writable
 from distill_lab.grading.submissions import Submission
 from distill_lab.records import write_text
 
@@ -58,7 +59,7 @@ def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
         f"The folder holds other notebooks as well, which were not graded: {submission.several}."
     )
     remarks = (Remark("notice", "", several),) if submission.several else ()
-    file, digest = submission.path.name, submission.digest()
+    file, digest = writable(submission.path.name), submission.digest()
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 
 

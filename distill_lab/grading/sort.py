@@ -86,7 +86,7 @@ def _others(
         behind = name if name in roles else behind
         if cell["cell_type"] != "code" or roles.get(name) in (*LOCKED, "exercise"):
             continue
-        if name not in roles:
+        if name not in roles or name in changed:  # a copy has the id of its cell
             added[behind].append(cell["source"])
         elif cell["source"] != lab.sources[name]:
             changed[name] = cell["source"]

@@ -24,7 +24,15 @@ def split(source: str) -> list[str]:
 
 def definitions(source: str) -> list[str]:
     """Its imports, functions and classes."""
-    return [ast.unparse(node) for node in _nodes(source) if isinstance(node, _DEFINES)]
+    return [text for node in _nodes(source) if isinstance(node, _DEFINES) if (text := _text(node))]
+
+
+def _text(node: ast.stmt) -> str:
+    """As Python; "" for one that is nested too deep, which `split` leaves to the kernel."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ""
 
 
 def imports(source: str, used: AbstractSet[str]) -> list[str]:
