@@ -55,6 +55,6 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
         "cell_type": str(cell.get("cell_type", "code")),
         "id": str(cell.get("id", "")),
         "metadata": metadata if isinstance(metadata, dict) else {},
-        "source": source.replace("\r\n", "\n"),
+        "source": source.replace("\r\n", "\n").encode(errors="replace").decode(),
         "execution_count": cell.get("execution_count", cell.get("prompt_number")),
     }
