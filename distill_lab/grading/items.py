@@ -50,7 +50,7 @@ class GradedFile(IPyNbFile):
     limits: Limits
 
     def setup(self) -> None:
-        self.kernel: Any = Shell(str(self.path.parent))
+        self.kernel: Any = Shell(str(self.path.parent.parent))
         self.ran: list[str] = []
         self.deaths = 0
 
@@ -89,7 +89,7 @@ class GradedFile(IPyNbFile):
         self.record.remark("review", "", "The student's code ended the process that ran it.")
         if self.kernel.is_alive():
             self.kernel.stop()
-        self.kernel = Shell(str(self.path.parent))
+        self.kernel = Shell(str(self.path.parent.parent))
         before, self.ran = self.ran, []
         for source in before:
             self.statement(source)

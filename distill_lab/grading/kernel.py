@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -42,19 +43,23 @@ def _start(limits: dict[str, Any]) -> None:
     from ipykernel import kernelapp
 
     import distill_lab
-    from distill_lab.grading import guard, inside
+    from distill_lab.grading import fence, guard, inside
 
     __import__("torch")  # before the guard: it starts processes to look at the machine
+    platform.processor()  # so does this, once
     inside.call(lambda: None, "[]")
     home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
-    app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
-    app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
+    os.chdir(home)  # not before: Python would import what lies there
 
     def note(what: str) -> None:
         notes.write(what + "\n")
         notes.flush()
 
-    guard.install(home, guard.readable(Path(distill_lab.__file__).parent), note)
+    places = [*guard.readable(Path(distill_lab.__file__).parent), os.path.dirname(sys.argv[-1])]
+    fence.put_up(home, places)
+    guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
+    app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
+    app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
     app.start()
 
 
