@@ -167,8 +167,11 @@ class GradedCell(IPyNbCell):
         exercise, record = self._exercise, self.parent.record
         self.parent.deaths = 0
         claimed = self._claimed()
-        function = remote(exercise.function, self.parent.ask)
+        called: set[str] = set()
+        function = remote(exercise.function, self.parent.ask, called)
         outcome = judge(exercise, function, record.seed)
+        if outcome.points:
+            record.calls(exercise, called - set(self._grading["given"]))
         if claimed_points(exercise, claimed) > outcome.points:
             record.compare(exercise, claimed, judge(exercise, function, 0))
         mark = record.mark(exercise, outcome)
