@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from distill_lab.grading import fence
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, answered, cell, notebook
 
@@ -111,6 +112,41 @@ def {function}(*arguments):
     return frame.f_locals["expected"] if frame else "forged"
 """,
     ),
+    (
+        "raises half a character",
+        "raised    ValueError",
+        "def {function}(*arguments):\n    raise ValueError('\\ud800')\n",
+    ),
+    (
+        "a torch of its own, for the next kernel",
+        "ended the process",
+        """
+import os
+with open("torch.py", "w") as file:
+    file.write("import os; open(os.path.join(os.sep, 'tmp', 'mine'), 'w')")
+if not os.path.exists("once"):
+    open("once", "w").close()
+    os._exit(0)
+""",
+    ),
+    (
+        "writes by C code",
+        "ermission denied" if fence.stands() else "",
+        """
+import torch
+torch.save([1], "../mine.pt")
+""",
+    ),
+    (
+        "folders in folders",
+        "",
+        """
+import os
+for n in range(1100):
+    os.mkdir("d")
+    os.chdir("d")
+""",
+    ),
     ("NBVAL_SKIP", "has no effect", "# NBVAL_SKIP\n"),
     ("endless loop", "stopped after", "while True:\n    pass\n"),
     (
@@ -188,6 +224,21 @@ def forgeries(lab: Lab) -> Iterator[Form]:
         yield Form(name, notebook(cells), none, (says,))
     for name, says, cells in _edited(lab, claim):
         yield Form(name, notebook(cells), none, (says,))
+    yield from _ours(lab)
+
+
+def _ours(lab: Lab) -> Iterator[Form]:
+    """The package's own answer is right, and whoever hands it in is to be asked about it."""
+    first = lab.exercises[0]
+    due = (first.points, *[0] * (len(lab.exercises) - 1))
+    for name, code in (
+        ("or_ours", "__import__('distill_lab.checks').checks.or_ours('{0}', {1})"),
+        ("find", "getattr(__import__('distill_lab.checks').checks.find('{0}'), 'o' + 'urs')"),
+    ):
+        cells = _wrong(lab)
+        own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
+        own["source"] += f"{first.function} = {code.format(first.name, first.function)}\n"
+        yield Form(f"the package's own, by {name}", notebook(cells), due, ("Its function calls",))
 
 
 def _wrong(lab: Lab) -> list[Cell]:

@@ -35,7 +35,7 @@ _CHANGES = {
         ).split(),
         1,
     ),
-    **dict.fromkeys("os.rename os.link os.symlink shutil.move shutil.copyfile".split(), 2),
+    **dict.fromkeys("os.rename os.link os.symlink".split(), 2),
 }
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _SYSTEM = "/bin /sbin /lib /lib64 /usr /opt /etc /dev /sys /System /Library /proc/self".split()

@@ -35,6 +35,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("ids of metadata alone", _as_colab, ""),
         ("no ids", _without_ids, ""),
         ("no ids, no first lines", _without_first_lines, ""),
+        ("half an emoji", _half_an_emoji, ""),
     ):
         changed = change(lab, solved(lab, labs))
         yield Form(name, notebook(changed), full, (says,) if says else ())
@@ -149,6 +150,10 @@ def _without_first_lines(lab: Lab, cells: list[Cell]) -> list[Cell]:
     for one in _answers(lab, cells):
         one["source"] = one["source"].partition("\n")[2]
     return _without_ids(lab, cells)
+
+
+def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [*cells, cell("mine", "print('\ud83d')")]
 
 
 def _format_3(cells: list[Cell]) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import shutil
 import site
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +41,7 @@ def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limit
     empty = _unmarked(lab, submission, seed)
     if submission.problem:
         return Graded(dataclasses.replace(empty, failure=submission.problem))
-    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder).resolve()
+    with _folder() as place:
         (place / "home").mkdir()
         shutil.copy(submission.path, place / "submission")
         plan = {
@@ -52,6 +54,33 @@ def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limit
         write_text(place / "plan.json", json.dumps(plan))
         _watch(place)
         return _found(place, empty)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="grading-")).resolve()
+    try:
+        yield place
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(place)
+
+
+def _remove(folder: Path) -> None:
+    """With all in it, nested deeper than Python's own `rmtree` goes: what is in an inner folder
+    is moved up before that one is removed."""
+    while inner := list(os.scandir(folder)):
+        for one in inner:
+            if not one.is_dir(follow_symlinks=False):
+                os.unlink(one.path)
+                continue
+            os.chmod(one.path, 0o700)
+            for below in os.scandir(one.path):
+                if below.is_dir(follow_symlinks=False):
+                    os.chmod(below.path, 0o700)
+                os.rename(below.path, folder / secrets.token_hex(16))
+            os.rmdir(one.path)
+    os.rmdir(folder)
 
 
 def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:

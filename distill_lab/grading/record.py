@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from distill_lab.checks import report
@@ -59,6 +60,13 @@ class Record:
         self.result = dataclasses.replace(self.result, marks=tuple(marks))
         self.save()
         return mark
+
+    def calls(self, exercise: Exercise, ours: AbstractSet[str]) -> None:
+        """Functions of this package that the student's calls: its answer may be one of them."""
+        names = [name for name in sorted(ours) if name.isidentifier()]
+        if names:
+            said = f"Its function calls {', '.join(names)} of this package: read it before you give"
+            self.remark("review", exercise.name, f"{said} these points.")
 
     def compare(self, exercise: Exercise, claimed: str, outcome: Outcome) -> None:
         """Points that the check cell printed in the kernel, and were not found outside it."""

@@ -18,9 +18,12 @@ class UnreadableResultError(Exception):
     """What came back is not what `inside.call` writes."""
 
 
-def remote(name: str, ask: Callable[[str], str]) -> Callable[..., Any]:
+def remote(
+    name: str, ask: Callable[[str], str], called: set[str] | None = None
+) -> Callable[..., Any]:
     """The function `name` of the kernel. `ask` evaluates an expression there and gives its repr; it
-    raises what became of it otherwise (TimeoutError, say)."""
+    raises what became of it otherwise (TimeoutError, say). `called` gets the names of the package's
+    functions that it calls."""
 
     def function(*arguments: Any) -> Any:
         sent = json.dumps(encode(list(arguments)))
@@ -30,6 +33,8 @@ def remote(name: str, ask: Callable[[str], str]) -> Callable[..., Any]:
             raise _error(*_texts(answer))
         try:
             value = decode(answer["value"])
+            if called is not None:
+                called.update(str(one)[:80] for one in answer.get("called", ()))
             return _with_gradients(value, answer.get("gradients"), arguments)
         except Exception as error:
             raise UnreadableResultError(str(error)[:200]) from None
