@@ -175,6 +175,16 @@ for _ in range(40):
 time.sleep(20)
 """,
     ),
+    (
+        "takes the guard's list away",
+        REFUSED,
+        "import os\nimport distill_lab.grading.guard as g\ng._PROCESSES = ()\nos.fork()\n",
+    ),
+    (
+        "or_ours",
+        "",
+        "from distill_lab.checks import or_ours\n{function} = or_ours('{name}', {function})\n",
+    ),
     ("starts a program", REFUSED, "import subprocess\nsubprocess.run(['true'])\n"),
     (
         "fills the disk",
@@ -220,25 +230,21 @@ def forgeries(lab: Lab) -> Iterator[Form]:
     for name, says, code in CODE:
         cells = _wrong(lab)
         own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
-        own["source"] += code.format(function=first.function, claim=claim)
+        own["source"] += code.format(name=first.name, function=first.function, claim=claim)
         yield Form(name, notebook(cells), none, (says,))
     for name, says, cells in _edited(lab, claim):
         yield Form(name, notebook(cells), none, (says,))
-    yield from _ours(lab)
+    yield _ours(lab)
 
 
-def _ours(lab: Lab) -> Iterator[Form]:
+def _ours(lab: Lab) -> Form:
     """The package's own answer is right, and whoever hands it in is to be asked about it."""
-    first = lab.exercises[0]
+    first, cells = lab.exercises[0], _wrong(lab)
+    own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
+    find = f"__import__('distill_lab.checks').checks.find('{first.name}')"
+    own["source"] += f"{first.function} = getattr({find}, 'o' + 'urs')\n"
     due = (first.points, *[0] * (len(lab.exercises) - 1))
-    for name, code in (
-        ("or_ours", "__import__('distill_lab.checks').checks.or_ours('{0}', {1})"),
-        ("find", "getattr(__import__('distill_lab.checks').checks.find('{0}'), 'o' + 'urs')"),
-    ):
-        cells = _wrong(lab)
-        own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
-        own["source"] += f"{first.function} = {code.format(first.name, first.function)}\n"
-        yield Form(f"the package's own, by {name}", notebook(cells), due, ("Its function calls",))
+    return Form("the package's own", notebook(cells), due, ("Its function calls",))
 
 
 def _wrong(lab: Lab) -> list[Cell]:

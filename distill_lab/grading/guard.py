@@ -58,6 +58,8 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     `home`: the folder that may be written. All that the hook needs is bound here, so that replacing
     this module's names changes nothing.
     """
+    processes, others, network, reads = map(frozenset, (_PROCESSES, _OTHERS, _NETWORK, _READS))
+    changes, writing, shown, importing = dict(_CHANGES), _WRITES, _shown, _importing
     own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
@@ -70,7 +72,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         return any(place == root or place.startswith(root + os.sep) for root in roots)
 
     def refuse(what: str) -> None:
-        if what not in seen and len(seen) < 50 and not _importing():
+        if what not in seen and len(seen) < 50 and not importing():
             seen.add(what)
             note(what)
         raise PermissionError(f"Grading refuses this: {what}.")
@@ -78,24 +80,24 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = given
-            writes = isinstance(flags, int) and flags & _WRITES
+            writes = isinstance(flags, int) and flags & writing
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
-                refuse(f"writing {_shown(path)}")
+                refuse(f"writing {shown(path)}")
             if not inside(path, allowed):
-                refuse(f"reading {_shown(path)}")
-        elif event in _PROCESSES:
+                refuse(f"reading {shown(path)}")
+        elif event in processes:
             refuse("starting a process")
-        elif event in _OTHERS:
+        elif event in others:
             refuse("a signal to a process")
-        elif event in _NETWORK:
+        elif event in network:
             refuse("the network")
-        elif event in _READS:
+        elif event in reads:
             if given and not inside(given[0], allowed) and given[0] not in searched:
-                refuse(f"reading {_shown(given[0])}")
-        elif event in _CHANGES:
-            for path in given[: _CHANGES[event]]:
+                refuse(f"reading {shown(given[0])}")
+        elif event in changes:
+            for path in given[: changes[event]]:
                 if not inside(path, (own,)):
-                    refuse(f"changing {_shown(path)}")
+                    refuse(f"changing {shown(path)}")
 
     # `multiprocessing` starts its processes by this, of which no hook is told
     for module in (subprocess, _posixsubprocess):
