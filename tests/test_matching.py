@@ -80,6 +80,7 @@ def test_the_way_that_finds_a_cell(one, how):
         cell(f"text = '''\n{RIGHT}\n'''"),
         cell(f"x = 1\n# exercise demo.double\n{RIGHT}".replace("def double", "def other")),
         cell("# exercise demo.doubles\nx = 1"),
+        cell("# exercise demo.double is hard\nx = 1"),
         cell(MARKED.replace("double", "share")),
         cell("class A:\n    def double(self): ..."),
         cell("def outer():\n    def double(x): ..."),
@@ -199,6 +200,11 @@ def test_an_untouched_stub(source, stub):
 )
 def test_why_a_cell_is_no_python(source, fault):
     assert matching.fault(source) == fault
+
+
+def test_a_stub_is_told_without_taking_apart_what_is_nested_deep():
+    deep = cell(f"def double(x):\n    return {500 * '-'}1", "double")
+    assert not match(deep).untouched
 
 
 @pytest.mark.parametrize("source", ["\0", "(" * 5000, "-" * 20_000 + "1", "\ud800", "%%", "%", "?"])

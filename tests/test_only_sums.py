@@ -176,6 +176,14 @@ def test_a_line_that_works_in_place_leaves_the_tests_as_they_are():
     assert finding("positions", EXHIBITS["accumulation"]) is None
 
 
+@pytest.mark.parametrize("text", ["kl = {}", "kl = (lambda: {})()", "return open({})"])
+def test_what_is_nested_deep_is_refused_or_runs(text):
+    answer = ("micro-batches", 7, text.format(380 * "-" + "1"))
+    outcome = judge(find("lab5c.mend"), lambda bug: answer)
+    assert outcome.points == 0
+    assert "It raised" not in str(outcome.wrong)
+
+
 def test_rounds_are_few():
     with pytest.raises(ValueError, match="at most 1000 rounds"):
         only_sums.builtins()["range"](10_000)

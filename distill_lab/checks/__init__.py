@@ -1,8 +1,9 @@
-"""The exercises' checks, for notebooks: `check`, `hint`, and `or_ours`.
+"""The exercises' checks, for notebooks: `check`, `hint`, `or_ours` and `before_submitting`.
 
     check("lab5a.soften", soften)            # right, wrong, error or not attempted, and why
     hint("lab5a.soften")                     # one hint; hint("lab5a.soften", 2) is the next
     soften = or_ours("lab5a.soften", soften) # yours where it is right, else the package's own
+    before_submitting()                      # what would be lost if the notebook were handed in
 
 What is checked lies in one module a part of the lab (`checks.lab5a` …), the wrong answers that each
 check is tested with beside it (`checks.lab5a_mutants` …).
@@ -15,9 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 from distill_lab.checks.exercise import Exercise, Outcome, judge
+from distill_lab.checks.submitting import before_submitting
 from distill_lab.records import LabError
 
-__all__ = ["check", "find", "hint", "or_ours"]
+__all__ = ["before_submitting", "check", "find", "hint", "or_ours"]
 
 Function = Callable[..., Any]
 

@@ -91,10 +91,20 @@ def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
             wrong.append(found)
         except Exception as error:  # the student's own, whatever it is
             errors += 1
-            wrong.append(WrongError(f"It raised {type(error).__name__}: {error}"))
+            wrong.append(WrongError(f"It raised {told(error)}"))
     points = sum(s.points for s, w in zip(exercise.steps, wrong, strict=True) if w is None)
     state: State = "right" if not any(wrong) else "error" if errors else "wrong"
     return Outcome(state, tuple(wrong), points)
+
+
+def told(error: Exception) -> str:
+    """An error's kind and text. Its further lines are set in, so that none of them can be taken for
+    one of the check's: `expected: …` and the mistake's name below it."""
+    try:
+        lines = str(error).splitlines()
+    except Exception:  # the student's own
+        lines = ["…"]
+    return f"{type(error).__name__}: " + "\n  ".join(lines)
 
 
 def expect(
@@ -120,7 +130,7 @@ def expect(
     except Exception as error:
         cause = _named(type(error), known, within)
         raise WrongError(
-            f"{call}\nraised    {type(error).__name__}: {error}\nexpected: {brief(expected)}{cause}"
+            f"{call}\nraised    {told(error)}\nexpected: {brief(expected)}{cause}"
         ) from None
     if not alike(yours, expected, within):
         cause = _named(yours, known, within)

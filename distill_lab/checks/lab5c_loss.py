@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab import loss
-from distill_lab.checks.exercise import Exercise, Function, Step, WrongError, alike, brief, expect
+from distill_lab.checks.exercise import (
+    Exercise,
+    Function,
+    Step,
+    WrongError,
+    alike,
+    brief,
+    expect,
+    told,
+)
 from distill_lab.loss import DenseTeacher, Objective
 
 
@@ -161,7 +170,7 @@ def _float32(function: Function, rng: random.Random) -> None:
         try:
             found = function(student, teacher, targets, 0.5, 1.0)
         except RuntimeError as error:
-            raise WrongError(f"{call}\nraised    RuntimeError: {error}\n{cause}") from None
+            raise WrongError(f"{call}\nraised    {told(error)}\n{cause}") from None
         kind = getattr(found, "dtype", type(found).__name__)
         if kind != torch.float32 or not alike(found, exact, 1e-6):
             raise WrongError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from distill_lab.checks.exercise import Exercise, Function, Step, WrongError, alike, brief
+from distill_lab.checks.exercise import Exercise, Function, Step, WrongError, alike, brief, told
 from distill_lab.checks.museum import EXHIBITS, TESTS, Loss, finding, mended, right, source
 from distill_lab.loss import IGNORED
 
@@ -70,7 +70,8 @@ def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
     n_lines = len(source(bug).splitlines())
     if not 1 <= line <= n_lines:
         raise WrongError(f'mend("{bug}")\nyours:    line {line}\nexpected: from 1 to {n_lines}')
-    with_it = f'"{bug}" with its line {line} so:\n  {text.strip()}'
+    mending = "\n  ".join(text.strip().splitlines())
+    with_it = f'"{bug}" with its line {line} so:\n  {mending}'
     try:
         kd = mended(bug, line, text)
     except SyntaxError as error:
@@ -86,7 +87,7 @@ def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
     except WrongError:
         raise
     except Exception as error:
-        raise WrongError(f"{with_it}\nraised    {type(error).__name__}: {error}") from None
+        raise WrongError(f"{with_it}\nraised    {told(error)}") from None
 
 
 def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:

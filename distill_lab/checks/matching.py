@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from distill_lab.checks.manifests import Entry, digest, marker
@@ -129,11 +130,12 @@ def is_stub(source: str, line: Mapping[str, Any]) -> bool:
 
 
 def _waits(body: Sequence[ast.stmt]) -> bool:
+    """Whether it is a docstring, if that, and `raise NotImplementedError`."""
     rest = [node for node in body if not _is_text(node)]
-    return len(rest) == 1 and ast.unparse(rest[0]) in (
-        "raise NotImplementedError",
-        "raise NotImplementedError()",
-    )
+    raised = rest[0].exc if len(rest) == 1 and isinstance(rest[0], ast.Raise) else None
+    if isinstance(raised, ast.Call) and not (raised.args or raised.keywords):
+        raised = raised.func
+    return isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -174,6 +176,7 @@ def _functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in tree.body if isinstance(node, kinds)] if tree else []
 
 
+@lru_cache(maxsize=256)  # each cell is asked for each exercise
 def parsed(source: str) -> ast.Module | None:
     """A cell's code, IPython's additions aside; None where it is no Python."""
     return next((tree for text in _readings(source) if (tree := _tree(text))), None)

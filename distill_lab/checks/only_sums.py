@@ -86,13 +86,12 @@ def checked(function: str, as_it_was: str) -> ast.Module:
     if len(function) > len(as_it_was) + MOST_CHARACTERS:
         raise WrongError(f"expected at most {MOST_CHARACTERS} characters, found more")
     try:
-        tree = ast.parse(function)
+        tree, before = ast.parse(function), ast.parse(as_it_was)
+        found = next(_findings(tree, before), None)
     except SyntaxError:
         raise
-    except (ValueError, MemoryError, RecursionError) as error:  # a null byte, a surrogate, brackets
+    except (ValueError, MemoryError, RecursionError) as error:  # a null byte, too many brackets
         raise SyntaxError(str(error)) from None
-    before = ast.parse(as_it_was)
-    found = next(_findings(tree, before), None)
     if found is not None:
         raise WrongError(f"expected sums of tensors and of F, torch and math, found {found}")
     return tree

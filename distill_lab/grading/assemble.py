@@ -16,7 +16,7 @@ from typing import Any
 from distill_lab import checks
 from distill_lab.checks.exercise import judge
 from distill_lab.grading.course import Lab
-from distill_lab.grading.statements import definitions, imports, named, split
+from distill_lab.grading.statements import definitions, imported, imports, named, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ def assemble(lab: Lab, parts: Parts, key: str) -> str:
 
 def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
     used = {name for source in _sources(lab, parts) for name in named(source)}
+    stubs = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "exercise"]
+    given = sorted({name for stub in stubs for name in imported(stub)})
     yield _student("definitions", _prelude(parts))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
@@ -48,9 +50,9 @@ def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
-            yield _canary(name, exercise, key)
         elif role == "check":
-            yield _cell(name, "check", exercise, lab.sources[name])
+            yield _canary(name, exercise, key)  # behind all that the student's code did before
+            yield _cell(name, "check", exercise, lab.sources[name], given=given)
         yield from _added(name, parts.added.get(name, ()))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from distill_lab.grading import fence
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, answered, cell, notebook
 
@@ -111,6 +112,41 @@ def {function}(*arguments):
     return frame.f_locals["expected"] if frame else "forged"
 """,
     ),
+    (
+        "raises half a character",
+        "raised    ValueError",
+        "def {function}(*arguments):\n    raise ValueError('\\ud800')\n",
+    ),
+    (
+        "a torch of its own, for the next kernel",
+        "ended the process",
+        """
+import os
+with open("torch.py", "w") as file:
+    file.write("import os; open(os.path.join(os.sep, 'tmp', 'mine'), 'w')")
+if not os.path.exists("once"):
+    open("once", "w").close()
+    os._exit(0)
+""",
+    ),
+    (
+        "writes by C code",
+        "ermission denied" if fence.stands() else "",
+        """
+import torch
+torch.save([1], "../mine.pt")
+""",
+    ),
+    (
+        "folders in folders",
+        "",
+        """
+import os
+for n in range(1100):
+    os.mkdir("d")
+    os.chdir("d")
+""",
+    ),
     ("NBVAL_SKIP", "has no effect", "# NBVAL_SKIP\n"),
     ("endless loop", "stopped after", "while True:\n    pass\n"),
     (
@@ -138,6 +174,16 @@ for _ in range(40):
         time.sleep(600)
 time.sleep(20)
 """,
+    ),
+    (
+        "takes the guard's list away",
+        REFUSED,
+        "import os\nimport distill_lab.grading.guard as g\ng._PROCESSES = ()\nos.fork()\n",
+    ),
+    (
+        "or_ours",
+        "",
+        "from distill_lab.checks import or_ours\n{function} = or_ours('{name}', {function})\n",
     ),
     ("starts a program", REFUSED, "import subprocess\nsubprocess.run(['true'])\n"),
     (
@@ -184,10 +230,21 @@ def forgeries(lab: Lab) -> Iterator[Form]:
     for name, says, code in CODE:
         cells = _wrong(lab)
         own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
-        own["source"] += code.format(function=first.function, claim=claim)
+        own["source"] += code.format(name=first.name, function=first.function, claim=claim)
         yield Form(name, notebook(cells), none, (says,))
     for name, says, cells in _edited(lab, claim):
         yield Form(name, notebook(cells), none, (says,))
+    yield _ours(lab)
+
+
+def _ours(lab: Lab) -> Form:
+    """The package's own answer is right, and whoever hands it in is to be asked about it."""
+    first, cells = lab.exercises[0], _wrong(lab)
+    own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
+    find = f"__import__('distill_lab.checks').checks.find('{first.name}')"
+    own["source"] += f"{first.function} = getattr({find}, 'o' + 'urs')\n"
+    due = (first.points, *[0] * (len(lab.exercises) - 1))
+    return Form("the package's own", notebook(cells), due, ("Its function calls",))
 
 
 def _wrong(lab: Lab) -> list[Cell]:

@@ -8,7 +8,9 @@ and does not prevent it. A class that must not be trusted belongs into a contain
 
 from __future__ import annotations
 
+import _posixsubprocess
 import os
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -19,15 +21,21 @@ _PROCESSES = (
     "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn pty.spawn"
 ).split()
 _OTHERS = ("os.kill", "os.killpg", "signal.pthread_kill")
-_NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo")
+_NETWORK = (
+    "socket.connect socket.sendto socket.sendmsg socket.getaddrinfo socket.gethostbyname "
+    "socket.gethostbyaddr socket.getnameinfo"
+).split()
 _READS = ("os.listdir", "os.scandir", "os.chdir", "os.walk", "glob.glob")
 # Each takes paths that it changes.
 _CHANGES = {
     **dict.fromkeys(
-        "os.remove os.rmdir os.mkdir os.truncate os.chmod os.chown os.utime shutil.rmtree".split(),
+        (
+            "os.remove os.rmdir os.mkdir os.truncate os.chmod os.chown os.utime shutil.rmtree "
+            "sqlite3.connect"
+        ).split(),
         1,
     ),
-    **dict.fromkeys("os.rename os.link os.symlink shutil.move shutil.copyfile".split(), 2),
+    **dict.fromkeys("os.rename os.link os.symlink".split(), 2),
 }
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _SYSTEM = "/bin /sbin /lib /lib64 /usr /opt /etc /dev /sys /System /Library /proc/self".split()
@@ -50,6 +58,8 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     `home`: the folder that may be written. All that the hook needs is bound here, so that replacing
     this module's names changes nothing.
     """
+    processes, others, network, reads = map(frozenset, (_PROCESSES, _OTHERS, _NETWORK, _READS))
+    changes, writing, shown, importing = dict(_CHANGES), _WRITES, _shown, _importing
     own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
@@ -62,7 +72,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         return any(place == root or place.startswith(root + os.sep) for root in roots)
 
     def refuse(what: str) -> None:
-        if what not in seen and len(seen) < 50 and not _importing():
+        if what not in seen and len(seen) < 50 and not importing():
             seen.add(what)
             note(what)
         raise PermissionError(f"Grading refuses this: {what}.")
@@ -70,25 +80,30 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = given
-            writes = isinstance(flags, int) and flags & _WRITES
+            writes = isinstance(flags, int) and flags & writing
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
-                refuse(f"writing {_shown(path)}")
+                refuse(f"writing {shown(path)}")
             if not inside(path, allowed):
-                refuse(f"reading {_shown(path)}")
-        elif event in _PROCESSES:
+                refuse(f"reading {shown(path)}")
+        elif event in processes:
             refuse("starting a process")
-        elif event in _OTHERS:
+        elif event in others:
             refuse("a signal to a process")
-        elif event in _NETWORK:
+        elif event in network:
             refuse("the network")
-        elif event in _READS:
+        elif event in reads:
             if given and not inside(given[0], allowed) and given[0] not in searched:
-                refuse(f"reading {_shown(given[0])}")
-        elif event in _CHANGES:
-            for path in given[: _CHANGES[event]]:
+                refuse(f"reading {shown(given[0])}")
+        elif event in changes:
+            for path in given[: changes[event]]:
                 if not inside(path, (own,)):
-                    refuse(f"changing {_shown(path)}")
+                    refuse(f"changing {shown(path)}")
 
+    # `multiprocessing` starts its processes by this, of which no hook is told
+    for module in (subprocess, _posixsubprocess):
+        for name in ("fork_exec", "_fork_exec"):
+            if hasattr(module, name):
+                setattr(module, name, lambda *_: refuse("starting a process"))
     sys.addaudithook(hook)
 
 
@@ -102,5 +117,6 @@ def _importing() -> bool:
 
 
 def _shown(path: Any) -> str:
-    """The end of a path: enough to see what was meant."""
-    return "/".join(Path(os.fsdecode(path)).parts[-2:])
+    """The end of a path: enough to see what was meant, as one line."""
+    end = "/".join(Path(os.fsdecode(path)).parts[-2:])
+    return "".join(letter if letter.isprintable() else "?" for letter in end)

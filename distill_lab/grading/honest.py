@@ -35,6 +35,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("ids of metadata alone", _as_colab, ""),
         ("no ids", _without_ids, ""),
         ("no ids, no first lines", _without_first_lines, ""),
+        ("half an emoji", _half_an_emoji, ""),
     ):
         changed = change(lab, solved(lab, labs))
         yield Form(name, notebook(changed), full, (says,) if says else ())
@@ -124,6 +125,8 @@ def _magics(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 def _looks(lab: Lab, cells: list[Cell]) -> list[Cell]:
     """Statements that fail where there is no run, before the answer and behind it."""
+    setup = next(one for one in cells if one["id"] == "setup")
+    setup["source"] += '\nlab = begin("cpu")\nlab.run("data", "generate")\n'
     for one in _answers(lab, cells):
         one["source"] = f"print(lab.traces[0])\n{one['source']}\nprint(lab.questions[0])\n"
     return cells
@@ -149,6 +152,10 @@ def _without_first_lines(lab: Lab, cells: list[Cell]) -> list[Cell]:
     for one in _answers(lab, cells):
         one["source"] = one["source"].partition("\n")[2]
     return _without_ids(lab, cells)
+
+
+def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [*cells, cell("mine", "print('\ud83d')")]
 
 
 def _format_3(cells: list[Cell]) -> bytes:

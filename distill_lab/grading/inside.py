@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import distill_lab
 from distill_lab.grading.values import decode, encode
 
+_PACKAGE = os.path.dirname(distill_lab.__file__) + os.sep
 MOST = 4_000_000  # characters of an answer; the largest honest one has some thousand
 
 
 def call(function: Callable[..., Any], sent: str) -> str:
     """`function` of the arguments that were sent: its value and gradients, or what it raised, as
-    JSON in base64."""
+    JSON in base64; and which functions of this package it called."""
     arguments = decode(json.loads(sent))
     try:
-        value = function(*arguments)
+        value, called = _heard(function, arguments)
         answer = {"value": encode(value), "gradients": _gradients(value, arguments)}
+        answer["called"] = sorted(called)
         text = json.dumps(answer)
     except RecursionError:
         text = _raised("RecursionError", "maximum recursion depth exceeded")
@@ -31,6 +35,22 @@ def call(function: Callable[..., Any], sent: str) -> str:
         text = _raised(type(error).__name__, _said(error))
     text = text if len(text) <= MOST else _raised("ValueError", "the result is too large")
     return base64.b64encode(text.encode()).decode()
+
+
+def _heard(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, set[str]]:
+    called: set[str] = set()
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        code, caller = frame.f_code, frame.f_back.f_code.co_filename
+        ours = event == "call" and code.co_filename.startswith(_PACKAGE)
+        if ours and (caller == __file__ or not caller.startswith(_PACKAGE)):
+            called.add(code.co_name)
+
+    sys.setprofile(look)
+    try:
+        return function(*arguments), called
+    finally:
+        sys.setprofile(None)
 
 
 def _raised(kind: str, said: str) -> str:

@@ -50,7 +50,7 @@ class GradedFile(IPyNbFile):
     limits: Limits
 
     def setup(self) -> None:
-        self.kernel: Any = Shell(str(self.path.parent))
+        self.kernel: Any = Shell(str(self.path.parent.parent))
         self.ran: list[str] = []
         self.deaths = 0
 
@@ -89,7 +89,7 @@ class GradedFile(IPyNbFile):
         self.record.remark("review", "", "The student's code ended the process that ran it.")
         if self.kernel.is_alive():
             self.kernel.stop()
-        self.kernel = Shell(str(self.path.parent))
+        self.kernel = Shell(str(self.path.parent.parent))
         before, self.ran = self.ran, []
         for source in before:
             self.statement(source)
@@ -167,8 +167,11 @@ class GradedCell(IPyNbCell):
         exercise, record = self._exercise, self.parent.record
         self.parent.deaths = 0
         claimed = self._claimed()
-        function = remote(exercise.function, self.parent.ask)
+        called: set[str] = set()
+        function = remote(exercise.function, self.parent.ask, called)
         outcome = judge(exercise, function, record.seed)
+        if outcome.points:
+            record.calls(exercise, called - set(self._grading["given"]))
         if claimed_points(exercise, claimed) > outcome.points:
             record.compare(exercise, claimed, judge(exercise, function, 0))
         mark = record.mark(exercise, outcome)

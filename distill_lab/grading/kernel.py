@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import platform
 import resource
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def _limit(limits: dict[str, Any]) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
             resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError):  # macOS knows no limit of memory: `supervise` watches it
+        except (ValueError, OSError):  # macOS knows no limit of memory: `watch` sees to it
             continue
 
 
@@ -43,18 +44,24 @@ def _start(limits: dict[str, Any]) -> None:
     from ipykernel import kernelapp
 
     import distill_lab
-    from distill_lab.grading import guard
+    from distill_lab import checks
+    from distill_lab.grading import fence, guard
 
+    checks.or_ours = lambda name, function: function  # nothing steps in where marks are given
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
+    platform.processor()  # it starts a process, once
     home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
-    app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
-    app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
+    os.chdir(home)  # not before: Python would import what lies there
 
     def note(what: str) -> None:
         notes.write(what + "\n")
         notes.flush()
 
-    guard.install(home, guard.readable(Path(distill_lab.__file__).parent), note)
+    places = [*guard.readable(Path(distill_lab.__file__).parent), os.path.dirname(sys.argv[-1])]
+    fence.put_up(home, places)
+    guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
+    app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
+    app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
     app.start()
 
 

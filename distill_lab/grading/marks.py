@@ -12,11 +12,14 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["right", "partly right", "wrong", "error", "not attempted", "missing", "void"]
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,5 +125,9 @@ def to_csv(results: Sequence[Result]) -> str:
 
 
 def _inert(field: Any) -> Any:
-    """A file's name that a spreadsheet would take for a formula, made plain text."""
-    return f"'{field}" if isinstance(field, str) and field[:1] in tuple("=+-@\t\r") else field
+    """A text of a student's (a file's name, say) as plain text: no formula for a spreadsheet, and
+    no character that ends a row, or a file, for some reader."""
+    if not isinstance(field, str):
+        return field
+    field = _CONTROL.sub("?", field)
+    return f"'{field}" if field[:1] in tuple("=+-@\t\n") else field

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import shutil
 import site
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from distill_lab.grading import record
 from distill_lab.grading.course import Lab
 from distill_lab.grading.limits import Limits
 from distill_lab.grading.marks import Remark, Result
+from distill_lab.grading.read import writable
 from distill_lab.grading.submissions import Submission
 from distill_lab.records import write_text
 
@@ -37,8 +41,7 @@ def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limit
     empty = _unmarked(lab, submission, seed)
     if submission.problem:
         return Graded(dataclasses.replace(empty, failure=submission.problem))
-    with tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder).resolve()
+    with _folder() as place:
         (place / "home").mkdir()
         shutil.copy(submission.path, place / "submission")
         plan = {
@@ -53,12 +56,39 @@ def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limit
         return _found(place, empty)
 
 
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(prefix="grading-")).resolve()
+    try:
+        yield place
+    finally:
+        with contextlib.suppress(OSError):
+            _remove(place)
+
+
+def _remove(folder: Path) -> None:
+    """With all in it, nested deeper than Python's own `rmtree` goes: what is in an inner folder
+    is moved up before that one is removed."""
+    while inner := list(os.scandir(folder)):
+        for one in inner:
+            if not one.is_dir(follow_symlinks=False):
+                os.unlink(one.path)
+                continue
+            os.chmod(one.path, 0o700)
+            for below in os.scandir(one.path):
+                if below.is_dir(follow_symlinks=False):
+                    os.chmod(below.path, 0o700)
+                os.rename(below.path, folder / secrets.token_hex(16))
+            os.rmdir(one.path)
+    os.rmdir(folder)
+
+
 def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
     several = (
         f"The folder holds other notebooks as well, which were not graded: {submission.several}."
     )
     remarks = (Remark("notice", "", several),) if submission.several else ()
-    file, digest = submission.path.name, submission.digest()
+    file, digest = writable(submission.path.name), submission.digest()
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 
 

@@ -32,6 +32,12 @@ def cells(data: bytes) -> list[dict[str, Any]]:
     return [_cell(cell) for cell in found if isinstance(cell, dict)]
 
 
+def writable(text: str) -> str:
+    """With `?` for halves of characters (JSON may spell them, and names of files have them for
+    bytes that are no UTF-8): no file in UTF-8 can hold them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _listed(whole: Any) -> list[Any] | None:
     """The cells of format 4, or of the worksheets of format 3."""
     if not isinstance(whole, dict):
@@ -53,8 +59,8 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     metadata = cell.get("metadata")
     return {
         "cell_type": str(cell.get("cell_type", "code")),
-        "id": str(cell.get("id", "")),
+        "id": writable(str(cell.get("id", ""))),
         "metadata": metadata if isinstance(metadata, dict) else {},
-        "source": source.replace("\r\n", "\n"),
+        "source": writable(source).replace("\r\n", "\n"),
         "execution_count": cell.get("execution_count", cell.get("prompt_number")),
     }

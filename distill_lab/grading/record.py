@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from distill_lab.checks import report
 from distill_lab.checks.exercise import Exercise, Outcome
 from distill_lab.grading.marks import Mark, Remark, Result, State, StepMark, from_json, to_json
+from distill_lab.grading.read import writable
 from distill_lab.records import write_text
 
 LONGEST = 2000  # characters of a finding
@@ -30,7 +32,7 @@ class Record:
         return self.result.seed
 
     def remark(self, kind: str, where: str, said: str) -> None:
-        new = Remark("review" if kind == "review" else "notice", where, said[:LONGEST])
+        new = Remark("review" if kind == "review" else "notice", where, _short(said))
         if new not in self.result.remarks:
             self.result = dataclasses.replace(self.result, remarks=(*self.result.remarks, new))
 
@@ -44,18 +46,27 @@ class Record:
     def mark(self, exercise: Exercise, outcome: Outcome) -> Mark:
         """The exercise's mark, which is saved with all before."""
         name, steps = exercise.name, steps_of(exercise, outcome)
-        state, points, said = state_of(outcome), outcome.points, self.raised.get(name, "")
+        state, points = state_of(outcome), outcome.points
+        raised = self.raised.get(name) if points < exercise.points else None
+        said = f"When its cell was run: {raised}" if raised else ""
         if name in self.missing:
             state, said = "missing", "No cell of this exercise was found."
         if name in self.voided:
             self.remark("review", name, f"{self.voided[name]} It would have {points} points.")
             state, points, said = "void", 0, "This exercise waits for a look by your instructor."
         hint = exercise.hints[0] if points < exercise.points else ""
-        mark = Mark(name, state, points, exercise.points, steps, said[:LONGEST], hint)
+        mark = Mark(name, state, points, exercise.points, steps, _short(said), hint)
         marks = [mark if old.exercise == name else old for old in self.result.marks]
         self.result = dataclasses.replace(self.result, marks=tuple(marks))
         self.save()
         return mark
+
+    def calls(self, exercise: Exercise, ours: AbstractSet[str]) -> None:
+        """Functions of this package that the student's calls: its answer may be one of them."""
+        names = [name for name in sorted(ours) if name.isidentifier()]
+        if names:
+            said = f"Its function calls {', '.join(names)} of this package: read it before you give"
+            self.remark("review", exercise.name, f"{said} these points.")
 
     def compare(self, exercise: Exercise, claimed: str, outcome: Outcome) -> None:
         """Points that the check cell printed in the kernel, and were not found outside it."""
@@ -86,12 +97,16 @@ def state_of(outcome: Outcome) -> State:
 def steps_of(exercise: Exercise, outcome: Outcome) -> tuple[StepMark, ...]:
     found = zip(exercise.steps, outcome.wrong, strict=True)
     return tuple(
-        StepMark(step.title, step.points, wrong is None, str(wrong or "")[:LONGEST])
+        StepMark(step.title, step.points, wrong is None, _short(str(wrong or "")))
         for step, wrong in found
     )
 
 
+def _short(text: str) -> str:
+    return writable(text[:LONGEST])
+
+
 def claimed_points(exercise: Exercise, printed: str) -> int:
     """What a check's output says: `soften: right, 3 of 3 points`."""
-    said = re.findall(rf"^{exercise.function}: .*?(\d+) of \d+ points", printed, re.MULTILINE)
+    said = re.findall(rf"^{exercise.function}: .*?(\d{{1,4}}) of \d+ points", printed, re.MULTILINE)
     return max(map(int, said), default=0)

@@ -18,18 +18,23 @@ class UnreadableResultError(Exception):
     """What came back is not what `inside.call` writes."""
 
 
-def remote(name: str, ask: Callable[[str], str]) -> Callable[..., Any]:
+def remote(
+    name: str, ask: Callable[[str], str], called: set[str] | None = None
+) -> Callable[..., Any]:
     """The function `name` of the kernel. `ask` evaluates an expression there and gives its repr; it
-    raises what became of it otherwise (TimeoutError, say)."""
+    raises what became of it otherwise (TimeoutError, say). `called` gets the names of the package's
+    functions that it calls."""
 
     def function(*arguments: Any) -> Any:
         sent = json.dumps(encode(list(arguments)))
         module = "__import__('distill_lab.grading.inside', fromlist=['call'])"
         answer = _read(ask(f"{module}.call({name}, {sent!r})"))
         if "raised" in answer:
-            raise _error(str(answer["raised"]), str(answer.get("said", "")))
+            raise _error(*_texts(answer))
         try:
             value = decode(answer["value"])
+            if called is not None:
+                called.update(str(one)[:80] for one in answer.get("called", ()))
             return _with_gradients(value, answer.get("gradients"), arguments)
         except Exception as error:
             raise UnreadableResultError(str(error)[:200]) from None
@@ -48,26 +53,57 @@ def _read(text: str) -> dict[str, Any]:
     return answer
 
 
+def _texts(answer: dict[str, Any]) -> tuple[str, str]:
+    kind, said = answer["raised"], answer.get("said", "")
+    if type(kind) is not str or type(said) is not str:
+        raise UnreadableResultError("an error without a name or a text")
+    return kind if kind.isidentifier() else "Exception", said
+
+
+class _Said(str):
+    """An error's text. `str` of a KeyError is the repr of its key, which the text has been through
+    already."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _error(kind: str, said: str) -> Exception:
     """An error of that name; where Python has none, or none that an exercise may raise, one like
     it."""
     known = getattr(builtins, kind, None)
     if isinstance(known, type) and issubclass(known, Exception):
         try:
-            return known(said)
+            return known(_Said(said))
         except TypeError:  # UnicodeDecodeError wants five arguments
             pass
-    return type(kind if kind.isidentifier() else "Exception", (Exception,), {})(said)
+    return type(kind, (Exception,), {})(said)
 
 
 def _with_gradients(value: Any, gradients: Any, arguments: tuple[Any, ...]) -> Any:
-    """`value` with the gradients that it had there: value + sum of g * (a - a), whose second part
-    is 0 and has the gradient g."""
-    for argument, plain in zip(arguments, gradients or [], strict=False):
-        if plain is not None:
-            gradient = decode(plain)
-            if gradient.shape != argument.shape:
-                raise ValueError(f"a gradient of shape {tuple(gradient.shape)}")
-            nothing = (gradient * (argument - argument.detach())).sum()
-            value = value + nothing.to(value.dtype)
-    return value
+    """`value`, which hands the gradients that it had there to the arguments."""
+    pairs = zip(arguments, gradients or [], strict=False)
+    found = [(argument, decode(plain)) for argument, plain in pairs if plain is not None]
+    for argument, gradient in found:
+        if (gradient.shape, gradient.dtype) != (argument.shape, argument.dtype):
+            raise ValueError(f"a gradient of shape {tuple(gradient.shape)}, {gradient.dtype}")
+    return _carrying(value.detach(), found) if found else value
+
+
+def _carrying(value: Any, found: list[tuple[Any, Any]]) -> Any:
+    import torch
+
+    class Carry(torch.autograd.Function):
+        """Not `value + gradient * (argument - argument)`: where that is infinite, it is NaN."""
+
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *outer: Any) -> Any:
+            # of the value's sum: each of its numbers has an equal part in it
+            factor = outer[0].double().mean()
+            return tuple((gradient * factor).to(gradient.dtype) for _, gradient in found)
+
+    return Carry.apply(*(argument for argument, _ in found))

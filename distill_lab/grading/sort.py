@@ -17,7 +17,7 @@ from distill_lab.grading.statements import imported, named
 # What an answer to these exercises does not need, and ways around a check do.
 _ODD = frozenset(
     "ast_transformers showtraceback _showtraceback _getframe f_back f_locals _exit settrace "
-    "get_objects get_referrers EXERCISES ours ctypes".split()
+    "setprofile get_objects get_referrers EXERCISES ours ctypes".split()
 )
 _MARKS = re.compile(r"^\s*#\s*NBVAL_\w+\s*$", re.MULTILINE)
 
@@ -86,7 +86,7 @@ def _others(
         behind = name if name in roles else behind
         if cell["cell_type"] != "code" or roles.get(name) in (*LOCKED, "exercise"):
             continue
-        if name not in roles:
+        if name not in roles or name in changed:  # a copy has the id of its cell
             added[behind].append(cell["source"])
         elif cell["source"] != lab.sources[name]:
             changed[name] = cell["source"]

@@ -24,7 +24,15 @@ def split(source: str) -> list[str]:
 
 def definitions(source: str) -> list[str]:
     """Its imports, functions and classes."""
-    return [ast.unparse(node) for node in _nodes(source) if isinstance(node, _DEFINES)]
+    return [text for node in _nodes(source) if isinstance(node, _DEFINES) if (text := _text(node))]
+
+
+def _text(node: ast.stmt) -> str:
+    """As Python; "" for one that is nested too deep, which `split` leaves to the kernel."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ""
 
 
 def imports(source: str, used: AbstractSet[str]) -> list[str]:
@@ -52,15 +60,18 @@ def imported(source: str) -> Iterator[str]:
 
 
 def _nodes(source: str) -> list[ast.stmt]:
-    """Its statements but IPython's own: grading has neither a shell nor magics."""
+    """Its statements, but IPython's own and what begins a run: grading has neither a shell nor a
+    run, and what needs one fails at once."""
     tree = parsed(source)
-    return [node for node in tree.body if not _is_ipythons(node)] if tree else []
+    return [node for node in tree.body if not _is_left_out(node)] if tree else []
 
 
-def _is_ipythons(node: ast.stmt) -> bool:
+def _is_left_out(node: ast.stmt) -> bool:
     call = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
     function = call.func if isinstance(call, ast.Call) else None
-    return isinstance(function, ast.Attribute) and function.attr in _IPYTHONS
+    if isinstance(function, ast.Attribute):
+        return function.attr in _IPYTHONS
+    return isinstance(function, ast.Name) and function.id == "begin"
 
 
 def _bound(alias: ast.alias) -> str:

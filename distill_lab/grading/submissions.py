@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill_lab.grading.read import writable
 from distill_lab.records import LabError
 
 MOST_BYTES = 100_000_000  # of a file that is read at all
+MOST_OF_A_NAME = 160  # bytes: a file system has 255 for a name, endings and all
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def _in_folder(folder: Path, notebook: str) -> Submission:
         said = "Expected a notebook (.ipynb) in the folder, found none. Hand it in again."
         return Submission(student, folder, said)
     chosen = max(there, key=lambda path: (_likeness(path.stem, notebook), path.name))
-    others = ", ".join(path.name for path in there if path != chosen)
+    others = ", ".join(writable(path.name) for path in there if path != chosen)
     return _checked(Submission(student, chosen, "", others))
 
 
@@ -86,12 +90,15 @@ def _checked(one: Submission) -> Submission:
             f"Expected at most {MOST_BYTES // 1_000_000} MB, found {size} MB. Clear all outputs, "
             "save, and hand it in again."
         )
+    elif not os.access(one.path, os.R_OK):
+        said = "Expected a file, found one that may not be read. Give yourself the right to."
     return Submission(one.student, one.path, said, one.several)
 
 
 def _name(text: str) -> str:
     """A name that is safe as a file's: letters of any script, digits, and ` .@+-_`."""
-    return re.sub(r"[^\w .@+-]", "_", text).strip(" .")[:80] or "unnamed"
+    safe = re.sub(r"[^\w .@+-]", "_", unicodedata.normalize("NFC", text)).strip(" .")
+    return safe.encode()[:MOST_OF_A_NAME].decode(errors="ignore").strip(" .") or "unnamed"
 
 
 def _named_once(found: Sequence[Submission]) -> Iterator[Submission]:

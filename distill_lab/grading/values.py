@@ -54,7 +54,8 @@ def encode(value: Any) -> Any:
     if type(value) in RECORDS.values():
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return {type(value).__name__: [encode(field) for field in fields]}
-    return _numbers(value) or {"foreign": type(value).__name__}
+    crossed = _numbers(value) or _texts(value)
+    return {"foreign": type(value).__name__} if crossed is None else crossed
 
 
 def _numbers(value: Any) -> dict[str, Any] | None:
@@ -74,6 +75,14 @@ def _numbers(value: Any) -> dict[str, Any] | None:
     return None
 
 
+def _texts(value: Any) -> Any:
+    """NumPy's texts (np.unique gives them) as Python's: the checks take one for the other."""
+    import numpy as np
+
+    is_text = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "U"
+    return encode(value.tolist()) if is_text else None
+
+
 def decode(plain: Any) -> Any:
     """The value again. ValueError (or another of its kind) for what `encode` does not write."""
     if isinstance(plain, list):
@@ -91,7 +100,8 @@ def decode(plain: Any) -> Any:
         return _tensor(*inner)
     if kind == "array":
         return _array(*inner)
-    return Foreign(str(inner)[:60])
+    name = str(inner)[:60]
+    return Foreign(name if name.isidentifier() else "object")
 
 
 def _tensor(dtype: str, shape: list[int], data: str, requires_grad: bool) -> Any:
@@ -111,7 +121,8 @@ def _array(dtype: str, shape: list[int], data: str) -> Any:
     kind = np.dtype(dtype)
     if kind.kind not in "biuf":
         raise ValueError(f"no array of dtype {dtype!r}")
-    flat = np.frombuffer(base64.b64decode(data, validate=True), kind)
+    raw = bytearray(base64.b64decode(data, validate=True))  # a function may change its argument
+    flat = np.frombuffer(raw, kind) if raw else np.empty(0, kind)
     return flat.reshape(_shape(shape, flat.size))
 
 

@@ -89,15 +89,14 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all files below; what vanishes meanwhile counts nothing."""
-    return sum(_bytes(Path(place, name)) for place, _, names in os.walk(folder) for name in names)
-
-
-def _bytes(file: Path) -> int:
-    try:
-        return file.lstat().st_blocks * 512
-    except OSError:
-        return 0
+    """Bytes of all that is below, however deep; what vanishes meanwhile counts nothing."""
+    size, waiting = 0, [str(folder)]
+    while waiting:
+        with contextlib.suppress(OSError):
+            for one in os.scandir(waiting.pop()):
+                size += one.stat(follow_symlinks=False).st_blocks * 512
+                waiting += [one.path] if one.is_dir(follow_symlinks=False) else []
+    return size
 
 
 def _adopt_orphans() -> None:

@@ -34,8 +34,9 @@ def environment() -> dict[str, str]:
 
 
 def _disturbs(name: str) -> bool:
-    """What would choose another place, another profile or another picture."""
-    return name in ("DISTILL_LAB_RUNS", "MPLBACKEND", "NO_PROXY") or name.startswith("COLAB_")
+    """What would choose another place, another profile, another picture or another notebook."""
+    disturbing = ("DISTILL_LAB_RUNS", "MPLBACKEND", "NO_PROXY", "JPY_SESSION_NAME")
+    return name in disturbing or name.startswith("COLAB_")
 
 
 def run(notebook: Any, name: str, work: Path) -> None:

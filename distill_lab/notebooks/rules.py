@@ -17,7 +17,7 @@ from distill_lab.records import LabError
 
 MOST_LINES = 12  # of a code cell, its nbval mark not counted
 MOST_SOLUTION_LINES = 15
-CODE_CELLS = (8, 15)  # install and setup not counted
+CODE_CELLS = (8, 16)  # install and setup not counted; the last is `before_submitting()`
 _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
 
 

@@ -327,3 +327,16 @@ show(passes(curves))
 #    know which. The vote needs no answer key to choose; pass@64 does.
 #
 # </details>
+
+# %% [markdown] id="about-before-submitting"
+# ## Before you hand in
+#
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
+# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
+# code.
+
+# %% id="before-submitting"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.checks import before_submitting
+
+before_submitting()

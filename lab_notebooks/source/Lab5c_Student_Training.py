@@ -348,3 +348,16 @@ for bug, kd in museum.EXHIBITS.items():
 # </details>
 #
 # Next: **Lab 5d**, how much of the teacher arrived, and how sure we are.
+
+# %% [markdown] id="about-before-submitting"
+# ## Before you hand in
+#
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
+# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
+# code.
+
+# %% id="before-submitting"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.checks import before_submitting
+
+before_submitting()

@@ -323,3 +323,16 @@ show(retention_by_size())
 # </details>
 #
 # **Next:** the companion reading on DeepSeek-R1 beside these notebooks, then Labs 6 and 7: pruning and quantization.
+
+# %% [markdown] id="about-before-submitting"
+# ## Before you hand in
+#
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
+# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
+# code.
+
+# %% id="before-submitting"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab.checks import before_submitting
+
+before_submitting()

@@ -1,0 +1,491 @@
+"""Grading's files: the submissions as they lie there, whatever they are called, and what is written
+of them. No text that a student can choose keeps anything from being written or read again."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill_lab import checks, cli
+from distill_lab.checks.exercise import Outcome, WrongError, expect, judge
+from distill_lab.grading import course, junit, one, submissions, written
+from distill_lab.grading.limits import Limits
+from distill_lab.grading.marks import Mark, Remark, Result, StepMark, from_json, to_csv, to_json
+from distill_lab.grading.record import Record, claimed_points, load, state_of
+from distill_lab.records import LabError
+
+LABS = Path(__file__).parent.parent / "lab_notebooks"
+LAB = course.find("lab5a", LABS)
+NOTEBOOK = "Lab5a_Teacher_Generation"
+SOFTEN = checks.find("lab5a.soften")
+HALF = "a\ud800b"  # half a character: no file in UTF-8 holds it
+ODD = 'a\x00\x1b[31m\u202e"<&>\',;\n\r\ud800 = "\U0001f600'
+
+
+def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
+    for file in files:
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def students(folder: Path) -> dict[str, str]:
+    """Each student's name, and which file is theirs."""
+    found = submissions.find(folder, NOTEBOOK)
+    return {one.student: str(one.path.relative_to(folder)) for one in found}
+
+
+# -- submissions
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (["b.ipynb", "a.ipynb"], {"a": "a.ipynb", "b": "b.ipynb"}),
+        (["ann/x.ipynb"], {"ann": "ann/x.ipynb"}),
+        (["ann_12_file/sub/x.ipynb"], {"ann_12_file": "ann_12_file/sub/x.ipynb"}),
+        (["ann/y.ipynb", "ann/lab5a.ipynb"], {"ann": "ann/lab5a.ipynb"}),
+        (["ann/lab5a.ipynb", f"ann/{NOTEBOOK} (1).ipynb"], {"ann": f"ann/{NOTEBOOK} (1).ipynb"}),
+        (["ann/a.ipynb", "ann/b.ipynb"], {"ann": "ann/b.ipynb"}),
+        (["ann/.ipynb_checkpoints/lab5a.ipynb", "ann/x.ipynb"], {"ann": "ann/x.ipynb"}),
+        ([".ipynb_checkpoints/a.ipynb", "__MACOSX/a.ipynb", "._b.ipynb"], {}),
+        (["a.IPYNB", "readme.md", "b.py"], {"a": "a.IPYNB"}),
+        (["Zoë Å.ipynb", "李.ipynb"], {"Zoë Å": "Zoë Å.ipynb", "李": "李.ipynb"}),
+        (["ann/notes.txt"], {"ann": "ann"}),
+    ],
+)  # fmt: skip
+def test_each_student_has_one_notebook(files, expected, tmp_path):
+    lay(tmp_path, *files, "last.ipynb")
+    assert students(tmp_path) == {**expected, "last": "last.ipynb"}
+
+
+def test_other_notebooks_of_a_folder_are_named(tmp_path):
+    lay(tmp_path, "ann/lab5a.ipynb", "ann/old/x.ipynb", "ann/y.ipynb")
+    [found] = submissions.find(tmp_path, NOTEBOOK)
+    assert sorted(found.several.split(", ")) == ["x.ipynb", "y.ipynb"]
+    graded = one._unmarked(LAB, found, 1)
+    assert "which were not graded" in graded.remarks[0].said
+    assert "x.ipynb" in graded.remarks[0].said
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("a:b*c?", "a_b_c_"), ("a\nb", "a_b"), ("..a", "a"), ("=1+1", "_1+1"), ("-x", "-x"),
+     ("<script>", "_script_"), ("a ", "a"), ("e\u0301", "é"), ("...x...", "x"), (b"a\xffb", "a_b")],
+)  # fmt: skip
+def test_a_name_is_made_safe(name, safe, tmp_path):
+    folder = tmp_path / os.fsdecode(name)
+    lay(folder, "lab5a.ipynb")
+    if folder.name.startswith("."):
+        folder = folder.rename(tmp_path / f"_{folder.name}")
+        safe = f"_..{safe}" if name == "..a" else f"_...{safe}"
+    [found] = submissions.find(tmp_path, NOTEBOOK)
+    assert found.student == safe
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "李", "\U00020000"])
+def test_a_long_name_is_cut_to_what_a_file_system_takes(letter, tmp_path):
+    most = 240 // len(letter.encode())
+    lay(tmp_path / (letter * most), "x.ipynb")
+    lay(tmp_path / (letter * (most - 1) + "b"), "x.ipynb")
+    first, second = submissions.find(tmp_path, NOTEBOOK)
+    assert second.student == f"{first.student} (2)"
+    for found in (first, second):
+        written.student(tmp_path / "out", one._unmarked(LAB, found, 1))
+
+
+def test_names_that_are_the_same_get_a_number(tmp_path):
+    lay(
+        tmp_path,
+        "ann/x.ipynb",
+        "ann.ipynb",
+        "Ann.ipynb",
+        "a:nn.ipynb",
+        "a_nn.ipynb",
+        "a?nn (2).ipynb",
+    )
+    found = [one.student for one in submissions.find(tmp_path, NOTEBOOK)]
+    assert len({name.casefold() for name in found}) == 6
+    assert sorted(found) == ["Ann", "a_nn", "a_nn (2)", "a_nn _2_", "ann (2)", "ann (3)"]
+
+
+def test_what_is_no_file_of_a_student_is_not_read(tmp_path, monkeypatch):
+    secret = lay(tmp_path / "elsewhere", "secret.ipynb") / "secret.ipynb"
+    folder = lay(tmp_path / "class", "ann/a.txt")
+    (folder / "link.ipynb").symlink_to(secret)
+    (folder / "dangling.ipynb").symlink_to(tmp_path / "nothing")
+    (folder / "ben").mkdir()
+    (folder / "ben" / "lab5a.ipynb").symlink_to(secret)
+    (folder / "cal").mkdir()
+    (folder / "cal" / "all").symlink_to(tmp_path / "elsewhere")
+    (folder / "dan" / "x.ipynb").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.ipynb")
+    lay(folder, "large.ipynb", data=b"x" * 1001)
+    monkeypatch.setattr(submissions, "MOST_BYTES", 1000)
+    found = {one.student: one for one in submissions.find(folder, NOTEBOOK)}
+    starts = {
+        "link": "Expected a file, found a link",
+        "dangling": "Expected a file, found a link",
+        "ben": "Expected a file, found a link",
+        "cal": "Expected a notebook (.ipynb) in the folder, found none",
+        "dan": "Expected a file, found something else",
+        "pipe": "Expected a file, found something else",
+        "large": "Expected at most",
+        "ann": "Expected a notebook (.ipynb) in the folder, found none",
+    }
+    assert found.keys() == starts.keys()
+    for name, start in starts.items():
+        assert found[name].problem.startswith(start)
+        assert found[name].digest() == ""
+        graded = one.grade(LAB, LABS, found[name], 1, Limits())
+        assert (graded.result.failure, graded.log) == (found[name].problem, "")
+        assert graded.result.points == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_rights_stops_no_class(tmp_path):
+    (lay(tmp_path, "a.ipynb") / "a.ipynb").chmod(0)
+    [found] = submissions.find(tmp_path, NOTEBOOK)
+    assert found.problem.startswith("Expected a file, found one that may not be read")
+
+
+def test_a_folder_without_submissions_is_the_instructors_mistake(tmp_path):
+    for folder in (tmp_path / "none", tmp_path, lay(tmp_path, "a.txt") / "a.txt"):
+        with pytest.raises(LabError, match=r"found none\."):
+            submissions.find(folder, NOTEBOOK)
+
+
+# -- marks
+
+
+def result(student: str = "ann", sha256: str = "1", **more) -> Result:
+    steps = (StepMark("rows", 2, True), StepMark(f"large {ODD}", 1, False, f"soften()\n{ODD}"))
+    marks = (
+        Mark("lab5a.extract_answer", "error", 0, 4, said=ODD, hint=ODD),
+        Mark("lab5a.soften", "partly right", 2, 3, steps),
+    )
+    remarks = (Remark("review", "lab5a.soften", ODD), Remark("notice", "", "a"))
+    whole = Result(student, "lab5a", "a.ipynb", sha256, 1, marks, remarks)
+    return dataclasses.replace(whole, **more)
+
+
+def test_a_result_is_the_same_after_its_json():
+    whole = result(failure=ODD)
+    assert from_json(to_json(whole)) == whole
+    plain = json.loads(to_json(whole))
+    assert (plain["points"], plain["of"], plain["marks"][1]["points"]) == (2, 7, 2)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+@settings(deadline=None)
+def test_no_text_keeps_a_class_from_its_csv(file, failure):
+    whole = result(file=file, failure=failure)
+    text = to_csv([whole]).encode().decode()
+    [row] = csv.DictReader(io.StringIO(text, newline=""))
+    for name, given_ in (("file", file), ("failure", failure)):
+        plain = "".join("?" if c < " " and c not in "\t\n" else c for c in given_)
+        assert row[name] in (plain, f"'{plain}")
+        assert row[name][:1] not in tuple("=+-@\t\n")
+    assert row["points"] == "2"
+
+
+def test_the_csv_has_a_row_a_student_and_a_column_an_exercise():
+    text = to_csv([result(), result("=cmd|' /C calc'!A1", file="-a"), result('b"\n', failure="no")])
+    head, *rows = csv.reader(io.StringIO(text, newline=""))
+    exercises = ["lab5a.extract_answer", "lab5a.soften"]
+    assert head == ["student", "points", "of", *exercises, "review", "failure", "file"]
+    assert rows == [
+        ["ann", "2", "7", "0", "2", "1", "", "a.ipynb"],
+        ["'=cmd|' /C calc'!A1", "2", "7", "0", "2", "1", "", "'-a"],
+        ['b"\n', "2", "7", "0", "2", "1", "no", "a.ipynb"],
+    ]  # fmt: skip
+    assert to_csv([]).startswith("student,points,of,review")
+
+
+# -- junit
+
+
+def test_the_xml_says_what_the_result_says():
+    whole = result(f"ann {ODD}")
+    suite = ET.fromstring(junit.xml(whole).encode())
+    cases = suite.findall("testcase")
+    assert [case.get("name") for case in cases] == ["extract_answer", "soften"]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "2", "0")
+    points = [
+        {p.get("name"): p.get("value") for p in case.iter("property")} for case in (suite, *cases)
+    ]
+    assert points[1:] == [
+        {"points": "0", "of": "4", "state": "error"},
+        {"points": "2", "of": "3", "state": "partly right"},
+    ]
+    failures = [case.find("failure") for case in cases]
+    assert [f.get("message") for f in failures if f is not None] == [
+        "0 of 4 points: error", "2 of 3 points: partly right",
+    ]  # fmt: skip
+    assert "wrong: large" in (failures[1].text or "") if failures[1] is not None else False
+    assert "review lab5a.soften" in (suite.findtext("system-out") or "")
+
+
+def test_the_xml_of_a_file_that_was_not_graded_has_an_error():
+    suite = ET.fromstring(junit.xml(result(failure=ODD)).encode())
+    assert suite.get("errors") == "1"
+    assert len(suite.findall("testcase")) == int(suite.get("tests") or 0) + 1
+    assert suite.find("testcase/error") is not None
+
+
+def test_all_points_are_no_failure():
+    right = result(marks=(Mark("lab5a.soften", "right", 3, 3),))
+    suite = ET.fromstring(junit.xml(right))
+    assert suite.get("failures") == "0"
+    assert suite.find("testcase/failure") is None
+
+
+@given(st.text(st.characters(), max_size=20))
+@settings(deadline=None)
+def test_no_text_keeps_the_xml_from_being_read(text):
+    marks = (Mark("lab5a.soften", "wrong", 0, 3, (StepMark(text, 3, False, text),), text, text),)
+    whole = result(text, marks=marks, failure=text, remarks=(Remark("review", text, text),))
+    ET.fromstring(junit.xml(whole).encode())
+
+
+# -- the record of a run
+
+
+def new(tmp_path: Path) -> Record:
+    return Record(tmp_path / "result.json", Result("a", "lab5a", "a", "", 1, LAB.unmarked))
+
+
+def raising(error: BaseException):
+    def soften(*_):
+        raise error
+
+    return soften
+
+
+def test_a_mark_is_on_the_disk_at_once(tmp_path):
+    record = new(tmp_path)
+    mark = record.mark(SOFTEN, judge(SOFTEN, SOFTEN.ours))
+    assert (mark.state, mark.points, mark.hint) == ("right", 3, "")
+    finished, there = load(record.path)
+    assert (finished, there) == (False, record.result)
+    assert [m.state for m in there.marks] == ["missing", "right", "missing"]
+    record.save(finished=True)
+    assert load(record.path) == (True, there)
+
+
+def test_a_void_exercise_waits_with_what_it_would_have(tmp_path):
+    record = new(tmp_path)
+    record.void("lab5a.soften", "Why.")
+    mark = record.mark(SOFTEN, judge(SOFTEN, SOFTEN.ours))
+    assert (mark.state, mark.points) == ("void", 0)
+    assert record.result.reviews[0].said == "Why. It would have 3 points."
+
+
+def test_a_missing_exercise_and_what_its_cell_raised(tmp_path):
+    record = new(tmp_path)
+    record.missing.add("lab5a.soften")
+    assert record.mark(SOFTEN, judge(SOFTEN, raising(NameError("x")))).state == "missing"
+    record.missing.clear()
+    record.raised["lab5a.soften"] = f"SyntaxError: {HALF}"
+    mark = record.mark(SOFTEN, judge(SOFTEN, raising(NameError("x"))))
+    assert mark.said == "When its cell was run: SyntaxError: a?b"
+
+
+@pytest.mark.parametrize("text", [HALF, ODD, "x" * 100_000, "\ud83d", "é" * 3000])
+def test_no_text_of_a_student_keeps_its_mark_from_being_written(text, tmp_path):
+    record = new(tmp_path)
+    record.raised["lab5a.soften"] = text
+    record.void("lab5a.pass_at_k", text)
+    record.remark("review", "", text)
+    record.fail(f"Expected a notebook, found {text[:50]!r}.")
+    record.mark(SOFTEN, judge(SOFTEN, raising(ValueError(text))))
+    record.mark(
+        checks.find("lab5a.pass_at_k"), judge(SOFTEN, raising(KeyError(text)))
+    ) if 0 else None
+    record.compare(
+        SOFTEN, f"soften: right, 3 of 3 points {text}", judge(SOFTEN, raising(KeyError()))
+    )
+    _, there = load(record.path)
+    record.save()
+    for file in ("json", "xml", "html"):
+        written.student(tmp_path / "out", load(record.path)[1])
+        (tmp_path / "out" / "students" / f"a.{file}").read_text(encoding="utf-8")
+    assert max(len(step.said) for step in there.marks[1].steps) <= 2000
+
+
+def test_half_a_character_in_a_files_name_stops_no_class(tmp_path):
+    folder = tmp_path / "class"
+    lay(folder / "ann", os.fsdecode(b"lab5a\xff.ipynb"), os.fsdecode(b"b\xff.ipynb"))
+    (folder / os.fsdecode(b"ben\xff.ipynb")).symlink_to("nothing")
+    found = submissions.find(folder, NOTEBOOK)
+    assert [one.student for one in found] == ["ann", "ben_"]
+    for submission in found:
+        written.student(tmp_path / "out", one._unmarked(LAB, submission, 1))
+    rows = written.overall(tmp_path / "out", found)
+    assert [row.file for row in rows] == ["lab5a?.ipynb", "ben?.ipynb"]
+    assert "b?.ipynb" in rows[0].remarks[0].said
+
+
+@pytest.mark.parametrize(
+    ("printed", "points"),
+    [("soften: right, 3 of 3 points", 3), ("soften: wrong, 2 of 3 points\nx", 2), ("", 0),
+     ("x\nsoften: partly right, 1 of 3 points\nsoften: right, 3 of 3 points", 3),
+     ("pass_at_k: right, 3 of 3 points", 0), ("say soften: right, 3 of 3 points", 0),
+     ("soften: not attempted. Write it above", 0),
+     ("soften: " + "9" * 5000 + " of 3 points", 9999), ("soften: " + "9" * 200_000, 0)],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_points_that_are_printed(printed, points):
+    assert claimed_points(SOFTEN, printed) == points
+
+
+def test_the_state_of_a_mark():
+    none = (None,)
+    assert state_of(Outcome("right", none, 3)) == "right"
+    assert state_of(Outcome("wrong", none, 0)) == "wrong"
+    assert state_of(Outcome("wrong", none, 1)) == "partly right"
+    assert state_of(Outcome("error", none, 1)) == "partly right"
+    assert state_of(Outcome("not attempted", none, 0)) == "not attempted"
+
+
+# -- the name of a mistake
+
+
+FORGED = "x\nexpected: 1\nForged."
+
+
+def mistakes(tmp_path: Path, name: str, function) -> set[str]:
+    exercise = checks.find(name)
+    mark = new(tmp_path).mark(exercise, judge(exercise, function))
+    return {step.mistake for step in mark.steps if not step.right}
+
+
+@pytest.mark.parametrize(
+    "end", ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\r\n"]
+)
+def test_no_text_of_an_error_names_a_mistake(end, tmp_path):
+    text = FORGED.replace("\n", end)
+    long = text + end + "y" * 5000
+    for name in ("lab5a.soften", "lab5c.kd_loss", "lab5d.bootstrap_interval"):
+        for said in (text, long):
+            for kind in (ValueError, RuntimeError):
+                assert not any("Forged" in m for m in mistakes(tmp_path, name, raising(kind(said))))
+
+
+def test_no_result_names_a_mistake(tmp_path):
+    odd = type("Odd", (), {"__repr__": lambda self: FORGED})()
+    for value in (FORGED, [FORGED], {FORGED: 1}, odd):
+        for name in ("lab5a.extract_answer", "lab5a.soften"):
+            assert not any("Forged" in m for m in mistakes(tmp_path, name, lambda *_, v=value: v))
+
+
+def test_no_mended_line_names_a_mistake(tmp_path):
+    for text in (FORGED, f"({FORGED}", f"raise ValueError('{FORGED}')"):
+        answer = ("positions", 3, text)
+        assert not any(
+            "Forged" in m for m in mistakes(tmp_path, "lab5c.mend", lambda _, a=answer: a)
+        )
+
+
+def test_the_checks_own_text_does_name_it():
+    with pytest.raises(WrongError) as found:
+        expect(raising(ValueError("x\ny")), [1], 2, {"The wrong axis.": ValueError})
+    step = StepMark("a", 1, False, str(found.value))
+    assert step.mistake == "The wrong axis."
+    assert step.said == "soften(1)\nraised    ValueError: x\n  y\nexpected: 2\nThe wrong axis."
+
+
+def test_an_error_that_cannot_be_told_is_still_an_error():
+    class Silent(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    outcome = judge(SOFTEN, raising(Silent()))
+    assert outcome.points == 0
+    assert "Silent: …" in str(outcome.wrong[0])
+    checks.check("lab5a.soften", raising(Silent()))
+
+
+# -- the output folder
+
+
+def test_a_file_is_graded_again_where_it_has_changed(tmp_path):
+    folder, out = lay(tmp_path / "class", "ann.ipynb", "ben.ipynb"), tmp_path / "out"
+    first, second = submissions.find(folder, NOTEBOOK)
+    assert not written.done(out, first)
+    written.student(out, one._unmarked(LAB, first, 1))
+    assert written.done(out, first)
+    assert not written.done(out, second)
+    lay(folder, "ann.ipynb", data=b"[]")
+    assert not written.done(out, first)
+    lay(folder, "ann.ipynb")
+    assert written.done(out, first)
+    written.forget(out, first)
+    assert not written.done(out, first)
+
+
+def test_a_student_is_done_only_when_all_three_files_are_there(tmp_path):
+    folder, out = lay(tmp_path / "class", "ann.ipynb"), tmp_path / "out"
+    [found] = submissions.find(folder, NOTEBOOK)
+    (out / "students" / "ann.html").mkdir(parents=True)  # it cannot be written
+    with pytest.raises(OSError, match="ann"):
+        written.student(out, one._unmarked(LAB, found, 1))
+    assert not written.done(out, found)
+
+
+FIXED = {"lab": "lab5a", "seed": 1, "seconds": 300}
+
+
+def test_a_folder_keeps_its_settings(tmp_path):
+    written.adopt(tmp_path, FIXED)
+    written.adopt(tmp_path, FIXED)
+    before = (tmp_path / "grading.json").read_bytes()
+    with pytest.raises(LabError, match="its marks were made with seed 1, now 2 is asked for"):
+        written.adopt(tmp_path, {**FIXED, "seed": 2})
+    with pytest.raises(LabError, match="made with lab lab5a, now lab5b"):
+        written.adopt(tmp_path, {**FIXED, "lab": "lab5b"})
+    assert (tmp_path / "grading.json").read_bytes() == before
+
+
+def command(folder: Path, out: Path, *more: str) -> int:
+    arguments = ["grade", "lab5a", str(folder), "--out", str(out), "--labs", str(LABS), *more]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_the_command_refuses_other_settings_with_2_and_names_both(tmp_path, capsys):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    folder.mkdir()
+    (folder / "ann.ipynb").symlink_to("nothing")  # no kernel is needed to grade it
+    assert command(folder, out) == 0
+    assert "1 submissions, of which 1 to be looked at" in capsys.readouterr().out
+    files = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert command(folder, out) == 0
+    assert "1 of 1 are graded already." in capsys.readouterr().out
+    for option, before, now in (
+        ("--seed", "seed 1", "2"), ("--cell-seconds", "cell_seconds 30.0", "2.0"),
+        ("--memory-gb", "memory_bytes 6000000000", "2000000000"),
+    ):  # fmt: skip
+        assert command(folder, out, option, "2") == 2
+        assert f"made with {before}, now {now} is asked for" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == files
+
+
+def test_the_command_refuses_what_is_no_folder_and_no_lab(tmp_path, capsys):
+    assert command(tmp_path / "none", tmp_path / "out") == 2
+    assert "expected a folder of submissions" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["grade", "lab9", str(tmp_path), "--labs", str(LABS)])
+    assert ended.value.code == 2
+    assert not (tmp_path / "out").exists()
