@@ -118,7 +118,7 @@ def {function}(*arguments):
         "def {function}(*arguments):\n    raise ValueError('\\ud800')\n",
     ),
     (
-        "a torch of its own, for the next kernel",
+        "a torch of its own for the next kernel",
         "ended the process",
         """
 import os
@@ -176,7 +176,7 @@ time.sleep(20)
 """,
     ),
     (
-        "takes the guard's list away",
+        "takes the list of the guard away",
         REFUSED,
         "import os\nimport distill_lab.grading.guard as g\ng._PROCESSES = ()\nos.fork()\n",
     ),
@@ -244,7 +244,7 @@ def _ours(lab: Lab) -> Form:
     find = f"__import__('distill_lab.checks').checks.find('{first.name}')"
     own["source"] += f"{first.function} = getattr({find}, 'o' + 'urs')\n"
     due = (first.points, *[0] * (len(lab.exercises) - 1))
-    return Form("the package's own", notebook(cells), due, ("Its function calls",))
+    return Form("an answer of the package", notebook(cells), due, ("Its function calls",))
 
 
 def _wrong(lab: Lab) -> list[Cell]:

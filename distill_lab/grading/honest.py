@@ -34,7 +34,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("answered twice", _twice, "the last of them counts"),
         ("ids of metadata alone", _as_colab, ""),
         ("no ids", _without_ids, ""),
-        ("no ids, no first lines", _without_first_lines, ""),
+        ("neither ids nor first lines", _without_first_lines, ""),
         ("half an emoji", _half_an_emoji, ""),
     ):
         changed = change(lab, solved(lab, labs))
