@@ -54,7 +54,7 @@ def encode(value: Any) -> Any:
     if type(value) in RECORDS.values():
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return {type(value).__name__: [encode(field) for field in fields]}
-    if isinstance(value, (list, tuple)):  # a named tuple: the checks take it for a tuple
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # named, and a tuple to the checks
         return encode(tuple(value))
     crossed = _numbers(value) or _texts(value)
     return {"foreign": type(value).__name__} if crossed is None else crossed
