@@ -36,6 +36,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("no ids", _without_ids, ""),
         ("no ids, no first lines", _without_first_lines, ""),
         ("half an emoji", _half_an_emoji, ""),
+        ("a print of its own", _own_print, ""),
     ):
         changed = change(lab, solved(lab, labs))
         yield Form(name, notebook(changed), full, (says,) if says else ())
@@ -154,6 +155,11 @@ def _without_first_lines(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
     return [*cells, cell("mine", "print('\ud83d')")]
+
+
+def _own_print(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """As `from rich import print`, which shows its text in another way."""
+    return [cell("mine", "def print(*texts):\n    pass"), *cells]
 
 
 def _format_3(cells: list[Cell]) -> bytes:
