@@ -55,12 +55,14 @@ def readable(package: Path) -> list[str]:
 def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> None:
     """From here on: refuse (PermissionError) and note. It cannot be undone.
 
-    `home`: the folder that may be written. All that the hook needs is bound here, so that replacing
-    this module's names changes nothing.
+    `home`: the folder that may be written. What lies in a folder that this machine does not have
+    (Colab's /content) is refused, and not noted. All that the hook needs is bound here, so that
+    replacing this module's names changes nothing.
     """
     own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
+    lexists = os.path.lexists
     allowed = (own, *places, f"/proc/{me}")
 
     def inside(path: Any, roots: Sequence[str]) -> bool:
@@ -69,8 +71,12 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         place = realpath(fsdecode(fspath(path)))
         return any(place == root or place.startswith(root + os.sep) for root in roots)
 
-    def refuse(what: str) -> None:
-        if what not in seen and len(seen) < 50 and not _importing():
+    def elsewhere(path: Any) -> bool:
+        return not lexists(os.sep.join(realpath(fsdecode(fspath(path))).split(os.sep)[:2]))
+
+    def refuse(what: str, path: Any = os.sep) -> None:
+        known = what in seen or elsewhere(path) or _importing()
+        if not known and len(seen) < 50:
             seen.add(what)
             note(what)
         raise PermissionError(f"Grading refuses this: {what}.")
@@ -80,9 +86,9 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             path, _, flags = given
             writes = isinstance(flags, int) and flags & _WRITES
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
-                refuse(f"writing {_shown(path)}")
+                refuse(f"writing {_shown(path)}", path)
             if not inside(path, allowed):
-                refuse(f"reading {_shown(path)}")
+                refuse(f"reading {_shown(path)}", path)
         elif event in _PROCESSES:
             refuse("starting a process")
         elif event in _OTHERS:
@@ -91,11 +97,11 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             refuse("the network")
         elif event in _READS:
             if given and not inside(given[0], allowed) and given[0] not in searched:
-                refuse(f"reading {_shown(given[0])}")
+                refuse(f"reading {_shown(given[0])}", given[0])
         elif event in _CHANGES:
             for path in given[: _CHANGES[event]]:
                 if not inside(path, (own,)):
-                    refuse(f"changing {_shown(path)}")
+                    refuse(f"changing {_shown(path)}", path)
 
     # `multiprocessing` starts its processes by this, of which no hook is told
     for module in (subprocess, _posixsubprocess):
