@@ -166,7 +166,7 @@ def {function}(*arguments):
     ("fork bomb", REFUSED, "import os\nwhile True:\n    os.fork()\n"),
     (
         "processes past the guard",
-        STOPPED,
+        LOOK if fence.stands() else STOPPED,
         """
 import ctypes, time
 for _ in range(40):
