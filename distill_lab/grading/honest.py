@@ -37,6 +37,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("no ids, no first lines", _without_first_lines, ""),
         ("half an emoji", _half_an_emoji, ""),
         ("a print of its own", _own_print, ""),
+        ("quits", _quits, ""),
     ):
         changed = change(lab, solved(lab, labs))
         yield Form(name, notebook(changed), full, (says,) if says else ())
@@ -160,6 +161,10 @@ def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
 def _own_print(lab: Lab, cells: list[Cell]) -> list[Cell]:
     """As `from rich import print`, which shows its text in another way."""
     return [cell("mine", "def print(*texts):\n    pass"), *cells]
+
+
+def _quits(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [cell("mine", "quit()"), cell("mine-2", "exit"), *cells]
 
 
 def _format_3(cells: list[Cell]) -> bytes:

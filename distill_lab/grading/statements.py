@@ -67,8 +67,14 @@ def _nodes(source: str) -> list[ast.stmt]:
 
 def _is_ipythons(node: ast.stmt) -> bool:
     call = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
-    function = call.func if isinstance(call, ast.Call) else None
-    return isinstance(function, ast.Attribute) and function.attr in _IPYTHONS
+    function = call.func if isinstance(call, ast.Call) else call
+    if isinstance(node, ast.Expr) and isinstance(function, ast.Name):
+        return function.id in ("quit", "exit")  # they end the kernel, once the cell is done
+    return (
+        isinstance(call, ast.Call)
+        and isinstance(function, ast.Attribute)
+        and function.attr in _IPYTHONS
+    )
 
 
 def _bound(alias: ast.alias) -> str:
