@@ -298,7 +298,7 @@ def test_a_missing_exercise_and_what_its_cell_raised(tmp_path):
     record.missing.clear()
     record.raised["lab5a.soften"] = f"SyntaxError: {HALF}"
     mark = record.mark(SOFTEN, judge(SOFTEN, raising(NameError("x"))))
-    assert mark.said == "SyntaxError: a?b"
+    assert mark.said == "When its cell was run: SyntaxError: a?b"
 
 
 @pytest.mark.parametrize("text", [HALF, ODD, "x" * 100_000, "\ud83d", "é" * 3000])

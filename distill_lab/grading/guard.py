@@ -59,6 +59,8 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     (Colab's /content) is refused, and not noted. All that the hook needs is bound here, so that
     replacing this module's names changes nothing.
     """
+    processes, others, network, reads = map(frozenset, (_PROCESSES, _OTHERS, _NETWORK, _READS))
+    changes, writing, shown, importing = dict(_CHANGES), _WRITES, _shown, _importing
     own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
@@ -75,7 +77,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         return not lexists(os.sep.join(realpath(fsdecode(fspath(path))).split(os.sep)[:2]))
 
     def refuse(what: str, path: Any = os.sep) -> None:
-        known = what in seen or elsewhere(path) or _importing()
+        known = what in seen or elsewhere(path) or importing()
         if not known and len(seen) < 50:
             seen.add(what)
             note(what)
@@ -84,24 +86,24 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     def hook(event: str, given: tuple[Any, ...]) -> None:
         if event == "open":
             path, _, flags = given
-            writes = isinstance(flags, int) and flags & _WRITES
+            writes = isinstance(flags, int) and flags & writing
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
-                refuse(f"writing {_shown(path)}", path)
+                refuse(f"writing {shown(path)}", path)
             if not inside(path, allowed):
-                refuse(f"reading {_shown(path)}", path)
-        elif event in _PROCESSES:
+                refuse(f"reading {shown(path)}", path)
+        elif event in processes:
             refuse("starting a process")
-        elif event in _OTHERS:
+        elif event in others:
             refuse("a signal to a process")
-        elif event in _NETWORK:
+        elif event in network:
             refuse("the network")
-        elif event in _READS:
+        elif event in reads:
             if given and not inside(given[0], allowed) and given[0] not in searched:
-                refuse(f"reading {_shown(given[0])}", given[0])
-        elif event in _CHANGES:
-            for path in given[: _CHANGES[event]]:
+                refuse(f"reading {shown(given[0])}", given[0])
+        elif event in changes:
+            for path in given[: changes[event]]:
                 if not inside(path, (own,)):
-                    refuse(f"changing {_shown(path)}", path)
+                    refuse(f"changing {shown(path)}", path)
 
     # `multiprocessing` starts its processes by this, of which no hook is told
     for module in (subprocess, _posixsubprocess):

@@ -127,6 +127,8 @@ def _magics(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 def _looks(lab: Lab, cells: list[Cell]) -> list[Cell]:
     """Statements that fail where there is no run, before the answer and behind it."""
+    setup = next(one for one in cells if one["id"] == "setup")
+    setup["source"] += '\nlab = begin("cpu")\nlab.run("data", "generate")\n'
     for one in _answers(lab, cells):
         one["source"] = f"print(lab.traces[0])\n{one['source']}\nprint(lab.questions[0])\n"
     return cells

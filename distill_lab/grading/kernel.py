@@ -36,7 +36,7 @@ def _limit(limits: dict[str, Any]) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
             resource.setrlimit(kind, (most, most))
-        except (ValueError, OSError):  # macOS knows no limit of memory: `supervise` watches it
+        except (ValueError, OSError):  # macOS knows no limit of memory: `watch` sees to it
             continue
 
 
@@ -44,8 +44,10 @@ def _start(limits: dict[str, Any]) -> None:
     from ipykernel import kernelapp
 
     import distill_lab
+    from distill_lab import checks
     from distill_lab.grading import fence, guard
 
+    checks.or_ours = lambda name, function: function  # nothing steps in where marks are given
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
     platform.processor()  # it starts a process, once
     home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115

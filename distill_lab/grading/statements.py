@@ -60,21 +60,19 @@ def imported(source: str) -> Iterator[str]:
 
 
 def _nodes(source: str) -> list[ast.stmt]:
-    """Its statements but IPython's own: grading has neither a shell nor magics."""
+    """Its statements, but IPython's own and what begins a run or ends the kernel: grading has
+    neither a shell nor a run, and what needs one fails at once."""
     tree = parsed(source)
-    return [node for node in tree.body if not _is_ipythons(node)] if tree else []
+    return [node for node in tree.body if not _is_left_out(node)] if tree else []
 
 
-def _is_ipythons(node: ast.stmt) -> bool:
+def _is_left_out(node: ast.stmt) -> bool:
     call = node.value if isinstance(node, (ast.Expr, ast.Assign)) else None
-    function = call.func if isinstance(call, ast.Call) else call
-    if isinstance(node, ast.Expr) and isinstance(function, ast.Name):
-        return function.id in ("quit", "exit")  # they end the kernel, once the cell is done
-    return (
-        isinstance(call, ast.Call)
-        and isinstance(function, ast.Attribute)
-        and function.attr in _IPYTHONS
-    )
+    function = call.func if isinstance(call, ast.Call) else None
+    if isinstance(function, ast.Attribute):
+        return function.attr in _IPYTHONS
+    name = function or (call if isinstance(node, ast.Expr) else None)
+    return isinstance(name, ast.Name) and name.id in ("begin", "quit", "exit")
 
 
 def _bound(alias: ast.alias) -> str:
