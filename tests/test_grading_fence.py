@@ -41,6 +41,8 @@ def behind(home, code):
         "assert refused(lambda: (home.parent / 'theirs').read_text())",
         "assert refused(lambda: os.listdir(home.parent))",
         "assert refused(lambda: os.posix_spawn(sys.executable, [sys.executable], {}))",
+        "assert C.fork() == -1 and refused(os.fork)",
+        "import threading; t = threading.Thread(target=os.getpid); t.start(); t.join()",
         "assert C.open(str(home.parent / 'other').encode(), 65, 0o600) == -1",
         "os.symlink('..', home / 'up'); assert refused(lambda: (home / 'up/theirs').read_text())",
     ],

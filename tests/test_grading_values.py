@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -218,6 +218,15 @@ class Number(float):
 
 class Rows(list):
     pass
+
+
+class Ends(NamedTuple):
+    low: float
+    high: float
+
+
+def test_a_named_tuple_is_a_tuple_as_it_is_to_the_checks():
+    assert crossed([Ends(1.0, 2.5)]) == [(1.0, 2.5)]
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,16 @@ def readable(package: Path) -> list[str]:
 def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> None:
     """From here on: refuse (PermissionError) and note. It cannot be undone.
 
-    `home`: the folder that may be written. All that the hook needs is bound here, so that replacing
-    this module's names changes nothing.
+    `home`: the folder that may be written. What lies in a folder that this machine does not have
+    (Colab's /content) is refused, and not noted. All that the hook needs is bound here, so that
+    replacing this module's names changes nothing.
     """
     processes, others, network, reads = map(frozenset, (_PROCESSES, _OTHERS, _NETWORK, _READS))
     changes, writing, shown, importing = dict(_CHANGES), _WRITES, _shown, _importing
     own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
+    lexists = os.path.lexists
     allowed = (own, *places, f"/proc/{me}")
 
     def inside(path: Any, roots: Sequence[str]) -> bool:
@@ -71,8 +73,12 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         place = realpath(fsdecode(fspath(path)))
         return any(place == root or place.startswith(root + os.sep) for root in roots)
 
-    def refuse(what: str) -> None:
-        if what not in seen and len(seen) < 50 and not importing():
+    def elsewhere(path: Any) -> bool:
+        return not lexists(os.sep.join(realpath(fsdecode(fspath(path))).split(os.sep)[:2]))
+
+    def refuse(what: str, path: Any = os.sep) -> None:
+        known = what in seen or elsewhere(path) or importing()
+        if not known and len(seen) < 50:
             seen.add(what)
             note(what)
         raise PermissionError(f"Grading refuses this: {what}.")
@@ -82,9 +88,9 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             path, _, flags = given
             writes = isinstance(flags, int) and flags & writing
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
-                refuse(f"writing {shown(path)}")
+                refuse(f"writing {shown(path)}", path)
             if not inside(path, allowed):
-                refuse(f"reading {shown(path)}")
+                refuse(f"reading {shown(path)}", path)
         elif event in processes:
             refuse("starting a process")
         elif event in others:
@@ -93,11 +99,11 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             refuse("the network")
         elif event in reads:
             if given and not inside(given[0], allowed) and given[0] not in searched:
-                refuse(f"reading {shown(given[0])}")
+                refuse(f"reading {shown(given[0])}", given[0])
         elif event in changes:
             for path in given[: changes[event]]:
                 if not inside(path, (own,)):
-                    refuse(f"changing {shown(path)}")
+                    refuse(f"changing {shown(path)}", path)
 
     # `multiprocessing` starts its processes by this, of which no hook is told
     for module in (subprocess, _posixsubprocess):

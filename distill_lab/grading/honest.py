@@ -36,6 +36,8 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("no ids", _without_ids, ""),
         ("neither ids nor first lines", _without_first_lines, ""),
         ("half an emoji", _half_an_emoji, ""),
+        ("a print of its own", _own_print, ""),
+        ("quits", _quits, ""),
     ):
         changed = change(lab, solved(lab, labs))
         yield Form(name, notebook(changed), full, (says,) if says else ())
@@ -156,6 +158,15 @@ def _without_first_lines(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
     return [*cells, cell("mine", "print('\ud83d')")]
+
+
+def _own_print(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """As `from rich import print`, which shows its text in another way."""
+    return [cell("mine", "def print(*texts):\n    pass"), *cells]
+
+
+def _quits(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    return [cell("mine", "quit()"), cell("mine-2", "exit"), *cells]
 
 
 def _format_3(cells: list[Cell]) -> bytes:

@@ -17,6 +17,7 @@ import distill_lab
 from distill_lab.grading.values import decode, encode
 
 _PACKAGE = os.path.dirname(distill_lab.__file__) + os.sep
+_GRADING = os.path.dirname(__file__) + os.sep
 MOST = 4_000_000  # characters of an answer; the largest honest one has some thousand
 
 
@@ -40,10 +41,12 @@ def call(function: Callable[..., Any], sent: str) -> str:
 def _heard(function: Callable[..., Any], arguments: Sequence[Any]) -> tuple[Any, set[str]]:
     called: set[str] = set()
 
+    def is_ours(file: str) -> bool:
+        return file.startswith(_PACKAGE) and not file.startswith(_GRADING)
+
     def look(frame: Any, event: str, _: Any) -> None:
-        code, caller = frame.f_code, frame.f_back.f_code.co_filename
-        ours = event == "call" and code.co_filename.startswith(_PACKAGE)
-        if ours and (caller == __file__ or not caller.startswith(_PACKAGE)):
+        code, caller = frame.f_code, frame.f_back.f_code
+        if event == "call" and is_ours(code.co_filename) and not is_ours(caller.co_filename):
             called.add(code.co_name)
 
     sys.setprofile(look)

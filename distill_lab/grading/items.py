@@ -26,6 +26,7 @@ from distill_lab.grading.record import Record, claimed_points
 from distill_lab.grading.remote import remote
 from distill_lab.grading.shell import KernelDiedError, Shell
 
+REVIVALS = 5  # with what ran before; a kernel that ends again and again gets nothing after that
 DEATHS = 2  # of the kernel in one check; after that its function is asked no more
 
 
@@ -52,7 +53,7 @@ class GradedFile(IPyNbFile):
     def setup(self) -> None:
         self.kernel: Any = Shell(str(self.path.parent.parent))
         self.ran: list[str] = []
-        self.deaths = 0
+        self.deaths = self.revivals = 0
 
     def collect(self) -> Generator[GradedCell, None, None]:
         self.nb = nbformat.read(self.path, as_version=4)
@@ -86,11 +87,12 @@ class GradedFile(IPyNbFile):
     def revive(self) -> None:
         """Another kernel, with all that ran before but what ended this one."""
         self.deaths += 1
+        self.revivals += 1
         self.record.remark("review", "", "The student's code ended the process that ran it.")
         if self.kernel.is_alive():
             self.kernel.stop()
         self.kernel = Shell(str(self.path.parent.parent))
-        before, self.ran = self.ran, []
+        before, self.ran = self.ran if self.revivals <= REVIVALS else [], []
         for source in before:
             self.statement(source)
 
@@ -181,7 +183,7 @@ class GradedCell(IPyNbCell):
 
     def _claimed(self) -> str:
         """What the check cell prints in the student's kernel, as they saw it."""
-        with contextlib.suppress(KernelDiedError, NbCellError):  # ended, or stopped by nbval
+        with contextlib.suppress(KernelDiedError, NbCellError, RuntimeError):  # ended, or stopped
             super().runtest()
         if not self.parent.kernel.is_alive():
             self.parent.revive()

@@ -18,11 +18,12 @@ LONGEST = 2000  # characters of a finding
 
 
 class Record:
-    """The marks and remarks so far. `missing`: exercises without a cell; `raised`: what the cell of
-    an exercise raised; `voided`: why an exercise does not count."""
+    """The marks and remarks so far. `reached`: exercises that were judged; `missing`: those without
+    a cell; `raised`: what the cell of one raised; `voided`: why one does not count."""
 
     def __init__(self, path: Path, result: Result) -> None:
         self.path, self.result = path, result
+        self.reached: set[str] = set()
         self.missing: set[str] = set()
         self.raised: dict[str, str] = {}
         self.voided: dict[str, str] = {}
@@ -46,6 +47,7 @@ class Record:
     def mark(self, exercise: Exercise, outcome: Outcome) -> Mark:
         """The exercise's mark, which is saved with all before."""
         name, steps = exercise.name, steps_of(exercise, outcome)
+        self.reached.add(name)
         state, points = state_of(outcome), outcome.points
         raised = self.raised.get(name) if points < exercise.points else None
         said = f"When its cell was run: {raised}" if raised else ""

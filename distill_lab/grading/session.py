@@ -66,7 +66,8 @@ def main() -> None:
 
 
 def _run(plan: Plan, found: Record) -> int:
-    """Whether pytest came to its end (0), however many checks failed."""
+    """Whether all exercises were judged (0), however many checks failed. Where the kernel cannot
+    be started, say, pytest comes to its end and none is."""
     import pytest
 
     from distill_lab.grading.items import Plugin
@@ -87,7 +88,8 @@ def _run(plan: Plan, found: Record) -> int:
     places = ["-c", os.devnull, f"--rootdir={plan.folder}"]
     graded = str(plan.home / "graded.ipynb")
     status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found, limits)])
-    return 0 if status in (0, 1) else int(status)
+    all_judged = len(found.reached) == len(found.result.marks)
+    return 0 if status in (0, 1) and all_judged else int(status) or 1
 
 
 def _kernel_spec(plan: Plan) -> None:

@@ -60,8 +60,8 @@ def imported(source: str) -> Iterator[str]:
 
 
 def _nodes(source: str) -> list[ast.stmt]:
-    """Its statements, but IPython's own and what begins a run: grading has neither a shell nor a
-    run, and what needs one fails at once."""
+    """Its statements, but IPython's own and what begins a run or ends the kernel: grading has
+    neither a shell nor a run, and what needs one fails at once."""
     tree = parsed(source)
     return [node for node in tree.body if not _is_left_out(node)] if tree else []
 
@@ -71,7 +71,8 @@ def _is_left_out(node: ast.stmt) -> bool:
     function = call.func if isinstance(call, ast.Call) else None
     if isinstance(function, ast.Attribute):
         return function.attr in _IPYTHONS
-    return isinstance(function, ast.Name) and function.id == "begin"
+    name = function or (call if isinstance(node, ast.Expr) else None)
+    return isinstance(name, ast.Name) and name.id in ("begin", "quit", "exit")
 
 
 def _bound(alias: ast.alias) -> str:

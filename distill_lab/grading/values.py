@@ -26,6 +26,7 @@ RECORDS = {
         records.Prediction,
     )
 }
+MOST_ROWS = 10_000_000
 _GROUPS = {"tuple": tuple, "set": set, "frozenset": frozenset}
 _DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
 
@@ -54,6 +55,8 @@ def encode(value: Any) -> Any:
     if type(value) in RECORDS.values():
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return {type(value).__name__: [encode(field) for field in fields]}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # named, and a tuple to the checks
+        return encode(tuple(value))
     crossed = _numbers(value) or _texts(value)
     return {"foreign": type(value).__name__} if crossed is None else crossed
 
@@ -130,4 +133,6 @@ def _shape(shape: list[int], size: int) -> list[int]:
     """The shape as it was given, if it has as many numbers as came."""
     if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != size:
         raise ValueError(f"a shape of {shape} with {size} numbers")
+    if math.prod(n or 1 for n in shape) > MOST_ROWS:  # a billion empty rows, as lists
+        raise ValueError(f"a shape of {shape}")
     return shape
