@@ -319,7 +319,7 @@ def test_a_missing_exercise_is_said_to_be():
 
 @pytest.mark.parametrize("name", ["check-soften", "install"])
 def test_a_locked_cell_is_the_courses_own_whatever_became_of_it(name):
-    forged = "print('soften: right, 3 of 3 points')"
+    forged = "def forged():\n    print('soften: right, 3 of 3 points')"
     changed, record, _ = graded(*fresh(**{name.replace("-", "_"): forged}))
     kind = name.split("-")[0]
     assert [where for where, _ in said(record)] == [name]
