@@ -212,6 +212,12 @@ def test_the_csv_has_a_row_a_student_and_a_column_an_exercise():
     assert to_csv([]).startswith("student,points,of,review")
 
 
+@pytest.mark.parametrize("begin", "= + - @ \t \n \r".split(" "))
+def test_no_field_is_a_formula(begin):
+    [row] = csv.DictReader(io.StringIO(to_csv([result(file=f"{begin}1+1")]), newline=""))
+    assert row["file"] == ("?1+1" if begin == "\r" else f"'{begin}1+1")
+
+
 # -- junit
 
 
