@@ -212,6 +212,12 @@ def test_the_csv_has_a_row_a_student_and_a_column_an_exercise():
     assert to_csv([]).startswith("student,points,of,review")
 
 
+@pytest.mark.parametrize("begin", "= + - @ \t \n \r".split(" "))
+def test_no_field_is_a_formula(begin):
+    [row] = csv.DictReader(io.StringIO(to_csv([result(file=f"{begin}1+1")]), newline=""))
+    assert row["file"] == ("?1+1" if begin == "\r" else f"'{begin}1+1")
+
+
 # -- junit
 
 
@@ -321,6 +327,15 @@ def test_no_text_of_a_student_keeps_its_mark_from_being_written(text, tmp_path):
         written.student(tmp_path / "out", load(record.path)[1])
         (tmp_path / "out" / "students" / f"a.{file}").read_text(encoding="utf-8")
     assert max(len(step.said) for step in there.marks[1].steps) <= 2000
+
+
+def test_what_differs_from_run_to_run_is_not_in_a_mark(tmp_path):
+    record = new(tmp_path)
+    record.remark(
+        "review", "", "<f at 0x7f5d97fcd620> in /tmp/grading-a1b2c3d4/home/x; 0x1f, grading-1"
+    )
+    [remark] = record.result.remarks
+    assert remark.said == "<f at 0x…> in /tmp/grading-…/home/x; 0x1f, grading-1"
 
 
 def test_half_a_character_in_a_files_name_stops_no_class(tmp_path):

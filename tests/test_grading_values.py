@@ -161,7 +161,7 @@ def test_a_tensor_stays_one_that_learns_and_nan_stays_itself():
     "array",
     [np.float64(1.5), np.float32(-0.0), np.int64(3), np.bool_(True), np.arange(6).reshape(2, 3),
      np.arange(6).reshape(2, 3).T, np.zeros((0, 3)), np.array(2.0), np.array([1.0, 2.0], ">f8"),
-     np.arange(8)[::2], np.array([True, False]), np.float16([math.nan, math.inf])],
+     np.arange(8)[::2], np.array([True, False]), np.array([math.nan, math.inf], "f2")],
     ids=repr,
 )  # fmt: skip
 def test_arrays_and_their_numbers_cross_bit_by_bit(array):
@@ -277,7 +277,7 @@ def kd(student, teacher):
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 @pytest.mark.parametrize(
     "function",
-    [kd, lambda a, b: (a * b).sum(), lambda a, b: a.sum() ** 2, lambda a, b: (a * b).softmax(-1)[0],
+    [kd, lambda a, b: (a * b).sum(), lambda a, b: a.sum() ** 2, lambda a, b: (a * b.exp())[0],
      lambda a, b: a.sqrt().sum() * -1, lambda a, b: (a - a).abs().sqrt().sum() + b.log().sum(),
      lambda a, b: -0.0 * b.sum().half()],
 )  # fmt: skip

@@ -94,7 +94,8 @@ def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
 
 def _watch(place: Path) -> None:
     """Starts what watches the session, in a group of its own, and waits for it."""
-    command = [sys.executable, "-m", "distill_lab.grading.watch", str(place / "plan.json")]
+    plan, grader = str(place / "plan.json"), str(os.getpid())
+    command = [sys.executable, "-m", "distill_lab.grading.watch", plan, grader]
     watcher = subprocess.Popen(command, cwd=place, env=environment(place), start_new_session=True)
     _WATCHERS.add(watcher)
     watcher.wait()

@@ -19,7 +19,8 @@ _ODD = frozenset(
     "ast_transformers showtraceback _showtraceback _getframe f_back f_locals _exit settrace "
     "setprofile get_objects get_referrers EXERCISES ours ctypes".split()
 )
-_MARKS = re.compile(r"^\s*#\s*NBVAL_\w+\s*$", re.MULTILINE)
+# nbval's, but for the two that the course's own cells begin with
+_MARKS = re.compile(r"^\s*#\s*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+\s*$", re.MULTILINE)
 
 
 def sort(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> Parts:

@@ -1,9 +1,9 @@
 """Runs a session in a process group of its own, and ends it where it goes beyond a limit.
 
-    python -m distill_lab.grading.watch PLAN.json
+    python -m distill_lab.grading.watch PLAN.json GRADER
 
 The exit status is 0; `outcome.json` beside the plan says how the session ended. All that it started
-has ended then as well.
+has ended then as well. GRADER is the process that waits for it: when that has ended, so does this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,6 @@ from distill_lab.grading.limits import Limits
 from distill_lab.records import write_text
 
 POLL = 0.25  # seconds between two looks
-GRADER = os.getppid()
 
 
 def main() -> None:
@@ -33,38 +32,43 @@ def main() -> None:
     limits = Limits(**json.loads(plan.read_text(encoding="utf-8"))["limits"])
     _adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    status, beyond = run(plan, limits)
+    command = [sys.executable, "-m", "distill_lab.grading.session", str(plan)]
+    status, beyond = run(command, plan.parent, limits, int(sys.argv[2]))
     write_text(plan.parent / "outcome.json", json.dumps({"status": status, "beyond": beyond}))
 
 
-def run(plan: Path, limits: Limits) -> tuple[int, str]:
-    """The session's exit status, and the limit that it went beyond ("": none)."""
-    log = plan.parent / "log.txt"
-    with open(log, "w", encoding="utf-8") as file:
-        session = subprocess.Popen(
-            [sys.executable, "-m", "distill_lab.grading.session", str(plan)],
-            cwd=plan.parent,
+def run(command: Sequence[str], folder: Path, limits: Limits, grader: int) -> tuple[int, str]:
+    """The command's exit status, and the limit that it went beyond ("": none). It runs in `folder`,
+    whose log.txt has what it says."""
+    start, beyond = time.monotonic(), ""
+    try:
+        session = _start(command, folder)
+        while session.poll() is None and not beyond:
+            time.sleep(POLL)
+            beyond = _beyond(time.monotonic() - start, folder, limits)
+            if os.getppid() != grader:
+                beyond = "the grader has ended"
+    finally:
+        _end_all()
+    return session.wait(), beyond
+
+
+def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    with open(folder / "log.txt", "w", encoding="utf-8") as file:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    start, beyond = time.monotonic(), ""
-    try:
-        while session.poll() is None and not beyond:
-            time.sleep(POLL)
-            beyond = _beyond(time.monotonic() - start, plan.parent, limits)
-    finally:
-        _end_all()
-    return session.wait(), beyond
 
 
 def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
     """The first limit that is passed, as the end of a sentence."""
     processes = _started()
     memory = sum(_memory(one) for one in processes)
-    if os.getppid() != GRADER:
-        return "the grader has ended"
     if seconds > limits.seconds:
         return f"it ran longer than {limits.seconds} seconds"
     if len(processes) > limits.processes:

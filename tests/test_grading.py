@@ -1,0 +1,159 @@
+"""A small class graded by the command, each submission in a kernel of its own: side by side,
+interrupted and resumed the same bytes as one after the other, and no process is left of any of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distill_lab.grading import course, forgeries, forms, honest
+
+ROOT = Path(__file__).parent.parent
+LABS = ROOT / "lab_notebooks"
+LAB = course.find("lab5a", LABS)
+
+pytestmark = pytest.mark.notebook
+
+
+def chosen() -> list[forms.Form]:
+    """One of each kind."""
+    wrong = list(forms.mutants(LAB))
+    forged = {form.name: form for form in forgeries.forgeries(LAB)}
+    broken = {form.name: form for form in honest.broken(LAB)}
+    return [
+        forms.right(LAB, LABS), forms.untouched(LAB), wrong[1],
+        forged["hides tracebacks"], broken["no JSON"],
+    ]  # fmt: skip
+
+
+CLASS = chosen()
+
+
+class Grading:
+    """The command over a class. All processes that it starts have a mark in their command lines:
+    the folder for temporary files, in which their plans lie."""
+
+    def __init__(self, submissions: Path, out: Path, *more: str) -> None:
+        self.mark = uuid.uuid4().hex
+        temporary = out.parent / self.mark
+        temporary.mkdir()
+        command = [sys.executable, "-m", "distill_lab", "grade", "lab5a", str(submissions)]
+        self.process = subprocess.Popen(
+            [*command, "--out", str(out), "--labs", str(LABS), *more],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def left(self) -> list[str]:
+        """The command lines of what it started and still runs."""
+        found = []
+        for one in psutil.process_iter():
+            try:
+                line = " ".join(one.cmdline())
+                if self.mark in line and one.status() != psutil.STATUS_ZOMBIE:
+                    found.append(line)
+            except psutil.Error:
+                continue
+        return found
+
+    def end(self) -> str:
+        said, _ = self.process.communicate(timeout=400)
+        assert self.process.returncode == 0, said
+        assert self.left() == []
+        return said
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """What must be the same: the marks, and each student's."""
+    found = [out / "grades.csv", out / "class.html", *sorted((out / "students").iterdir())]
+    return {path.name: path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def submissions(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("class")
+    for form in CLASS:
+        (folder / f"{form.name}.ipynb").write_bytes(form.data)
+    (folder / "a link.ipynb").symlink_to("nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(submissions, tmp_path_factory) -> Path:
+    """The class, graded one after the other."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    said = Grading(submissions, out, "--jobs", "1").end()
+    assert f"{len(CLASS) + 1} submissions, of which 3 to be looked at" in said
+    return out
+
+
+def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole):
+    with open(whole / "grades.csv", encoding="utf-8", newline="") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == {"a link", *(form.name for form in CLASS)}
+    for form in CLASS:
+        row = rows[form.name]
+        assert tuple(int(row[one.name]) for one in LAB.exercises) == form.due, form.name
+        assert int(row["points"]) == sum(form.due)
+        said = (whole / "students" / f"{form.name}.json").read_text(encoding="utf-8")
+        assert all(text in said for text in form.says), form.name
+    assert rows["no JSON"]["failure"].startswith("Expected a notebook")
+    assert int(rows["hides tracebacks"]["review"]) > 0
+    assert {name for name, row in rows.items() if row["failure"]} == {"no JSON", "a link"}
+
+
+def test_twice_and_side_by_side_gives_the_same_bytes(whole, submissions, tmp_path):
+    Grading(submissions, tmp_path / "out", "--jobs", "2").end()
+    assert files(tmp_path / "out") == files(whole)
+
+
+def wait_for(out: Path, more: int, grading: Grading) -> set[Path]:
+    """Waits until so many students are done, and a kernel runs for the next; who is done."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        done = set((out / "students").glob("*.json"))
+        if len(done) >= more and any("grading.kernel" in line for line in grading.left()):
+            return done
+        assert grading.process.poll() is None, "it was done before it could be interrupted"
+        time.sleep(0.05)
+    raise AssertionError("no student was written")
+
+
+def gone(grading: Grading) -> bool:
+    """Whether none of its processes is left, at once or soon: the watcher looks now and then."""
+    end = time.monotonic() + 30
+    while grading.left() and time.monotonic() < end:
+        time.sleep(0.1)
+    return not grading.left()
+
+
+def test_interrupted_and_resumed_gives_the_same_bytes(whole, submissions, tmp_path):
+    out, written = tmp_path / "out", {}
+    for number, (how, status) in enumerate([(signal.SIGKILL, -9), (signal.SIGINT, 130)], 1):
+        grading = Grading(submissions, out, "--jobs", "1")
+        done = wait_for(out, number, grading)
+        assert done > written.keys()
+        grading.process.send_signal(how)
+        said, _ = grading.process.communicate(timeout=100)
+        assert grading.process.returncode == status, said
+        assert gone(grading)
+        assert not (out / "grades.csv").exists()
+        assert {path: path.stat().st_mtime_ns for path in written} == written  # not graded again
+        written = {path: path.stat().st_mtime_ns for path in (out / "students").glob("*.json")}
+    said = Grading(submissions, out, "--jobs", "2").end()
+    assert f"{len(written)} of {len(CLASS) + 1} are graded already." in said
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert files(out) == files(whole)
