@@ -20,13 +20,13 @@ from distill_lab.grading.limits import Limits
 ROOT = Path(__file__).parent.parent
 PATIENT = Limits(seconds=60, memory_bytes=10**12, folder_bytes=10**12, processes=1000)
 WATCH = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from distill_lab.grading import watch
 from distill_lab.grading.limits import Limits
 watch._adopt_orphans()
 folder, command, limits, grader = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
-print(json.dumps(watch.run(command, folder, Limits(**limits), grader)))
+print(json.dumps(watch.run(os.execv, (command[0], command), folder, Limits(**limits), grader)))
 """
 # A grandchild in a session of its own, whose parent has ended: it says that it is there.
 DAEMON = """
@@ -161,10 +161,13 @@ def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.grading.watch", str(tmp_path / "plan.json"),
-         str(os.getpid())],
-        cwd=ROOT, env={**os.environ, "GRADING_TEST": mark, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), "lab5b"],
+        cwd=ROOT, stdin=subprocess.PIPE, text=True,
+        env={**os.environ, "GRADING_TEST": mark, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
+    assert watcher.stdin
+    watcher.stdin.write(f"{tmp_path / 'plan.json'}\n")
+    watcher.stdin.flush()
     wait(tmp_path, "log.txt")
     assert len(left(mark)) >= 1
     watcher.terminate()

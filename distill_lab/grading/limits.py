@@ -1,8 +1,13 @@
-"""What one submission may take, all its processes together."""
+"""What one submission may take, all its processes together, and the environment they get."""
 
 from __future__ import annotations
 
+import os
+import site
 from dataclasses import dataclass
+from pathlib import Path
+
+import distill_lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +19,30 @@ class Limits:
     processes: int = 20
     cell_seconds: float = 30.0
     call_seconds: float = 10.0
+
+
+def environment(place: Path) -> dict[str, str]:
+    """Nothing of the grader's own: no tokens, no network, no settings of Jupyter or Python."""
+    home, package = str(place / "home"), str(Path(distill_lab.__file__).parent.parent)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": package,
+        "PYTHONHASHSEED": "0",
+        "PYTHONUSERBASE": site.getuserbase(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "HOME": home,
+        "TMPDIR": home,
+        "MPLCONFIGDIR": home,
+        "IPYTHONDIR": f"{home}/.ipython",
+        "JUPYTER_PATH": str(place),
+        "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(place / "config"),
+        "MPLBACKEND": "agg",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }

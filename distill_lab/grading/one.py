@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import site
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import distill_lab
 from distill_lab.grading import record
 from distill_lab.grading.course import Lab
-from distill_lab.grading.limits import Limits
+from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import Remark, Result
 from distill_lab.grading.read import writable
 from distill_lab.grading.submissions import Submission
 from distill_lab.records import write_text
 
 _WATCHERS: set[subprocess.Popen[bytes]] = set()
+_IDLE: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def grade(lab: Lab, labs: Path, submission: Submission, seed: int, limits: Limit
             "limits": dataclasses.asdict(limits),
         }
         write_text(place / "plan.json", json.dumps(plan))
-        _watch(place)
+        _watch(lab.part, place / "plan.json")
         return _found(place, empty)
 
 
@@ -92,22 +91,46 @@ def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 
 
-def _watch(place: Path) -> None:
-    """Starts what watches the session, in a group of its own, and waits for it."""
-    plan, grader = str(place / "plan.json"), str(os.getpid())
-    command = [sys.executable, "-m", "distill_lab.grading.watch", plan, grader]
-    watcher = subprocess.Popen(command, cwd=place, env=environment(place), start_new_session=True)
+def _watch(lab: str, plan: Path) -> None:
+    """Has a watcher run the plan's session, and waits for it: one that has nothing to do, or a new
+    one."""
+    try:
+        watcher = _IDLE.pop()
+    except IndexError:
+        watcher = _new(lab)
+    assert watcher.stdin
+    assert watcher.stdout
+    with contextlib.suppress(BrokenPipeError):
+        watcher.stdin.write(f"{plan}\n".encode())
+        watcher.stdin.flush()
+    if watcher.stdout.readline():
+        _IDLE.append(watcher)
+    else:  # it has ended, or was ended
+        watcher.wait()
+        _WATCHERS.discard(watcher)
+
+
+def _new(lab: str) -> subprocess.Popen[bytes]:
+    """A watcher in a group of its own: an interrupt at the terminal is not for it."""
+    watcher = subprocess.Popen(
+        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), lab],
+        env=environment(Path(tempfile.gettempdir())),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     _WATCHERS.add(watcher)
-    watcher.wait()
-    _WATCHERS.discard(watcher)
+    return watcher
 
 
 def end_all() -> None:
-    """Ends what still runs, with all that it started."""
+    """Ends the watchers, and all that still runs below them."""
+    _IDLE.clear()
     for watcher in list(_WATCHERS):
         watcher.terminate()
     for watcher in list(_WATCHERS):
         watcher.wait()
+        _WATCHERS.discard(watcher)
 
 
 def _found(place: Path, empty: Result) -> Graded:
@@ -135,30 +158,3 @@ def _refused(place: Path) -> str:
 
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-
-
-def environment(place: Path) -> dict[str, str]:
-    """Nothing of the grader's own: no tokens, no network, no settings of Jupyter or Python."""
-    home, package = str(place / "home"), str(Path(distill_lab.__file__).parent.parent)
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": package,
-        "PYTHONHASHSEED": "0",
-        "PYTHONUSERBASE": site.getuserbase(),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        "HOME": home,
-        "TMPDIR": home,
-        "MPLCONFIGDIR": home,
-        "IPYTHONDIR": f"{home}/.ipython",
-        "JUPYTER_PATH": str(place),
-        "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
-        "JUPYTER_CONFIG_DIR": str(place / "config"),
-        "MPLBACKEND": "agg",
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }

@@ -1,13 +1,12 @@
 """One submission, graded in a process of its own: read, put together, run by pytest and nbval.
 
-    python -m distill_lab.grading.session PLAN.json
-
 This process never runs the student's code: that is what the kernel is for, which it starts. `watch`
-watches both.
+starts it, and watches both.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from distill_lab.grading import course, read, shell
 from distill_lab.grading.assemble import assemble
-from distill_lab.grading.limits import Limits
+from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import from_json
 from distill_lab.grading.record import Record
 from distill_lab.grading.sort import sort
@@ -49,17 +48,26 @@ class Plan:
         return Path(self.folder) / "refused.txt"
 
 
-def main() -> None:
-    plan = Plan(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+def load(lab: str) -> None:
+    """Loads what a session of that lab needs."""
+    for module in ("pytest", "nbval.plugin", "distill_lab.grading.items"):
+        importlib.import_module(module)
+    importlib.import_module(f"distill_lab.checks.{lab}")
+
+
+def run(path: Path) -> None:
+    """Grades what the plan says, and exits: 0 if it came to its end."""
+    plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
+    os.environ.clear()
+    os.environ.update(environment(Path(plan.folder)))
     found = Record(plan.result, from_json(json.dumps(plan.unmarked)))
     try:
         status = _run(plan, found)
     except LabError as error:  # of a file that is no notebook
         found.fail(str(error))
         status = 0
-    for line in (
-        plan.refused.read_text(encoding="utf-8").splitlines() if plan.refused.exists() else ()
-    ):
+    notes = plan.refused.read_text(encoding="utf-8") if plan.refused.exists() else ""
+    for line in notes.splitlines():
         found.remark("review", "", f"Its code tried this, and was refused: {line}.")
     found.save(finished=status == 0)
     sys.exit(status)
@@ -102,7 +110,3 @@ def _kernel_spec(plan: Plan) -> None:
     folder = Path(plan.folder) / "kernels" / shell.NAME
     folder.mkdir(parents=True)
     write_text(folder / "kernel.json", json.dumps(spec))
-
-
-if __name__ == "__main__":
-    main()
