@@ -17,7 +17,7 @@ from test_pins import project
 
 from distill_lab import cli
 from distill_lab.checks import manifests
-from distill_lab.grading import NEEDED, Grade, marks, written
+from distill_lab.grading import NEEDED, Grade, marks, submissions, written
 from distill_lab.grading.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -98,21 +98,24 @@ def test_the_remarks_that_are_explained_are_those_that_grading_writes():
         assert row.strip("… ").rstrip(":") in code, row
 
 
-def test_points_by_hand_are_in_all_of_a_students_files(tmp_path: Path):
-    """The command of the page, as it stands there."""
+def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
+    submission = submissions.Submission("NAME", tmp_path / "NAME.ipynb")
+    submission.path.write_text("{}", "utf-8")
     mark = marks.Mark("lab5a.soften", "void", 0, 3, said="This exercise waits for a look.")
-    written.adopt(tmp_path / "grades", {})
-    written.student(tmp_path / "grades", marks.Result("NAME", "lab5a", "a", "", 1, (mark,)))
-    file = tmp_path / "grades" / "students" / "NAME.json"
+    out = tmp_path / "grades"
+    written.adopt(out, {})
+    digest = submission.digest()
+    written.student(out, marks.Result("NAME", "lab5a", "NAME.ipynb", digest, 1, (mark,)))
+    file = out / "students" / "NAME.json"
     changed = json.loads(file.read_text("utf-8"))
     changed["marks"][0] |= {"points": 2, "state": "partly right", "said": ""}
     file.write_text(json.dumps(changed), "utf-8")
-    [line] = re.findall(r"^ +python (-c '.*)$", PAGE, re.MULTILINE)
-    command = [sys.executable, *shlex.split(line)]
-    subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert written.done(out, submission)
+    written.overall(out, [submission])
     assert "2 of 3 points" in file.with_suffix(".html").read_text("utf-8")
     assert 'value="2"' in file.with_suffix(".xml").read_text("utf-8")
     assert json.loads(file.read_text("utf-8"))["points"] == 2
+    assert "NAME,2,3,2," in (out / "grades.csv").read_text("utf-8")
 
 
 def test_the_classs_files_are_written_from_what_containers_left(tmp_path: Path):

@@ -67,6 +67,7 @@ class Grade:
 def grade(name: str, folder: Path, asked: Grade) -> int:
     """Grades the class. 0 whatever the students did; 1 where the grader itself does not work."""
     needed()
+    _possible(asked)
     from distill_lab.grading import course, submissions, written
 
     lab = course.find(name, asked.labs)
@@ -92,6 +93,16 @@ def needed() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise LabError(f"Expected {', '.join(missing)}, found none. `pip install -e .[grading]`.")
+
+
+def _possible(asked: Grade) -> None:
+    """LabError for a number that nothing can be graded with."""
+    limits = (asked.seconds, asked.memory_gb, asked.cell_seconds, asked.call_seconds)
+    if asked.jobs < 0 or min(limits) <= 0:
+        raise LabError(
+            "Expected --jobs of 0 or more, and --seconds, --memory-gb, --cell-seconds and "
+            f"--call-seconds above 0; found {asked.jobs} and {', '.join(map(str, limits))}."
+        )
 
 
 def _fixed(lab: Lab, asked: Grade) -> dict[str, Any]:

@@ -58,14 +58,12 @@ def _noticed(name: str, match: matching.Match, record: Record) -> None:
 
 
 def _locked(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> None:
-    """Check and install cells that are not the course's: the course's own are used."""
-    there = {matching.id_of(cell): cell["source"] for cell in cells}
+    """Check and install cells that are not the course's, under whatever id: its own are used."""
+    ids = {matching.id_of(cell) for cell in cells}
+    there = {digest(cell["source"]) for cell in cells}
     for line in lab.entry["cells"]:
-        if line["role"] not in LOCKED:
-            continue
-        source = there.get(line["id"])
-        what = "was deleted" if source is None else "was changed"
-        if source is None or digest(source) != line["sha256"]:
+        if line["role"] in LOCKED and line["sha256"] not in there:
+            what = "was changed" if line["id"] in ids else "was deleted"
             said = (
                 f"This {line['role']} cell {what}. The course's own was used: nothing is lost. To "
                 "have it back, copy it from a fresh notebook."

@@ -50,9 +50,12 @@ def forget(out: Path, one: Submission) -> None:
 
 
 def overall(out: Path, found: Sequence[Submission]) -> list[Result]:
-    """Writes the class's files; its results."""
+    """Writes the class's files, and each student's anew from its JSON, in which an instructor may
+    have changed points; its results."""
     texts = [_file(out, one.student, "json").read_text(encoding="utf-8") for one in found]
     results = [from_json(text) for text in texts]
+    for result in results:
+        student(out, result)
     write_text(out / "grades.csv", to_csv(results))
     write_text(out / "class.html", overview.page(results))
     return results
