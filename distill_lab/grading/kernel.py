@@ -57,7 +57,7 @@ def _start(limits: dict[str, Any]) -> None:
         notes.write(what + "\n")
         notes.flush()
 
-    places = [*guard.readable(Path(distill_lab.__file__).parent), os.path.dirname(sys.argv[-1])]
+    places = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
     fence.put_up(home, places)
     guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
     app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")

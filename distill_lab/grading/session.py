@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def run(path: Path) -> None:
     plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
     os.environ.clear()
     os.environ.update(environment(Path(plan.folder)))
+    tempfile.tempdir = None  # as that says: the kernel's connection file lies there
     found = Record(plan.result, from_json(json.dumps(plan.unmarked)))
     try:
         status = _run(plan, found)
