@@ -264,8 +264,23 @@ def test_a_changed_run_cell_gives_what_is_new_in_it():
     assert ("student", new) in order(notebook)
     assert parts.changed == {"use-soften": changed}
     assert "or_ours(" not in code(notebook)
-    assert order(notebook)[0] == ("student", "import json")
+    assert order(notebook)[0][1].splitlines()[-1] == "import json"
     assert said(record) == []
+
+
+def test_a_helper_that_needs_an_import_of_any_other_cell_has_it():
+    helper = "def helper(x: Tensor, y: Sequence): ..."
+    late = put(fresh(), "check-soften", "from collections.abc import Sequence")
+    notebook, _, _ = graded(*put(late, "setup", helper))
+    names: dict[str, Any] = {}
+    exec(order(notebook)[0][1], names)
+    assert "helper" in names
+
+
+def test_a_cell_of_the_courses_under_another_id_is_not_the_students():
+    source = LAB.sources["use-soften"]
+    _, _, parts = graded(*fresh(), forms.cell("mine", source), forms.cell("yours", source + "\n"))
+    assert parts.added == {}
 
 
 def test_a_copy_of_a_run_cell_that_was_changed_too_is_carried():
@@ -282,7 +297,9 @@ def test_added_cells_are_carried_where_they_stand_and_their_definitions_before_a
     student = [forms.cell("mine", "z = 0"), *student]
     notebook, record, _ = graded(*student)
     roles = order(notebook)
-    assert roles[:2] == [("student", "def helper():\n    ..."), ("student", "z = 0")]
+    prelude = "\nimport re\nfrom torch import Tensor\nimport math\ndef helper():\n    ..."
+    assert roles[0][1].endswith(prelude)
+    assert roles[1] == ("student", "z = 0")
     x = roles.index(("student", "x = 1\ndef helper():\n    ..."))
     y = roles.index(("student", "y = x"))
     checks_ = [n for n, (role, _) in enumerate(roles) if role == "check"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,16 +38,16 @@ def assemble(lab: Lab, parts: Parts, key: str) -> str:
 
 
 def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
-    used = {name for source in _sources(lab, parts) for name in named(source)}
+    check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
+    used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
     stubs = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "exercise"]
     given = sorted({name for stub in stubs for name in imported(stub)})
-    yield _student("definitions", _prelude(parts))
+    yield _student("definitions", _prelude(lab, parts, used))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
-            new = _new(lab.sources[name], parts.changed.get(name, ""))
-            yield _student(name, [*imports(lab.sources[name], used), *new])
+            yield _student(name, _new(lab.sources[name], parts.changed.get(name, "")))
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
@@ -60,18 +61,21 @@ def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
     yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
 
 
-def _sources(lab: Lab, parts: Parts) -> Iterator[str]:
-    """All that the student wrote, and the checks."""
-    yield from (lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check")
+def _written(parts: Parts) -> Iterator[str]:
+    """All that the student wrote."""
     yield from filter(None, parts.exercises.values())
     yield from (source for cells in parts.added.values() for source in cells)
     yield from parts.changed.values()
 
 
-def _prelude(parts: Parts) -> list[str]:
-    """What the student defined anywhere, so that the order of cells does not matter."""
-    sources = [*(s for cells in parts.added.values() for s in cells), *parts.changed.values()]
-    return [statement for source in sources for statement in definitions(source)]
+def _prelude(lab: Lab, parts: Parts, used: AbstractSet[str]) -> list[str]:
+    """What is used of the course's imports, and then what the student imports and defines, wherever
+    that is: the order of cells does not matter."""
+    open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in ("setup", "run")]
+    student = list(_written(parts))
+    own = [s for s in student if s not in parts.exercises.values()]
+    first = [text for source in (*open_cells, *student) for text in imports(source, used)]
+    return list(dict.fromkeys([*first, *(text for source in own for text in definitions(source))]))
 
 
 def _new(course: str, student: str) -> list[str]:

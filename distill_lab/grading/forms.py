@@ -20,23 +20,24 @@ Cell = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Form:
     """A submission and what is due to it: the points of each exercise, and texts of which each
-    stands in a mark, a remark or the failure."""
+    stands in a mark, a remark or the failure. Of an `honest` one nothing waits for a review."""
 
     name: str
     data: bytes
     due: tuple[int, ...]
     says: tuple[str, ...] = ()
+    honest: bool = False
 
 
 def right(lab: Lab, labs: Path) -> Form:
     """The solved notebook of the course, as it is."""
     data = (labs / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
-    return Form("right", data, tuple(one.points for one in lab.exercises))
+    return Form("right", data, tuple(one.points for one in lab.exercises), honest=True)
 
 
 def untouched(lab: Lab) -> Form:
     none = (0,) * len(lab.exercises)
-    return Form("untouched", notebook(course_cells(lab)), none)
+    return Form("untouched", notebook(course_cells(lab)), none, honest=True)
 
 
 def reference(lab: Lab) -> Form:

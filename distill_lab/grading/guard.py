@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill_lab.checks import manifests
+
 _PROCESSES = (
     "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn pty.spawn"
 ).split()
@@ -48,7 +50,7 @@ def readable(package: Path) -> list[str]:
     python = [sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()]
     root = package.parent
     path = [entry for entry in sys.path if entry and Path(entry).resolve() != root]
-    ours = [str(package), str(root / "data"), str(root / "constraints.txt")]
+    ours = [str(package), str(root / "data"), str(root / "constraints.txt"), str(manifests.file())]
     return [os.path.realpath(place) for place in (*_SYSTEM, *_PROC, *python, *path, *ours)]
 
 
@@ -98,7 +100,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
         elif event in network:
             refuse("the network")
         elif event in reads:
-            if given and not inside(given[0], allowed) and given[0] not in searched:
+            if given and not inside(given[0], allowed) and fspath(given[0]) not in searched:
                 refuse(f"reading {shown(given[0])}", given[0])
         elif event in changes:
             for path in given[: changes[event]]:

@@ -40,11 +40,13 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("quits", _quits, ""),
     ):
         changed = change(lab, solved(lab, labs))
-        yield Form(name, notebook(changed), full, (says,) if says else ())
-    yield Form("format 3", _format_3(solved(lab, labs)), full)
-    yield Form("50 MB of output", _large(solved(lab, labs)), full)
-    marked = b"\xef\xbb\xbf" + notebook(solved(lab, labs))
-    yield Form("byte order mark", marked, full)
+        yield Form(name, notebook(changed), full, (says,) if says else (), honest=True)
+    for name, data in (
+        ("format 3", _format_3(solved(lab, labs))),
+        ("50 MB of output", _large(solved(lab, labs))),
+        ("byte order mark", b"\xef\xbb\xbf" + notebook(solved(lab, labs))),
+    ):
+        yield Form(name, data, full, honest=True)
 
 
 def broken(lab: Lab) -> Iterator[Form]:

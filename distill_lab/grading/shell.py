@@ -9,7 +9,7 @@ from typing import Any
 from nbval.kernel import RunningKernel
 
 NAME = "distill_lab"  # of the kernel spec that `session` writes
-PATIENCE = 5.0  # seconds to come back after an interrupt
+PATIENCE = 10.0  # seconds to come back after an interrupt
 
 
 class KernelDiedError(Exception):

@@ -79,9 +79,11 @@ def _others(
     roles = {line["id"]: line["role"] for line in lab.entry["cells"]}
     added: dict[str, list[str]] = defaultdict(list)
     changed: dict[str, str] = {}
+    known = {digest(source): name for name, source in lab.sources.items()}
     behind = ""
     for cell in cells:
         name = taken.get(id(cell)) or matching.id_of(cell)
+        name = name if name in roles else known.get(digest(cell["source"]), name)
         behind = name if name in roles else behind
         if cell["cell_type"] != "code" or roles.get(name) in (*LOCKED, "exercise"):
             continue
