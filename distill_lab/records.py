@@ -162,12 +162,12 @@ def need(path: Path, stage: str) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all: a temporary file beside it, flushed to the disk, takes its
-    name. Halves of characters, which a student's text may have and UTF-8 has not, become `\\ud800`.
+    name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
