@@ -30,7 +30,7 @@ def graded(*student: forms.Cell, lab: course.Lab = LAB) -> tuple[Any, Record, Pa
     """The graded notebook of these cells, what was noticed, and the parts."""
     record = Record(Path("none.json"), Result("a", lab.part, "a.ipynb", "", 1, lab.unmarked))
     parts = sort(lab, cells(forms.notebook(student)), record)
-    return nbformat.reads(assemble(lab, parts, "key"), as_version=4), record, parts
+    return nbformat.reads(assemble(lab, parts), as_version=4), record, parts
 
 
 def fresh(**changed: str) -> list[forms.Cell]:
@@ -359,7 +359,7 @@ def test_nothing_but_sources_comes_from_the_student():
     whole["metadata"] = {"kernelspec": {"name": "KERNEL"}, "language_info": {"name": "KERNEL"}}
     whole["cells"].append({**forms.cell("x", "x = 1"), "attachments": {"KERNEL": 1}})
     record = Record(Path("none.json"), Result("a", "lab5a", "a", "", 1, LAB.unmarked))
-    text = assemble(LAB, sort(LAB, cells(json.dumps(whole).encode()), record), "key")
+    text = assemble(LAB, sort(LAB, cells(json.dumps(whole).encode()), record))
     assert not [word for word in "PASTED nbval-skip TAG FORGED KERNEL".split() if word in text]
     found = nbformat.reads(text, as_version=4)
     assert found.metadata == {}
@@ -386,7 +386,7 @@ def test_no_notebook_is_too_odd_to_be_put_together():
             found = cells(form.data)
         except LabError:
             continue
-        notebook = nbformat.reads(assemble(LAB, sort(LAB, found, record), "key"), as_version=4)
+        notebook = nbformat.reads(assemble(LAB, sort(LAB, found, record)), as_version=4)
         assert [role for role, _ in order(notebook)].count("check") == 3, form.name
 
 

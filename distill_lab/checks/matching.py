@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from distill_lab.checks.manifests import Entry, digest, marker
+from distill_lab.checks.manifests import LOCKED, Entry, digest, marker
 
 Cell = Mapping[str, Any]
 How = Literal["id", "first line", "function name", ""]
@@ -54,6 +54,16 @@ def exercise_cells(cells: Sequence[Cell], entry: Entry) -> dict[str, Match]:
     code = [cell for cell in cells if cell.get("cell_type", "code") == "code"]
     lines = [line for line in entry["cells"] if line["role"] == "exercise"]
     return {line["exercise"]: _match(code, line) for line in lines}
+
+
+def not_ours(cells: Sequence[Cell], entry: Entry) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The manifest's lines of locked cells that are not there as the course has them, under
+    whatever id, and whether each was `changed` or `deleted`."""
+    ids = {name for cell in cells for name in ids_of(cell)}
+    texts = {digest(source_of(cell)) for cell in cells}
+    for line in entry["cells"]:
+        if line["role"] in LOCKED and line["sha256"] not in texts:
+            yield line, "changed" if line["id"] in ids else "deleted"
 
 
 def _match(code: Sequence[Cell], line: Mapping[str, Any]) -> Match:

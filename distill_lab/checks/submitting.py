@@ -99,17 +99,12 @@ def _twice(name: str, match: Match) -> Iterator[str]:
 
 
 def _locked(cells: Sequence[Cell], entry: Entry) -> Iterator[str]:
-    """Those that were changed or deleted: the grader has its own. One that lost its id is there."""
-    ids = {id for cell in cells for id in matching.ids_of(cell)}
-    texts = {manifests.digest(matching.source_of(cell)) for cell in cells}
-    for line in entry["cells"]:
-        if line["role"] not in manifests.LOCKED or line["sha256"] in texts:
-            continue
+    """Those that were changed or deleted: the grader has its own."""
+    for line, what in matching.not_ours(cells, entry):
         of = f" of {_function(line['exercise'])}" if "exercise" in line else ""
         yield (
-            f"The {line['role']} cell{of} was {'changed' if line['id'] in ids else 'deleted'}. No "
-            "marks are lost, the grader puts its own there; to have it right yourself, copy it "
-            "from a fresh notebook."
+            f"The {line['role']} cell{of} was {what}. No marks are lost, the grader puts its own "
+            "there; to have it right yourself, copy it from a fresh notebook."
         )
 
 

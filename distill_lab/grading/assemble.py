@@ -8,7 +8,7 @@ it. What a notebook has besides, its outputs, its metadata, its check cells, sta
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ class Parts:
     changed: Mapping[str, str]
 
 
-def assemble(lab: Lab, parts: Parts, key: str) -> str:
-    """The notebook's file (nbformat 4.5). `key`: what no student knows, for the canaries."""
+def assemble(lab: Lab, parts: Parts) -> str:
+    """The notebook's file (nbformat 4.5)."""
     import nbformat
 
-    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts, key))))
+    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts))))
 
 
-def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
+def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
     check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
     used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
     stubs = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "exercise"]
@@ -52,7 +52,7 @@ def _cells(lab: Lab, parts: Parts, key: str) -> Iterator[Any]:
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
         elif role == "check":
-            yield _canary(name, exercise, key)  # behind all that the student's code did before
+            yield _canary(name, exercise)  # behind all that the student's code did before
             yield _cell(name, "check", exercise, lab.sources[name], given=given)
         yield from _added(name, parts.added.get(name, ()))
 
@@ -88,11 +88,10 @@ def _student(name: str, statements: Sequence[str]) -> Any:
     return _cell(name, "student", statements=statements)
 
 
-def _canary(name: str, exercise: str, key: str) -> Any:
+def _canary(name: str, exercise: str) -> Any:
     """A cell that must fail, with what it must print and raise: a kernel that drops assertions,
     hides tracebacks, prints something else or calls every answer right shows itself."""
-    found = checks.find(exercise)
-    nonce = hashlib.sha256(f"{key} {exercise}".encode()).hexdigest()[:8]
+    nonce, found = secrets.token_hex(4), checks.find(exercise)
     source = (
         f"# It must fail: an untouched kernel says so.\n"
         f'__import__("builtins").print("canary {nonce}")\n'  # `print` may be rich's, and fine

@@ -107,12 +107,16 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
                 if not inside(path, (own,)):
                     refuse(f"changing {shown(path)}", path)
 
-    # `multiprocessing` starts its processes by this, of which no hook is told
+    _replace_fork_exec(lambda *_: refuse("starting a process"))
+    sys.addaudithook(hook)
+
+
+def _replace_fork_exec(refusing: Callable[..., None]) -> None:
+    """`multiprocessing` starts its processes by this, of which no hook is told."""
     for module in (subprocess, _posixsubprocess):
         for name in ("fork_exec", "_fork_exec"):
             if hasattr(module, name):
-                setattr(module, name, lambda *_: refuse("starting a process"))
-    sys.addaudithook(hook)
+                setattr(module, name, refusing)
 
 
 def _importing() -> bool:

@@ -19,7 +19,7 @@ import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from distill_lab import checks
-from distill_lab.checks.exercise import Exercise, judge
+from distill_lab.checks.exercise import judge
 from distill_lab.grading.junit import message
 from distill_lab.grading.limits import Limits
 from distill_lab.grading.record import Record, claimed_points
@@ -107,10 +107,6 @@ class GradedCell(IPyNbCell):
     def _grading(self) -> Any:
         return self.cell.metadata["grading"]
 
-    @property
-    def _exercise(self) -> Exercise:
-        return checks.find(self._grading["exercise"])
-
     def runtest(self) -> None:
         role = {
             "student": self._student,
@@ -126,12 +122,10 @@ class GradedCell(IPyNbCell):
     # -- student's cells
 
     def _student(self) -> None:
-        raised = [text for one in self._grading["statements"] if (text := self._statement(one))]
+        became = map(self.parent.statement, self._grading["statements"])
+        raised = [text for text in became if text]
         if raised and self._grading["role"] == "exercise":
             self.parent.record.raised[self._grading["exercise"]] = raised[0]
-
-    def _statement(self, source: str) -> str:
-        return self.parent.statement(source)
 
     # -- the canary
 
@@ -166,7 +160,7 @@ class GradedCell(IPyNbCell):
     # -- the check
 
     def _check(self) -> None:
-        exercise, record = self._exercise, self.parent.record
+        exercise, record = checks.find(self._grading["exercise"]), self.parent.record
         self.parent.deaths = 0
         claimed = self._claimed()
         called: set[str] = set()

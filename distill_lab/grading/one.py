@@ -153,7 +153,7 @@ def _found(place: Path, empty: Result) -> Graded:
 
 def _refused(place: Path) -> str:
     lines = _text(place / "refused.txt").splitlines()
-    return f"Its code tried this, and was refused: {'; '.join(lines[:5])}." if lines else ""
+    return record.refused("; ".join(lines[:5])) if lines else ""
 
 
 def _text(file: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from distill_lab.checks import matching
 from distill_lab.records import LabError
 
 
@@ -54,13 +55,12 @@ def _listed(whole: Any) -> list[Any] | None:
 def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     """What is looked at of a cell. Format 3 called its source `input`; a cell without a type that
     may hold code is taken for code."""
-    source = cell.get("source", cell.get("input", ""))
-    source = "".join(map(str, source)) if isinstance(source, list) else str(source)
+    source = matching.source_of({"source": cell.get("source", cell.get("input", ""))})
     metadata = cell.get("metadata")
     return {
         "cell_type": str(cell.get("cell_type", "code")),
         "id": writable(str(cell.get("id", ""))),
         "metadata": metadata if isinstance(metadata, dict) else {},
-        "source": writable(source).replace("\r\n", "\n"),
+        "source": writable(source),
         "execution_count": cell.get("execution_count", cell.get("prompt_number")),
     }

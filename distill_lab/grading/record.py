@@ -88,6 +88,10 @@ class Record:
         write_text(self.path, json.dumps(whole, indent=1, ensure_ascii=False))
 
 
+def refused(what: str) -> str:
+    return f"Its code tried this, and was refused: {what}."
+
+
 def load(path: Path) -> tuple[bool, Result]:
     """Whether the notebook ran to its end, and what was found until then."""
     whole = json.loads(path.read_text(encoding="utf-8"))

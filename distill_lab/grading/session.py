@@ -19,7 +19,7 @@ from distill_lab.grading import course, read, shell
 from distill_lab.grading.assemble import assemble
 from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import from_json
-from distill_lab.grading.record import Record
+from distill_lab.grading.record import Record, refused
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
@@ -70,7 +70,7 @@ def run(path: Path) -> None:
         status = 0
     notes = plan.refused.read_text(encoding="utf-8") if plan.refused.exists() else ""
     for line in notes.splitlines():
-        found.remark("review", "", f"Its code tried this, and was refused: {line}.")
+        found.remark("review", "", refused(line))
     found.save(finished=status == 0)
     sys.exit(status)
 
@@ -90,8 +90,7 @@ def _run(plan: Plan, found: Record) -> int:
             f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
             "one? Hand in this one."
         )
-    key = f"{found.seed} {found.result.sha256}"
-    write_text(plan.home / "graded.ipynb", assemble(lab, parts, key))
+    write_text(plan.home / "graded.ipynb", assemble(lab, parts))
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
     limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"

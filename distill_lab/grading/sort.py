@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from distill_lab import checks
 from distill_lab.checks import matching
-from distill_lab.checks.manifests import LOCKED, digest
+from distill_lab.checks.manifests import LOCKED, digest, marker
 from distill_lab.grading.assemble import Parts
 from distill_lab.grading.course import Lab
 from distill_lab.grading.record import Record
@@ -46,7 +46,7 @@ def _noticed(name: str, match: matching.Match, record: Record) -> None:
         record.missing.add(name)
         said = (
             "No cell of this exercise was found: copy it from a fresh notebook, with its first "
-            f"line `# exercise {name}`, and write your function below it."
+            f"line `{marker(name)}`, and write your function below it."
         )
         record.remark("notice", name, said)
     if len(match.answers) > 1:
@@ -58,17 +58,13 @@ def _noticed(name: str, match: matching.Match, record: Record) -> None:
 
 
 def _locked(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> None:
-    """Check and install cells that are not the course's, under whatever id: its own are used."""
-    ids = {matching.id_of(cell) for cell in cells}
-    there = {digest(cell["source"]) for cell in cells}
-    for line in lab.entry["cells"]:
-        if line["role"] in LOCKED and line["sha256"] not in there:
-            what = "was changed" if line["id"] in ids else "was deleted"
-            said = (
-                f"This {line['role']} cell {what}. The course's own was used: nothing is lost. To "
-                "have it back, copy it from a fresh notebook."
-            )
-            record.remark("notice", line["id"], said)
+    """Check and install cells that are not the course's: its own are used."""
+    for line, what in matching.not_ours(cells, lab.entry):
+        said = (
+            f"This {line['role']} cell was {what}. The course's own was used: nothing is lost. To "
+            "have it back, copy it from a fresh notebook."
+        )
+        record.remark("notice", line["id"], said)
 
 
 def _others(
