@@ -10,6 +10,7 @@ lab.show("funnel")               # one of the report's pictures
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import warnings
@@ -122,7 +123,9 @@ class Lab:
         return models.load_student(folder, self.config.models, backend)
 
     def _read(self, name: str, kind: type[Record], stage: str) -> list[Record]:
-        return read_records(self._need(name, stage), kind)
+        path = self._need(name, stage)
+        state = path.stat()
+        return list(_records(path, kind, state.st_mtime_ns, state.st_size))
 
     def _need(self, name: str, stage: str) -> Path:
         """A file of the run; where it is not there yet, LabError says what to run."""
@@ -137,6 +140,12 @@ class Lab:
                 "first; what is there already is not made again."
             )
         return path
+
+
+@functools.lru_cache(maxsize=16)
+def _records(path: Path, kind: type[Record], _mtime_ns: int, _size: int) -> list[Record]:
+    """Read once, as long as the file is the same: `lab.questions` may stand in a loop."""
+    return read_records(path, kind)
 
 
 def _brief(folder: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import typing
@@ -111,17 +112,19 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
         raise LabError(
             f"{where}: expected one JSON object a line, found {line[:60]!r} ({error.msg})."
         ) from None
-    fields = [field.name for field in dataclasses.fields(kind)]
+    hints = _hints(kind)
     values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    if sorted(values) != sorted(fields):
+    if values.keys() != hints.keys():
         keys = ", ".join(values) if isinstance(found, dict) else type(found).__name__
         raise LabError(
-            f"{where}: expected a {kind.__name__} with {', '.join(fields)}; found {keys}."
+            f"{where}: expected a {kind.__name__} with {', '.join(hints)}; found {keys}."
         )
-    hints = typing.get_type_hints(kind)
     for name, value in values.items():
         values[name] = _checked(value, hints[name], f"{where}: {kind.__name__}.{name}")
     return kind(**values)
+
+
+_hints = functools.cache(typing.get_type_hints)  # it compiles them: slow, once a line
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:

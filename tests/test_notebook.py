@@ -56,6 +56,16 @@ def lab(tmp_path) -> Lab:
     return Lab(Config(), run)
 
 
+def test_a_file_is_read_once_as_long_as_it_is_the_same(lab):
+    """`lab.questions` in a loop over all traces took a minute."""
+    first = lab.traces
+    assert all(one is again for one, again in zip(first, lab.traces, strict=True))
+    first.clear()
+    assert len(lab.traces) == 4
+    write_records(lab.out / "traces.jsonl", [Trace("q", 0, "other", 9, "stop", "t", "p")])
+    assert [trace.completion for trace in lab.traces] == ["other"]
+
+
 def test_begin_says_profile_place_time_and_memory(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DISTILL_LAB_RUNS", str(tmp_path / "elsewhere"))
     lab = begin("tiny")
