@@ -124,6 +124,7 @@ def _softened(function: Function, rng: random.Random) -> None:
 
 def _safe(function: Function, rng: random.Random) -> None:
     _gradients(function, rng)
+    _a_loss(function, rng)
     _float32(function, rng)
     _certain(function)
 
@@ -155,6 +156,22 @@ def _without_gradient(call: str, teacher: Tensor) -> None:
             "runs into the teacher, who would learn from the student: teacher.detach(), or "
             "torch.no_grad() around what is made of it."
         )
+
+
+def _a_loss(function: Function, rng: random.Random) -> None:
+    """Whatever else is wrong with it, it is smaller for a student that agrees with the teacher,
+    who is nearly sure of the targets, than for one that does not: else its gradient is no use."""
+    for _ in range(3):  # chance may help once
+        student, _, targets, alpha, t = _random(rng, 0.5, 1.0)
+        teacher = 8 * F.one_hot(targets, student.shape[-1]).float()
+        apart, alike = (float(function(s, teacher, targets, alpha, t)) for s in (student, teacher))
+        if not alike < apart:
+            raise WrongError(
+                f"kd_loss(student, teacher, targets, {alpha}, {t})\nyours:    {apart:.4g}, and "
+                f"{alike:.4g} for a student that is as the teacher, nearly sure of the targets\n"
+                "expected: less for that student\nThe loss falls as the student nears the teacher "
+                "and the targets: else there is nothing to learn from its gradient."
+            )
 
 
 def _float32(function: Function, rng: random.Random) -> None:

@@ -178,6 +178,11 @@ def log_of_softmax(s: Tensor, t: Tensor, y: Tensor, alpha: float, T: float) -> T
     return _mixed(s, y, alpha, T**2 * (p * (p.log() - q.log())).sum(-1).mean())
 
 
+def no_loss(s: Tensor, t: Tensor, y: Tensor, alpha: float, T: float) -> Tensor:
+    """It has a gradient, for the student alone, and is finite."""
+    return s.float().mean()
+
+
 _LABELS, _LOSS = "lab5c.completion_labels", "lab5c.kd_loss"
 MUTANTS = (
     Mutant(_LABELS, "not shifted", not_shifted, (SHIFT, PROMPT, PADDING, END), "Not shifted"),
@@ -220,5 +225,6 @@ MUTANTS = (
     Mutant(_LOSS, "softmax in float16", half_precision, (SAFE,), "in float16"),
     Mutant(_LOSS, "float after the softmax", half_then_float, (SAFE,), "in float16"),
     Mutant(_LOSS, "log of a softmax", log_of_softmax, (SAFE,), "log(0) is minus infinity"),
+    Mutant(_LOSS, "no loss", no_loss, (HARD, SOFT, SOFTENED, SAFE), "expected"),
     *MEND_MUTANTS,
 )

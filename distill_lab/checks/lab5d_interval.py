@@ -116,6 +116,9 @@ def _seed(function: Function, rng: random.Random) -> None:
     if again != first:
         said = "The same seed gave another interval: make the generator from `seed`, inside."
         raise _wrong(scores, first, said)
+    ends = [end for found in (first, *others) for end in found]
+    if not min(scores) <= min(ends) <= max(ends) <= max(scores):
+        raise _wrong(scores, first, "No mean of these scores is so small or so large.")
     if set(others) == {first}:
         said = "Four seeds gave the same interval: the generator does not use `seed`."
         raise _wrong(scores, first, said)

@@ -167,6 +167,10 @@ def without_a_seed(scores: Sequence[float], seed: int) -> Interval:
     return _interval(scores, None)
 
 
+def the_seed_itself(scores: Sequence[float], seed: int) -> Interval:
+    return seed, seed + 1
+
+
 def with_one_seed(scores: Sequence[float], seed: int) -> Interval:
     return _interval(scores, 0)
 
@@ -230,6 +234,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (always_a_hundred, (RESAMPLES, PERCENTILES), "as many scores as there are"),
         (without_a_seed, (SEED,), "make the generator from `seed`"),
         (with_one_seed, (SEED,), "does not use `seed`"),
+        (the_seed_itself, (RESAMPLES, PERCENTILES, SEED), "expected"),
     ),
     *mutants_of(
         "lab5d.gap_closed",
