@@ -69,6 +69,12 @@ def test_each_student_has_one_notebook(files, expected, tmp_path):
     assert students(tmp_path) == {**expected, "last": "last.ipynb"}
 
 
+def test_what_is_no_notebook_is_named_and_not_passed_over_in_silence(tmp_path):
+    lay(tmp_path, "ann.ipynb", "bob/x.ipynb", "bob/x.zip", "cy.zip", "d\x1b[31m.py", ".hidden")
+    (tmp_path / "link").symlink_to(tmp_path / "bob")
+    assert submissions.passed_over(tmp_path) == ["cy.zip", "d__31m.py", "link"]
+
+
 def test_other_notebooks_of_a_folder_are_named(tmp_path):
     lay(tmp_path, "ann/lab5a.ipynb", "ann/old/x.ipynb", "ann/y.ipynb")
     [found] = submissions.find(tmp_path, NOTEBOOK)

@@ -76,6 +76,10 @@ def grade(name: str, folder: Path, asked: Grade) -> int:
     waiting = [one for one in found if not written.done(asked.out, one)]
     if len(waiting) < len(found):
         print(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
+    if others := submissions.passed_over(folder):
+        print(f"Passed over, as they are no notebooks: {', '.join(others)}.")
+    if asked.seed == Grade().seed:
+        print(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
     faults = _each(lab, waiting, asked)
     results = written.overall(asked.out, found)
     print(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")

@@ -46,13 +46,33 @@ def find(folder: Path, notebook: str) -> list[Submission]:
     return list(_named_once(found))
 
 
+def passed_over(folder: Path) -> list[str]:
+    """The names of the files there that are no notebooks: of nobody, or of a student who handed in
+    something else."""
+    return [
+        _name(place.name)
+        for place in sorted(folder.iterdir())
+        if _counts(place) and not (_is_folder(place) or _is_notebook(place))
+    ]
+
+
 def _of(place: Path, notebook: str) -> Iterator[Submission]:
-    if place.name.startswith((".", "__")):
-        return
-    if place.is_dir() and not place.is_symlink():
+    if _counts(place) and _is_folder(place):
         yield _in_folder(place, notebook)
-    elif place.suffix.lower() == ".ipynb":
+    elif _counts(place) and _is_notebook(place):
         yield _checked(Submission(_name(place.stem), place))
+
+
+def _counts(place: Path) -> bool:
+    return not place.name.startswith((".", "__"))
+
+
+def _is_folder(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
+def _is_notebook(place: Path) -> bool:
+    return place.suffix.lower() == ".ipynb"
 
 
 def _in_folder(folder: Path, notebook: str) -> Submission:
@@ -60,7 +80,7 @@ def _in_folder(folder: Path, notebook: str) -> Submission:
     there = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() == ".ipynb" and ".ipynb_checkpoints" not in path.parts
+        if _is_notebook(path) and ".ipynb_checkpoints" not in path.parts
     ]
     student = _name(folder.name)
     if not there:
