@@ -26,7 +26,7 @@ test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and 
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
 test-grading: .venv/.dev ## Does grading give what is due? Made-up classes of all labs (some minutes, offline)
-	@$(BIN)/python -m pytest -m notebook tests/test_grading.py
+	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py
 	@$(BIN)/distill-lab grade --self-test lab5a lab5b lab5c lab5d
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)

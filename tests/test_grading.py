@@ -5,6 +5,7 @@ interrupted and resumed the same bytes as one after the other, and no process is
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -25,18 +26,26 @@ LAB = course.find("lab5a", LABS)
 pytestmark = pytest.mark.notebook
 
 
-def chosen() -> list[forms.Form]:
-    """One of each kind."""
-    wrong = list(forms.mutants(LAB))
-    forged = {form.name: form for form in forgeries.forgeries(LAB)}
-    broken = {form.name: form for form in honest.broken(LAB)}
-    return [
-        forms.right(LAB, LABS), forms.untouched(LAB), wrong[1],
-        forged["hides tracebacks"], broken["no JSON"],
-    ]  # fmt: skip
+WRONG, HONEST, BROKEN, FORGED = (
+    list(forms.mutants(LAB)),
+    list(honest.honest(LAB, LABS)),
+    list(honest.broken(LAB)),
+    list(forgeries.forgeries(LAB)),
+)
 
 
-CLASS = chosen()
+def named(some: list[forms.Form], *names: str) -> list[forms.Form]:
+    return [form for form in some if form.name in names]
+
+
+# One of each kind; and, with a link that leads nowhere, a class of thirty.
+SMALL = [
+    forms.right(LAB, LABS), forms.untouched(LAB), WRONG[1],
+    *named(BROKEN, "no JSON"), *named(FORGED, "hides tracebacks"),
+]  # fmt: skip
+MORE = [forms.reference(LAB), WRONG[0], *WRONG[2:11], *HONEST[:5], *named(BROKEN, "binary"),
+        *named(FORGED, "drops assertions", "patches print", "replaces the checks", "leaves at once",
+               "NBVAL_SKIP", "prints the expected line", "edits the checks")]  # fmt: skip
 
 
 class Grading:
@@ -55,6 +64,8 @@ class Grading:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # a shell without job control lets what it starts in the background ignore interrupts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def left(self) -> list[str]:
@@ -82,37 +93,55 @@ def files(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(SMALL, id="6"),
+        pytest.param(SMALL + MORE, id="30", marks=pytest.mark.slow),
+    ],
+)
+def a_class(request) -> list[forms.Form]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def submissions(tmp_path_factory) -> Path:
+def submissions(a_class, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("class")
-    for form in CLASS:
+    for form in a_class:
         (folder / f"{form.name}.ipynb").write_bytes(form.data)
     (folder / "a link.ipynb").symlink_to("nothing")
     return folder
 
 
 @pytest.fixture(scope="module")
-def whole(submissions, tmp_path_factory) -> Path:
+def whole(submissions, a_class, tmp_path_factory) -> Path:
     """The class, graded one after the other."""
     out = tmp_path_factory.mktemp("whole") / "out"
     said = Grading(submissions, out, "--jobs", "1").end()
-    assert f"{len(CLASS) + 1} submissions, of which 4 to be looked at" in said
+    odd = sum(row["review"] != "0" or row["failure"] != "" for row in rows(out))
+    assert f"{len(a_class) + 1} submissions, of which {odd} to be looked at" in said
     return out
 
 
-def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole):
-    with open(whole / "grades.csv", encoding="utf-8", newline="") as file:
-        rows = {row["student"]: row for row in csv.DictReader(file)}
-    assert rows.keys() == {"a link", *(form.name for form in CLASS)}
-    for form in CLASS:
-        row = rows[form.name]
+def rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "grades.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole, a_class):
+    marks = {row["student"]: row for row in rows(whole)}
+    assert marks.keys() == {"a link", *(form.name for form in a_class)}
+    for form in a_class:
+        row = marks[form.name]
         assert tuple(int(row[one.name]) for one in LAB.exercises) == form.due, form.name
         assert int(row["points"]) == sum(form.due)
+        assert not form.honest or row["review"] == "0", form.name
         said = (whole / "students" / f"{form.name}.json").read_text(encoding="utf-8")
-        assert all(text in said for text in form.says), form.name
-    assert rows["no JSON"]["failure"].startswith("Expected a notebook")
-    assert int(rows["hides tracebacks"]["review"]) > 0
-    assert {name for name, row in rows.items() if row["failure"]} == {"no JSON", "a link"}
+        assert all(json.dumps(text, ensure_ascii=False)[1:-1] in said for text in form.says)
+    assert marks["no JSON"]["failure"].startswith("Expected a notebook")
+    assert int(marks["hides tracebacks"]["review"]) > 0
+    broken = {"a link", *(form.name for form in a_class if form in BROKEN)}
+    assert {name for name, row in marks.items() if row["failure"]} == broken
 
 
 def test_twice_and_side_by_side_gives_the_same_bytes(whole, submissions, tmp_path):
@@ -140,11 +169,11 @@ def gone(grading: Grading) -> bool:
     return not grading.left()
 
 
-def test_interrupted_and_resumed_gives_the_same_bytes(whole, submissions, tmp_path):
+def test_interrupted_and_resumed_gives_the_same_bytes(whole, submissions, a_class, tmp_path):
     out, written = tmp_path / "out", {}
     for number, (how, status) in enumerate([(signal.SIGKILL, -9), (signal.SIGINT, 130)], 1):
         grading = Grading(submissions, out, "--jobs", "1")
-        done = wait_for(out, number, grading)
+        done = wait_for(out, number * len(a_class) // 5, grading)
         assert done > written.keys()
         grading.process.send_signal(how)
         said, _ = grading.process.communicate(timeout=100)
@@ -154,5 +183,5 @@ def test_interrupted_and_resumed_gives_the_same_bytes(whole, submissions, tmp_pa
         assert {path: path.stat().st_mtime_ns for path in written} == written  # not graded again
         written = {path: path.stat().st_mtime_ns for path in (out / "students").glob("*.json")}
     said = Grading(submissions, out, "--jobs", "2").end()
-    assert f"{len(written)} of {len(CLASS) + 1} are graded already." in said
+    assert f"{len(written)} of {len(a_class) + 1} are graded already." in said
     assert files(out) == files(whole)
