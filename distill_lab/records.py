@@ -254,3 +254,5 @@ class RecordLog(Generic[Record]):
     ) -> None:
         if self._file:
             self._file.close()
+            if self.path.is_file() and not self.path.stat().st_size:  # no record came to be made
+                self.path.unlink()

@@ -29,7 +29,7 @@ def nbval(notebook: Path, work: Path) -> str:
         capture_output=True,
         text=True,
     )
-    last = done.stdout.strip().splitlines()[-1]
+    last = (done.stdout.strip().splitlines() or [""])[-1]
     n_cells = sum(c.cell_type == "code" for c in nbformat.read(copy, as_version=4).cells)
     right = re.fullmatch(rf"{n_cells} passed(, \d+ warnings?)? in .*", last)
     return "" if right and done.returncode == 0 else done.stdout[-4000:] + done.stderr[-2000:]

@@ -209,6 +209,19 @@ def test_a_log_with_only_a_torn_line_starts_anew(tmp_path):
         assert log.records == []
 
 
+def test_a_log_that_fails_before_its_first_record_leaves_no_file(tmp_path):
+    """An empty one looks like the result of a stage that made nothing."""
+    path = tmp_path / "traces.jsonl"
+    with pytest.raises(LabError), RecordLog(path, Trace):
+        raise LabError("no such model")
+    assert not path.exists()
+    with RecordLog(path, Trace) as log:
+        log.append([TRACE])
+    with pytest.raises(LabError), RecordLog(path, Trace):
+        raise LabError("no such model")
+    assert read_records(path, Trace) == [TRACE]
+
+
 def test_what_is_appended_is_on_its_way_to_the_disk_at_once(tmp_path):
     path = tmp_path / "deep" / "traces.jsonl"
     with RecordLog(path, Trace) as log:
