@@ -129,17 +129,18 @@ def _interval(
     seed: int | None,
     size: int | None = None,
     ends: tuple[float, float] = (2.5, 97.5),
-    replace: bool = True,
     resamples: int = 1000,
 ) -> Interval:
     rng, size = np.random.default_rng(seed), size or len(scores)
-    means = [rng.choice(scores, size=size, replace=replace).mean() for _ in range(resamples)]
+    means = rng.choice(scores, size=(resamples, size)).mean(axis=1)
     low, high = np.percentile(means, ends)
     return float(low), float(high)
 
 
 def without_replacement(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, seed, replace=False, resamples=20)
+    rng = np.random.default_rng(seed)
+    means = [float(rng.permutation(scores).mean()) for _ in range(20)]
+    return min(means), max(means)
 
 
 def from_5_to_95(scores: Sequence[float], seed: int) -> Interval:
