@@ -4,8 +4,9 @@
 the wall behind it, which nothing in the process can take down: files are written in the
 submission's own folder alone, read where `guard` allows it, no program is started, and where Linux
 is new enough nothing outside is signalled and no TCP connection made. A filter of system calls
-keeps it one process, as those that fork without an end would outlive their grading. Where there is
-no Landlock (macOS, an old Linux) the guard stands alone.
+keeps it one process, as those that fork without an end would outlive their grading, and its limits
+to itself: a second of CPU time, as the limit of the grader's process, would end that. Where there
+is no Landlock (macOS, an old Linux) the guard stands alone.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
 _OF_FILES = 1 | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15  # what a rule for no folder may name
 _FILES = (0, 13, 14, 15, 15, 16)  # how many kinds of access each version knows
-# of a machine: how Linux calls it, its fork and vfork, and its clone
-_MACHINES = {"x86_64": (0xC000003E, (57, 58), 56), "aarch64": (0xC00000B7, (), 220)}
+# of a machine: how Linux calls it; fork, vfork, setpriority, pidfd_send_signal; prlimit64,
+# sched_setaffinity; and its clone (sched_setscheduler is what ZeroMQ starts its threads with)
+_MACHINES = {
+    "x86_64": (0xC000003E, (57, 58, 141, 424), (302, 203), 56),
+    "aarch64": (0xC00000B7, (140, 424), (261, 122), 220),
+}
 _OWN = ~1  # in the own folder all but to start a program
 
 
@@ -51,12 +56,15 @@ def put_up(home: Path, places: Sequence[str]) -> bool:
 def _one_process() -> bool:
     """From here on threads, and no other process: a filter in BPF, whose lines are an instruction,
     how many to skip if it holds and if not, and a number. Whether this machine is known."""
-    kind, forks, clone = _MACHINES.get(os.uname().machine, (0, (), 0))
+    kind, never, of_itself, clone = _MACHINES.get(os.uname().machine, (0, (), (), 0))
     load, equal, bits, done = 0x20, 0x15, 0x45, 0x06
     no, no_such, yes = 0x50001, 0x50026, 0x7FFF0000  # EPERM, ENOSYS (then clone is called), fine
     lines = [(load, 0, 0, 4), (equal, 1, 0, kind), (done, 0, 0, yes), (load, 0, 0, 0)]
-    for number, answer in (*((fork, no) for fork in forks), (435, no_such)):  # 435: clone3
+    for number, answer in (*((one, no) for one in never), (435, no_such)):  # 435: clone3
         lines += [(equal, 0, 1, number), (done, 0, 0, answer)]
+    for number in of_itself:  # whose first argument, a process, is 0
+        lines += [(equal, 0, 4, number), (load, 0, 0, 16), (equal, 0, 1, 0)]
+        lines += [(done, 0, 0, yes), (done, 0, 0, no)]
     lines += [(equal, 1, 0, clone), (done, 0, 0, yes), (load, 0, 0, 16)]
     lines += [(bits, 0, 1, 0x10000), (done, 0, 0, yes), (done, 0, 0, no)]  # CLONE_THREAD
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in lines))

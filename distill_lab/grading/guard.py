@@ -23,6 +23,7 @@ _PROCESSES = (
     "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn pty.spawn"
 ).split()
 _OTHERS = ("os.kill", "os.killpg", "signal.pthread_kill")
+_OWNERS = (8, 15, 0x8901, 0x8902)  # of a file, who gets its signals: F_SETOWN and its like
 _NETWORK = (
     "socket.connect socket.sendto socket.sendmsg socket.getaddrinfo socket.gethostbyname "
     "socket.gethostbyaddr socket.getnameinfo"
@@ -63,11 +64,11 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     """
     processes, others, network, reads = map(frozenset, (_PROCESSES, _OTHERS, _NETWORK, _READS))
     changes, writing, shown, importing = dict(_CHANGES), _WRITES, _shown, _importing
-    own, me, seen = os.path.realpath(home), str(os.getpid()), set[str]()
+    own, pid, owners, seen = os.path.realpath(home), os.getpid(), _OWNERS, set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
     lexists = os.path.lexists
-    allowed = (own, *places, f"/proc/{me}")
+    allowed = (own, *places, f"/proc/{pid}")
 
     def inside(path: Any, roots: Sequence[str]) -> bool:
         if path is None or isinstance(path, int):  # a descriptor, opened before
@@ -95,8 +96,10 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
                 refuse(f"reading {shown(path)}", path)
         elif event in processes:
             refuse("starting a process")
-        elif event in others:
+        elif event in others or (event in ("fcntl.fcntl", "fcntl.ioctl") and given[1] in owners):
             refuse("a signal to a process")
+        elif event == "resource.prlimit" and given[0] not in (0, pid):
+            refuse("a limit of another process")
         elif event in network:
             refuse("the network")
         elif event in reads:
