@@ -29,6 +29,7 @@ from distill_lab.grading.limits import Limits
 from distill_lab.records import write_text
 
 POLL = 0.25  # seconds between two looks
+LEAST = 4096  # bytes that a file counts for: a million empty ones are too many as well
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
 
@@ -89,9 +90,13 @@ def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
         return f"it had more than {limits.processes} processes"
     if memory > limits.memory_bytes:
         return f"it took more than {limits.memory_bytes / 1e9:g} GB of memory"
-    if _size(folder) > limits.folder_bytes:
-        return f"it wrote more than {limits.folder_bytes / 1e6:g} MB"
-    return ""
+    try:
+        size = _size(folder) + _nameless(processes)
+    except OSError:
+        return "it made a folder that cannot be looked into"
+    return (
+        f"it wrote more than {limits.folder_bytes / 1e6:g} MB" if size > limits.folder_bytes else ""
+    )
 
 
 def _started() -> list[psutil.Process]:
@@ -107,14 +112,37 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of all that is below, however deep; what vanishes meanwhile counts nothing."""
+    """Bytes of all that is below; what vanishes meanwhile counts nothing. OSError where a folder is
+    closed, or too deep for a path: it may hold anything."""
     size, waiting = 0, [str(folder)]
     while waiting:
-        with contextlib.suppress(OSError):
-            for one in os.scandir(waiting.pop()):
-                size += one.stat(follow_symlinks=False).st_blocks * 512
+        for one in _entries(waiting.pop()):
+            with contextlib.suppress(OSError):
+                size += max(LEAST, one.stat(follow_symlinks=False).st_blocks * 512)
                 waiting += [one.path] if one.is_dir(follow_symlinks=False) else []
     return size
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _nameless(processes: Iterable[psutil.Process]) -> int:
+    """Bytes of the open files that no folder has: deleted ones, and those that are in memory alone
+    (memfd), which no process's own memory counts. Linux says so."""
+    found: dict[tuple[int, int], int] = {}
+    for place in (f"/proc/{process.pid}/fd" for process in processes):
+        with contextlib.suppress(OSError):
+            for one in os.listdir(place):
+                with contextlib.suppress(OSError):
+                    file = os.stat(f"{place}/{one}")
+                    if not file.st_nlink:
+                        found[file.st_dev, file.st_ino] = file.st_blocks * 512
+    return sum(found.values())
 
 
 def _adopt_orphans() -> None:
