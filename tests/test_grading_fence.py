@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
-from distill_lab.grading import fence, one
+from distill_lab.grading import fence, one, watch
+from distill_lab.grading.limits import Limits
 
 BEHIND = """
 import ctypes, sys, os
@@ -43,6 +45,13 @@ def behind(home, code):
         "assert refused(lambda: os.posix_spawn(sys.executable, [sys.executable], {}))",
         "assert C.fork() == -1 and refused(os.fork)",
         "import threading; t = threading.Thread(target=os.getpid); t.start(); t.join()",
+        "import resource as r; assert refused(lambda: r.prlimit(os.getppid(), r.RLIMIT_CORE))",
+        "import resource as r; r.setrlimit(r.RLIMIT_CORE, (0, 0)); r.prlimit(0, r.RLIMIT_CORE)",
+        "assert refused(lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 19))",
+        "assert refused(lambda: os.sched_setaffinity(os.getppid(), {0})); os.sched_setaffinity(0, "
+        "os.sched_getaffinity(0))",
+        "import signal as s; assert refused(lambda: s.pidfd_send_signal(os.pidfd_open(os.getpid()),"
+        " 0))",
         "assert C.open(str(home.parent / 'other').encode(), 65, 0o600) == -1",
         "os.symlink('..', home / 'up'); assert refused(lambda: (home / 'up/theirs').read_text())",
     ],
@@ -69,3 +78,45 @@ def test_a_folder_goes_with_all_in_it_however_deep(tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
     assert not place.exists()
     assert (theirs / "kept").exists()
+
+
+def test_empty_files_count_and_one_that_vanishes_hides_no_other(tmp_path, monkeypatch):
+    for n in range(50):
+        (tmp_path / f"{n}").touch()
+    assert watch._size(tmp_path) == 50 * watch.LEAST
+    entries = watch._entries
+
+    def vanishing(folder):
+        found = entries(folder)
+        os.unlink(found[0].path)
+        return found
+
+    monkeypatch.setattr(watch, "_entries", vanishing)
+    assert watch._size(tmp_path) == 49 * watch.LEAST
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "closed"), OSError(36, "too deep")])
+def test_a_folder_that_hides_what_is_in_it_is_beyond_the_limits(tmp_path, monkeypatch, error):
+    def closed(_):
+        raise error
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert "cannot be looked into" in watch._beyond(0, tmp_path, Limits())
+    monkeypatch.setattr(os, "scandir", lambda folder: (_ for _ in ()).throw(FileNotFoundError))
+    assert watch._beyond(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says which files are open")
+def test_files_without_a_name_count_once(tmp_path):
+    me = [psutil.Process()]
+    before = watch._nameless(me)
+    with (tmp_path / "deleted").open("wb") as file, (tmp_path / "kept").open("wb") as kept:
+        in_memory = os.memfd_create("mine")
+        again = os.dup(in_memory)
+        (tmp_path / "deleted").unlink()
+        for descriptor in (file.fileno(), kept.fileno(), in_memory):
+            os.write(descriptor, b"0" * 1_000_000)
+        assert 2_000_000 <= watch._nameless(me) - before < 3_000_000
+    os.close(in_memory)
+    os.close(again)
+    assert watch._nameless(me) - before < 1_000_000

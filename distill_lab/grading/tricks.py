@@ -3,6 +3,8 @@ must be said of it."""
 
 from __future__ import annotations
 
+import sys
+
 from distill_lab.grading import fence
 
 LOOK = "Its code uses"
@@ -213,4 +215,26 @@ texts = [file.read_text() for file in (place / "solutions").iterdir()]
     ),
     ("asks the network", REFUSED, "import socket\nsocket.create_connection(('192.0.2.1', 80))\n"),
     ("ends the grader", REFUSED, "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"),
+    (
+        "ends it by a limit",
+        "limit of another process",
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))\n",
+    ),
+    (
+        "ends it by a signal of a file",
+        REFUSED,
+        "import fcntl, os\nfcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())\n",
+    ),
+    (
+        "memory that is a file",
+        STOPPED if sys.platform == "linux" else "",
+        """
+import os, time
+for n in range(8):
+    file = os.memfd_create("mine")
+    for _ in range(9):
+        os.write(file, b"0" * 10_000_000)
+time.sleep(20)
+""",
+    ),
 )
