@@ -23,6 +23,8 @@ from distill_lab.grading.record import Record, refused
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
+NOTES = 100  # of what was refused; the kernel has the file open, and may write what it likes
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -68,8 +70,8 @@ def run(path: Path) -> None:
     except LabError as error:  # of a file that is no notebook
         found.fail(str(error))
         status = 0
-    notes = plan.refused.read_text(encoding="utf-8") if plan.refused.exists() else ""
-    for line in notes.splitlines():
+    notes = plan.refused.read_bytes().decode(errors="replace") if plan.refused.exists() else ""
+    for line in notes.splitlines()[:NOTES]:
         found.remark("review", "", refused(line))
     found.save(finished=status == 0)
     sys.exit(status)
