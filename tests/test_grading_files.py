@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -222,6 +223,15 @@ def test_the_csv_has_a_row_a_student_and_a_column_an_exercise():
 def test_no_field_is_a_formula(begin):
     [row] = csv.DictReader(io.StringIO(to_csv([result(file=f"{begin}1+1")]), newline=""))
     assert row["file"] == ("?1+1" if begin == "\r" else f"'{begin}1+1")
+
+
+@pytest.mark.parametrize("end", ["a;", "a\t", "a\n", "a; ", " ", ""])
+@pytest.mark.parametrize("begin", ["=", "-", "＝", "＠"])
+def test_no_part_of_a_field_is_a_formula_either(end, begin):
+    """Where a list is separated by semicolons, a spreadsheet's cell ends at each."""
+    text = to_csv([result(file=f"{end}{begin}1+1")])
+    assert not re.search(rf"(^|[;\t\n,\"])\s*{begin}1", text)
+    assert f"{begin}1+1" in text
 
 
 # -- junit

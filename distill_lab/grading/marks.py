@@ -20,6 +20,8 @@ from typing import Any, Literal
 State = Literal["right", "partly right", "wrong", "error", "not attempted", "missing", "void"]
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
+# a formula's first character, where a cell begins: for some readers behind a semicolon as well
+_FORMULA = re.compile("(^|[;\t\n])(?=\\s*[=+@＝＋－＠-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +131,5 @@ def _inert(field: Any) -> Any:
     no character that ends a row, or a file, for some reader."""
     if not isinstance(field, str):
         return field
-    field = _CONTROL.sub("?", field)
-    return f"'{field}" if field[:1] in tuple("=+-@\t\n") else field
+    field = _FORMULA.sub(r"\1'", _CONTROL.sub("?", field))
+    return f"'{field}" if field[:1] in ("\t", "\n") else field
