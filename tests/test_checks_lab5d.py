@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import string
 
@@ -45,3 +46,10 @@ def test_a_right_answer_that_is_written_otherwise_is_right(name, function):
     for seed in (*SEEDS, *range(50, 56)):
         outcome = judge(exercise, function, seed)
         assert outcome.state == "right", report(exercise, outcome)
+
+
+def test_an_end_that_is_no_number_is_not_close():
+    def no_upper_end(scores, seed):
+        return find("lab5d.bootstrap_interval").ours(scores, seed)[0], math.nan
+
+    assert judge(find("lab5d.bootstrap_interval"), no_upper_end).points == 0
