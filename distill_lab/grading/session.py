@@ -23,7 +23,7 @@ from distill_lab.grading.record import Record, refused
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
-NOTES = 100  # of what was refused; the kernel has the file open, and may write what it likes
+NOTES = 100  # of what was refused, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,17 @@ def run(path: Path) -> None:
     except LabError as error:  # of a file that is no notebook
         found.fail(str(error))
         status = 0
-    notes = plan.refused.read_bytes().decode(errors="replace") if plan.refused.exists() else ""
-    for line in notes.splitlines()[:NOTES]:
+    for line in noted(plan.refused):
         found.remark("review", "", refused(line))
     found.save(finished=status == 0)
     sys.exit(status)
+
+
+def noted(file: Path) -> list[str]:
+    """What a kernel noted of what was refused to it. It has the file open, and may write there
+    whatever it likes."""
+    text = file.read_bytes().decode(errors="replace") if file.exists() else ""
+    return text.splitlines()[:NOTES]
 
 
 def _run(plan: Plan, found: Record) -> int:
