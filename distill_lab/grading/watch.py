@@ -94,9 +94,9 @@ def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
         size = _size(folder) + _nameless(processes)
     except OSError:
         return "it made a folder that cannot be looked into"
-    return (
-        f"it wrote more than {limits.folder_bytes / 1e6:g} MB" if size > limits.folder_bytes else ""
-    )
+    if size > limits.folder_bytes:
+        return f"it wrote more than {limits.folder_bytes / 1e6:g} MB"
+    return ""
 
 
 def _started() -> list[psutil.Process]:
