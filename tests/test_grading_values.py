@@ -9,6 +9,7 @@ import importlib
 import json
 import math
 import re
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -480,3 +481,35 @@ def test_what_stops_the_call_comes_through_as_it_is():
 def test_the_functions_name_is_in_the_call_that_is_shown():
     wrong = judge(find("lab5a.soften"), bridged(lambda *_: None, "soften")).wrong[0]
     assert str(wrong).startswith("soften(")
+
+
+# -- whose answer it is
+
+
+def directly(text: str) -> Any:
+    return find("lab5a.extract_answer").ours(text)
+
+
+def in_a_thread(text: str) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(directly(text)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def as_it_is_read(text: str) -> Any:
+    class Late(tuple):
+        _fields = ()
+
+        def __iter__(self):
+            return iter([directly(text)])
+
+    return Late()
+
+
+@pytest.mark.parametrize("function", [directly, in_a_thread, as_it_is_read])
+def test_a_call_of_the_packages_own_answer_is_heard(function):
+    called: set[str] = set()
+    remote("f", lambda expression: repr(eval(expression, {"f": function})), called)("Rome")
+    assert "extract_answer" in called
