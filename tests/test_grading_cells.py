@@ -470,3 +470,16 @@ def test_a_lab_without_exercises_or_of_another_name_is_refused():
     for name in ("lab5e", "", "Lab5_Distillation_Unsloth_SQuAD"):
         with pytest.raises(LabError, match="Expected one of lab5a, lab5b, lab5c, lab5d; found"):
             course.find(name, LABS)
+
+
+def test_what_another_exercises_stub_imports_is_given_but_not_as_an_answer():
+    """Lab 5d's f1 is given normalize_answer, which is the answer to normalize."""
+    lab = course.find("lab5d", LABS)
+    whole = nbformat.reads(assemble(lab, Parts({one.name: "" for one in lab.exercises}, {}, {})), 4)
+    given = {
+        cell.metadata["grading"]["exercise"]: cell.metadata["grading"]["given"]
+        for cell in whole.cells
+        if cell.metadata["grading"]["role"] == "check"
+    }
+    assert given["lab5d.normalize"] == []
+    assert given["lab5d.f1"] == ["normalize_answer"]

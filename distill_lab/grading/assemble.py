@@ -41,7 +41,7 @@ def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
     check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
     used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
     stubs = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "exercise"]
-    given = sorted({name for stub in stubs for name in imported(stub)})
+    given = {name for stub in stubs for name in imported(stub)}
     yield _student("definitions", _prelude(lab, parts, used))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
@@ -53,7 +53,8 @@ def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
             yield _cell(name, "exercise", exercise, statements=statements)
         elif role == "check":
             yield _canary(name, exercise)  # behind all that the student's code did before
-            yield _cell(name, "check", exercise, lab.sources[name], given=given)
+            others = sorted(given - {checks.find(exercise).ours.__name__})  # not its own answer
+            yield _cell(name, "check", exercise, lab.sources[name], given=others)
         yield from _added(name, parts.added.get(name, ()))
 
 
