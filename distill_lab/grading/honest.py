@@ -65,6 +65,7 @@ def broken(lab: Lab) -> Iterator[Form]:
         ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "found none"),
         ("another notebook", notebook([cell("a", "print(1)")]), "found none of its"),
         ("no Python", notebook(_all(lab, "def (:\n")), "SyntaxError"),
+        ("no function", notebook(_all(lab, "x = 1")), "raised    NameError: name"),
     ):
         yield Form(name, data, none, (says,))
 
