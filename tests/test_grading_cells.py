@@ -73,6 +73,8 @@ def said(record: Record, kind: str = "notice") -> list[tuple[str, str]]:
         ("%matplotlib inline\nx = 1", ["x = 1"]),
         ("!pip install x\nx = 1", ["x = 1"]),
         ("files = !ls\nx = 1", ["x = 1"]),
+        ("if x:\n    !pip install x", ["if x:\n    pass"]),
+        ("def f(x):\n    x.system()", ["def f(x):\n    x.system()"]),
         ("len?\nx = 1", ["x = 1"]),
         ("%%time\nx = 1", ["x = 1"]),
         ("%%time\n%%capture\nx = 1", ["x = 1"]),
@@ -277,6 +279,14 @@ def test_a_helper_that_needs_an_import_of_any_other_cell_has_it():
     assert "helper" in names
 
 
+@pytest.mark.parametrize("source", ["# to be done", "def majority_answer(answers):\n    x = ("])
+def test_what_a_stub_imports_is_there_without_it(source):
+    lab = course.find("lab5b", LABS)
+    cells = forms.answered(lab, {"lab5b.majority_answer": source})
+    first = order(graded(*cells, lab=lab)[0])[0][1].split("\n")
+    assert "from collections.abc import Sequence" in first  # keep_shortest is annotated with it
+
+
 def test_a_cell_of_the_courses_under_another_id_is_not_the_students():
     source = LAB.sources["use-soften"]
     _, _, parts = graded(*fresh(), forms.cell("mine", source), forms.cell("yours", source + "\n"))
@@ -429,6 +439,15 @@ def test_the_look_is_at_added_and_changed_cells_too():
 def test_honest_code_is_not_looked_at(source):
     _, record, _ = graded(*fresh(soften=f"{SOFTEN}\n{source}"))
     assert said(record, "review") == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_course_wrote_into_a_changed_cell_is_not_looked_at(name):
+    lab = course.find(name, LABS)
+    cells = forms.course_cells(lab)
+    for cell in cells:
+        cell["source"] += "\nprint('done')"
+    assert said(graded(*cells, lab=lab)[1], "review") == []
 
 
 @pytest.mark.parametrize("name", NAMES)

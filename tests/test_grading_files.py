@@ -148,7 +148,7 @@ def test_what_is_no_file_of_a_student_is_not_read(tmp_path, monkeypatch):
         "dan": "Expected a file, found something else",
         "pipe": "Expected a file, found something else",
         "large": "Expected at most",
-        "ann": "Expected a notebook (.ipynb) in the folder, found none",
+        "ann": "Expected a notebook (.ipynb) in the folder, found a.txt. Hand in the notebook",
     }
     assert found.keys() == starts.keys()
     for name, start in starts.items():

@@ -17,7 +17,7 @@ from typing import Any
 from distill_lab import checks
 from distill_lab.checks.exercise import judge
 from distill_lab.grading.course import Lab
-from distill_lab.grading.statements import definitions, imported, imports, named, split
+from distill_lab.grading.statements import definitions, imported, imports, named, new, split
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
-            yield _student(name, _new(lab.sources[name], parts.changed.get(name, "")))
+            yield _student(name, new(lab.sources[name], parts.changed.get(name, "")))
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
@@ -71,18 +71,14 @@ def _written(parts: Parts) -> Iterator[str]:
 
 def _prelude(lab: Lab, parts: Parts, used: AbstractSet[str]) -> list[str]:
     """What is used of the course's imports, and then what the student imports and defines, wherever
-    that is: the order of cells does not matter."""
-    open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in ("setup", "run")]
+    that is: the order of cells does not matter. An exercise that is begun anew, or is no Python
+    yet, must not take from the next one what its stub had imported."""
+    roles = ("setup", "run", "exercise")
+    open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in roles]
     student = list(_written(parts))
     own = [s for s in student if s not in parts.exercises.values()]
     first = [text for source in (*open_cells, *student) for text in imports(source, used)]
     return list(dict.fromkeys([*first, *(text for source in own for text in definitions(source))]))
-
-
-def _new(course: str, student: str) -> list[str]:
-    """The student's statements in a cell of the course that the course's does not have."""
-    theirs = set(split(course))
-    return [statement for statement in split(student) if statement not in theirs]
 
 
 def _student(name: str, statements: Sequence[str]) -> Any:

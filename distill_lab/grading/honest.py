@@ -30,6 +30,7 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("helper behind the check", _helper, ""),
         ("cells in another order", _reversed, ""),
         ("magics", _magics, ""),
+        ("imports left to the stubs", _without_imports, ""),
         ("looks at a run that is not there", _looks, ""),
         ("answered twice", _twice, "the last of them counts"),
         ("ids of metadata alone", _as_colab, ""),
@@ -64,6 +65,7 @@ def broken(lab: Lab) -> Iterator[Form]:
         ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "found none"),
         ("another notebook", notebook([cell("a", "print(1)")]), "found none of its"),
         ("no Python", notebook(_all(lab, "def (:\n")), "SyntaxError"),
+        ("no function", notebook(_all(lab, "x = 1")), "raised    NameError: name"),
     ):
         yield Form(name, data, none, (says,))
 
@@ -123,7 +125,15 @@ def _reversed(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 def _magics(lab: Lab, cells: list[Cell]) -> list[Cell]:
     for one in _answers(lab, cells):
-        one["source"] = f"%%time\n%matplotlib inline\n!ls\n{one['source']}"
+        one["source"] = f"%%time\n%matplotlib inline\n!ls\nif True:\n    !ls\n{one['source']}"
+    return cells
+
+
+def _without_imports(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """Functions alone, written over stubs that had been run: what those imported was there."""
+    for one in _answers(lab, cells):
+        kept = definitions(one["source"])
+        one["source"] = "\n".join(s for s in kept if not s.startswith(("import ", "from ")))
     return cells
 
 

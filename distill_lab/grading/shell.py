@@ -41,7 +41,8 @@ class Shell(RunningKernel):
         reply = self._reply(self._send("", {"answer": expression}), seconds)
         answer = reply.get("user_expressions", {}).get("answer", {})
         if answer.get("status") != "ok":
-            raise NameError(f"{answer.get('ename', 'no answer')}: {answer.get('evalue', '')}"[:500])
+            said = f"{answer.get('ename', 'no answer')}: {answer.get('evalue', '')}"[:500]
+            raise NameError(said.removeprefix("NameError: "))
         return str(answer["data"].get("text/plain", ""))
 
     def run(self, source: str, seconds: float) -> str:

@@ -12,7 +12,7 @@ from distill_lab.checks.manifests import LOCKED, digest, marker
 from distill_lab.grading.assemble import Parts
 from distill_lab.grading.course import Lab
 from distill_lab.grading.record import Record
-from distill_lab.grading.statements import imported, named
+from distill_lab.grading.statements import imported, named, new
 
 # What an answer to these exercises does not need, and ways around a check do.
 _ODD = frozenset(
@@ -36,7 +36,9 @@ def sort(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> Parts:
     added, changed = _others(lab, cells, taken)
     for name, source in exercises.items():
         _look(name, source or "", record, lab.sources[lab.cell_of(name)])
-    for source in (*changed.values(), *(one for sources in added.values() for one in sources)):
+    for name, source in changed.items():
+        _look("", source, record, lab.sources[name])
+    for source in (one for sources in added.values() for one in sources):
         _look("", source, record)
     return Parts(exercises, added, changed)
 
@@ -90,16 +92,17 @@ def _others(
     return dict(added), changed
 
 
-def _look(name: str, source: str, record: Record, stub: str = "") -> None:
-    """What has no effect; and what an instructor should read, as it may be a way around a check."""
+def _look(name: str, source: str, record: Record, course: str = "") -> None:
+    """What has no effect; and what an instructor should read, as it may be a way around a check.
+    `course`: the cell as it was given out, whose statements are not the student's."""
     for mark in _MARKS.findall(source):
         said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
         record.remark("notice", name, said)
-    odd = _ODD & set(named(source))
+    odd = _ODD & {word for statement in new(course, source) for word in named(statement)}
     if name:
         exercise = checks.find(name)
         ours = {exercise.function, exercise.ours.__name__}
-        odd |= ours & (set(imported(source)) - set(imported(stub)))
+        odd |= ours & (set(imported(source)) - set(imported(course)))
     if odd:
         said = f"Its code uses {', '.join(sorted(odd))}: read it before you give these points."
         record.remark("review", name, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
@@ -10,6 +11,7 @@ from distill_lab.checks.matching import parsed
 
 _DEFINES = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IPYTHONS = ("system", "getoutput", "run_line_magic", "run_cell_magic")  # !pip, %matplotlib
+_NESTED = tuple(f"get_ipython().{name}(" for name in _IPYTHONS)
 
 
 def split(source: str) -> list[str]:
@@ -20,6 +22,12 @@ def split(source: str) -> list[str]:
         return [ast.unparse(node) for node in _nodes(source)]
     except RecursionError:
         return [source]
+
+
+def new(course: str, student: str) -> list[str]:
+    """The student's statements in a cell of the course that the course's does not have."""
+    theirs = set(split(course))
+    return [statement for statement in split(student) if statement not in theirs]
 
 
 def definitions(source: str) -> list[str]:
@@ -61,9 +69,22 @@ def imported(source: str) -> Iterator[str]:
 
 def _nodes(source: str) -> list[ast.stmt]:
     """Its statements, but IPython's own and what begins a run or ends the kernel: grading has
-    neither a shell nor a run, and what needs one fails at once."""
+    neither a shell nor a run, and what needs one fails at once. Within others (`if IN_COLAB:` above
+    a `!pip install`) they become `pass`."""
     tree = parsed(source)
-    return [node for node in tree.body if not _is_left_out(node)] if tree else []
+    kept = [node for node in tree.body if not _is_left_out(node)] if tree else []
+    try:
+        return [_Quiet().visit(copy.deepcopy(node)) for node in kept]
+    except RecursionError:
+        return kept
+
+
+class _Quiet(ast.NodeTransformer):
+    """IPython's statements (`get_ipython().system(…)`), wherever they stand, as `pass`."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        is_ipythons = ast.unparse(node).startswith(_NESTED)
+        return ast.copy_location(ast.Pass(), node) if is_ipythons else node
 
 
 def _is_left_out(node: ast.stmt) -> bool:

@@ -84,7 +84,9 @@ def _in_folder(folder: Path, notebook: str) -> Submission:
     ]
     student = _name(folder.name)
     if not there:
-        said = "Expected a notebook (.ipynb) in the folder, found none. Hand it in again."
+        files = [writable(p.name) for p in sorted(folder.rglob("[!.]*")) if p.is_file()]
+        found = f"found {', '.join(files[:3])}" if files else "found none"
+        said = f"Expected a notebook (.ipynb) in the folder, {found}. Hand in the notebook itself."
         return Submission(student, folder, said)
     chosen = max(there, key=lambda path: (_likeness(path.stem, notebook), path.name))
     others = ", ".join(writable(path.name) for path in there if path != chosen)

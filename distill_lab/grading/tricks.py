@@ -199,6 +199,7 @@ while True:
         REFUSED,
         "import pathlib\nfor f in pathlib.Path('/tmp').rglob('*.ipynb'):\n    f.read_text()\n",
     ),
+    ("reads the seed", REFUSED, "open('../result.json').read()\n"),
     (
         "reads the solutions",
         REFUSED,
