@@ -68,6 +68,7 @@ class GradedFile(IPyNbFile):
         try:
             raised = self.kernel.run(source, self.limits.cell_seconds)
         except TimeoutError as error:
+            self.stopped("A statement of its code", error)
             return f"TimeoutError: {error}"
         except KernelDiedError as error:
             self.revive()
@@ -80,9 +81,16 @@ class GradedFile(IPyNbFile):
             raise KernelDiedError("it has ended its process too often")
         try:
             return self.kernel.ask(expression, self.limits.call_seconds)
+        except TimeoutError as error:
+            self.stopped("A call of its function", error)
+            raise
         except KernelDiedError:
             self.revive()
             raise
+
+    def stopped(self, what: str, error: TimeoutError) -> None:
+        """It may be the machine that was too slow."""
+        self.record.remark("review", "", f"{what} was {error}.")
 
     def revive(self) -> None:
         """Another kernel, with all that ran before but what ended this one."""

@@ -51,7 +51,8 @@ def _start(limits: dict[str, Any]) -> None:
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
     platform.processor()  # it starts a process, once
     home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
-    sys.path.remove(os.getcwd())  # the session's folder, by `-m`: it holds the seed
+    # not the session's folder, which is there by `-m`: it holds the seed
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
     os.chdir(home)  # not before: Python would import what lies there
 
     def note(what: str) -> None:
