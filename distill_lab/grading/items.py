@@ -90,7 +90,7 @@ class GradedFile(IPyNbFile):
 
     def stopped(self, what: str, error: TimeoutError) -> None:
         """It may be the machine that was too slow."""
-        self.record.remark("review", "", f"{what} was {error}.")
+        self.record.remark("review", "", f"{what} took too long: {error}.")
 
     def revive(self) -> None:
         """Another kernel, with all that ran before but what ended this one."""
