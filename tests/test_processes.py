@@ -34,15 +34,19 @@ def command(out: Path, processes: int, *more: str) -> list[str]:
         "--multi_gpu",
         "--num_processes",
         str(processes),
+        "--main_process_port",
+        "0",  # any that is free: other launches may run beside this one
     ]
     start = [sys.executable, *(launcher if processes > 1 else ())]
     return [*start, "-m", "distill_lab", "run", "--out", str(out), *SMALL, *more]
 
 
 def run(out: Path, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(out, processes, *more), capture_output=True, text=True, check=True, timeout=300
+    done = subprocess.run(
+        command(out, processes, *more), capture_output=True, text=True, timeout=300
     )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done
 
 
 def curve(out: Path, arm: str) -> list[list[float]]:
@@ -119,7 +123,7 @@ def _kill_the_second_once_there(path: Path, launcher: subprocess.Popen[bytes]) -
 
 def test_a_mistake_is_said_once_and_ends_all(tmp_path):
     done = subprocess.run(
-        [*command(tmp_path, 2)[:6], "-m", "distill_lab", "reject", "--out", str(tmp_path / "r")],
+        [*command(tmp_path, 2)[:8], "-m", "distill_lab", "reject", "--out", str(tmp_path / "r")],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     ours = [line for line in done.stderr.splitlines() if line.startswith("distill-lab:")]
