@@ -26,18 +26,15 @@ SMALL = [
 ]  # fmt: skip
 
 
-# `--cpu` starts one process, whatever --num_processes says; `--multi_gpu` all, GPU or not
+# `--cpu` starts one process, whatever --num_processes says; `--multi_gpu` all, GPU or not.
+# Port 0 is any that is free: other launches may run beside this one.
+def launcher(processes: int) -> list[str]:
+    options = ["--multi_gpu", "--num_processes", str(processes), "--main_process_port", "0"]
+    return ["-m", "accelerate.commands.launch", *options]
+
+
 def command(out: Path, processes: int, *more: str) -> list[str]:
-    launcher = [
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        str(processes),
-        "--main_process_port",
-        "0",  # any that is free: other launches may run beside this one
-    ]
-    start = [sys.executable, *(launcher if processes > 1 else ())]
+    start = [sys.executable, *(launcher(processes) if processes > 1 else ())]
     return [*start, "-m", "distill_lab", "run", "--out", str(out), *SMALL, *more]
 
 
@@ -123,7 +120,7 @@ def _kill_the_second_once_there(path: Path, launcher: subprocess.Popen[bytes]) -
 
 def test_a_mistake_is_said_once_and_ends_all(tmp_path):
     done = subprocess.run(
-        [*command(tmp_path, 2)[:8], "-m", "distill_lab", "reject", "--out", str(tmp_path / "r")],
+        [sys.executable, *launcher(2), "-m", "distill_lab", "reject", "--out", str(tmp_path / "r")],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     ours = [line for line in done.stderr.splitlines() if line.startswith("distill-lab:")]
