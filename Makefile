@@ -8,6 +8,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 PINS := pyproject.toml constraints.txt
+# A file's tests stay together, as they share what they make; each process has two gigabytes.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-28s%s\n", $$1, $$2}'
@@ -15,19 +17,20 @@ help: ## This list
 lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
 
-test: .venv/.dev ## The default tests: no GPU, no network, nothing slow
-	@$(BIN)/python -m pytest
+test: .venv/.dev ## The default tests: no GPU, no network, nothing slow (about 4 minutes on two cores)
+	@$(BIN)/python -m pytest $(PARALLEL)
 
-test-all: .venv/.dev ## The slow tests too
-	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth"
+test-all: .venv/.dev ## The slow tests and those of notebooks too, and all self-tests of grading
+	@$(BIN)/python -m pytest -m "not gpu and not network and not unsloth" $(PARALLEL)
+	@$(BIN)/python -m tests.self_tests --all
 
 test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
 	@$(BIN)/distill-lab notebooks check
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
-test-grading: .venv/.dev ## Does grading give what is due? Made-up classes of all labs (some minutes, offline)
+test-grading: .venv/.dev ## Does grading give what is due? A made-up class; the self-test of each lab that changed
 	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py
-	@$(BIN)/distill-lab grade --self-test lab5a lab5b lab5c lab5d
+	@$(BIN)/python -m tests.self_tests
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)
 	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
@@ -102,15 +105,15 @@ BENCH_PINS := $(wildcard benchmarks/requirements*.txt)
 	@$(BENCH_PIP) install --no-deps --target .venv-bench/trl-torch -r benchmarks/requirements-trl-torch.txt
 	@touch $@
 
-# Unsloth changes transformers for a whole process, so it has an environment of its own, of the same Python. Its own
-# requirements would bring bitsandbytes, xformers, torchvision and more; its CPU backend needs none of them.
+# Unsloth changes transformers for a whole process, so it has an environment of its own, on top of what .venv has. Its
+# own requirements would bring bitsandbytes, xformers, torchvision and more; its CPU backend needs none of them.
 UNSLOTH_PIP := .venv-unsloth/bin/python -m pip --disable-pip-version-check -qq
+PACKAGES := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 
-.venv-unsloth/.unsloth: $(PINS) tests/requirements-unsloth.txt | $(BIN)/python
-	@echo "Installing Unsloth into .venv-unsloth (once; a few minutes)"
+.venv-unsloth/.unsloth: $(PINS) tests/requirements-unsloth.txt .venv/.dev
+	@echo "Installing Unsloth into .venv-unsloth (once)"
 	@$(BIN)/python -m venv --clear .venv-unsloth
-	@$(UNSLOTH_PIP) install -c constraints.txt "$(TORCH)"
-	@$(UNSLOTH_PIP) install -c constraints.txt -e . hypothesis pytest pytest-socket trl
+	@echo "import site; site.addsitedir('$$($(BIN)/python $(PACKAGES))')" > $$(.venv-unsloth/bin/python $(PACKAGES))/venv.pth
 	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
 	@touch $@
 
