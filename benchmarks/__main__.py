@@ -15,7 +15,7 @@ from typing import Any
 
 import tyro
 
-from benchmarks import epochs_bench, loss_bench, sampling_bench, training_bench
+from benchmarks import busy_bench, epochs_bench, loss_bench, sampling_bench, training_bench
 from benchmarks.measure import ROOT, Case, Result, run_cases
 from benchmarks.plot import draw
 from benchmarks.table import GROWTH, markdown
@@ -33,7 +33,7 @@ def main(
     """Measures the engine against its peers, side by side.
 
     Args:
-        names: Beginnings of the names of cases (loss, training, epochs, sampling); none: all.
+        names: Beginnings of the names of cases (loss, training, epochs, busy, sampling); none: all.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
@@ -67,7 +67,8 @@ def write(results: list[Result], about: dict[str, Any], out: Path) -> str:
 
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`; those of growth come last."""
-    cases = [case for bench in (loss_bench, training_bench, epochs_bench, sampling_bench)
+    cases = [case for bench in (loss_bench, training_bench, epochs_bench, busy_bench,
+                                        sampling_bench)
              for case in bench.cases(quick)]  # fmt: skip
     cases.sort(key=lambda case: case.name in GROWTH)
     found = [case for case in cases if not names or case.name.startswith(tuple(names))]

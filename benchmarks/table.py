@@ -15,6 +15,8 @@ NAMES = {
     "ours_cached": "ours, teacher cached (top 64)",
     "online": "ours, teacher beside it",
     "cached": "ours, teacher cached (top 64)",
+    "passive": "threads that wait sleep (ours)",
+    "active": "threads that wait spin",
     "full_logits": "full logits of the completion, autograd",
     "trl_chunked_torch": "TRL 1.14.2, chunked loss (PyTorch)",
     "trl_chunked_triton": "TRL {trl}, chunked loss (Triton)",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from distill_lab import history
 from distill_lab.arguments import parse_flat, parse_run, value
 from distill_lab.config import PROFILES, Config, ExportSettings
 from distill_lab.processes import from_main, is_main, join, rank
@@ -176,7 +177,10 @@ def one_stage(name: str, config: Config, out: Path) -> None:
         return
     seconds = notes(out).get("seconds", {})
     before = seconds.get(name, 0) if name in _SLOW else 0
-    note(out, "seconds", {**seconds, name: round(before + time.perf_counter() - start, 1)})
+    took = round(before + time.perf_counter() - start, 1)
+    note(out, "seconds", {**seconds, name: took})
+    if name in _SLOW:
+        history.remember(name, took, config, notes(out)["backend"]["device"])
 
 
 def _export(arguments: list[str]) -> None:

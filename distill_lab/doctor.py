@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from distill_lab import history
 from distill_lab.backends import choose_backend
 from distill_lab.budgets import BUDGETS
 from distill_lab.config import BUNDLED, PROFILES, Config, RuntimeSettings
@@ -34,6 +35,7 @@ class Machine:
     capacity: float
     way: Way
     speed: Callable[[], Speed]
+    device: str = ""  # of this machine
 
 
 def report(config: Config | None = None, gpu: str | None = None) -> str:
@@ -76,28 +78,42 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
         budget = BUDGETS[config.profile]
         said += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
     lines += [f"{'           ' if n else 'fits       '}{line}" for n, line in enumerate(said)]
-    whole, parts = _times(config, machine)
+    whole, parts = _times(_estimated(config, machine, here=not gpu))
     lines.append(f"time       {whole}, an estimate: the more is kept and written, the longer")
     lines.append(f"           {parts}")
     download = _download(config)
     return [*lines, f"download   {download}"] if download else lines
 
 
-def expected(config: Config) -> str:
-    """The same for those who begin a run here: one sentence."""
+def expected(config: Config, finished: Collection[str] = ()) -> str:
+    """The same for those who begin or go on with a run here, of the stages that are not finished:
+    one sentence."""
     machine = _here(config)
     try:
         most = max(predict(config, machine.way), key=lambda stage: stage.total)
     except LabError as error:
         return f"Time and memory are not predicted: {error}"
-    whole, parts = _times(config, machine)
+    times = _estimated(config, machine, here=True)
+    left = {stage: time for stage, time in times.items() if stage not in finished}
+    if not left:
+        return "No model has to be run any more: what is left takes a moment."
+    whole, parts = _times(left)
     memory = f"at most {_gb(most.total).strip()} of memory ({most.name})"
-    return f"Expected on {machine.title}: {whole} for all stages ({parts}), and {memory}."
+    return f"Expected on {machine.title}: {whole} for what is left ({parts}), and {memory}."
 
 
-def _times(config: Config, machine: Machine) -> tuple[str, str]:
-    """Of all stages that run a model together, and of each."""
-    times = estimate(config, machine.way, machine.speed())
+def _estimated(config: Config, machine: Machine, here: bool) -> dict[str, Range]:
+    """Of each stage that runs a model; `here`, corrected by what stages took on this machine."""
+    speed = machine.speed()
+
+    def of(config: Config) -> dict[str, Range]:
+        return estimate(config, machine.way, speed)
+
+    return history.learnt(of, config, machine.device) if here else of(config)
+
+
+def _times(times: Mapping[str, Range]) -> tuple[str, str]:
+    """Of all these stages together, and of each."""
     whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
     return _span(whole), ", ".join(f"{name} {_span(t)}" for name, t in times.items())
 
@@ -111,12 +127,13 @@ def _here(config: Config) -> Machine:
         speed = min(known or GPUS.values(), key=lambda gpu: gpu.flops)
         gb = card.total_memory / 2**30 * 1e9  # as in timing.Gpu
         way = Way(backend.dtype, True, checkpointing=backend.name == "unsloth")
-        return Machine(card.name, gb, way, lambda: of_gpu(speed))
+        return Machine(card.name, gb, way, lambda: of_gpu(speed), backend.device)
     return Machine(
         f"this machine's {backend.device}",
         _memory() or float("inf"),
         Way(backend.dtype, False),
         lambda: of_cpu(backend.dtype, backend.threads),
+        backend.device,
     )
 
 

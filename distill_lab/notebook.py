@@ -184,13 +184,13 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     )
     back = lab.copies is not None and google_drive.restore(lab.copies, lab.out)
     adopt(config, lab.out)
-    finished = ", ".join(notes(lab.out).get("seconds", {})) or "none yet"
+    finished = notes(lab.out).get("seconds", {})
     print(f"Profile {chosen}: {why}. begin(name) takes another: {', '.join(PROFILES)}.")
     print(
         f"The run lies in {_brief(lab.out)}{', brought back from Drive' if back else ''}; "
-        f"finished stages: {finished}."
+        f"finished stages: {', '.join(finished) or 'none yet'}."
     )
-    print(expected(config))
+    print(expected(config, finished))
     return lab
 
 

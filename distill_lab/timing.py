@@ -12,10 +12,9 @@ from time import perf_counter
 import torch
 
 from distill_lab.config import BUNDLED, Config
+from distill_lab.history import Range
 from distill_lab.memory import SHOT, Way, kv_cache, weights
 from distill_lab.shapes import Shape, shape_of
-
-Range = tuple[float, float]  # at best, at worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +56,24 @@ def of_gpu(gpu: Gpu) -> Speed:
 
 
 def of_cpu(dtype: str, threads: int, seconds: float = 0.5) -> Speed:
-    """Measured: products of 1,024 x 1,024, and copies of 64 MB."""
+    """Measured in about so many seconds: products of 1,024 x 1,024, copies of 64 MB, and a layer of
+    next to no size, which shows what each step takes however little there is to do."""
     torch.set_num_threads(threads)
     a = torch.rand(1024, 1024).to(getattr(torch, dtype))
     product = torch.empty_like(a)
     block, other = torch.zeros(2, 16 * 2**20)
-    products = _a_second(lambda: torch.mm(a, a, out=product), seconds)
-    copies = _a_second(lambda: other.copy_(block), seconds)
-    return Speed(2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (1.0, 0.5), (0.1e-3, 0.5e-3))
+    layer = torch.nn.TransformerEncoderLayer(8, 1, 8, dropout=0.0, norm_first=True)
+    token = torch.rand(1, 1, 8)
+    products = _a_second(lambda: torch.mm(a, a, out=product), seconds / 3)
+    copies = _a_second(lambda: other.copy_(block), seconds / 3)
+    step = 1 / _a_second(lambda: layer(token), seconds / 3)
+    low, high = _LAYERS
+    return Speed(
+        2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (1.0, 0.5), (low * step, high * step)
+    )
+
+
+_LAYERS = 1.0, 3.0  # a layer of a language model with its cache, in such layers
 
 
 def _a_second(work: Callable[[], object], seconds: float) -> float:
@@ -81,8 +90,9 @@ def _a_second(work: Callable[[], object], seconds: float) -> float:
 
 _ALL = 87_599, 10_570  # questions of SQuAD 1.1: training, dev
 _PROMPT, _BUNDLED_PROMPT = 230, 62  # tokens, measured on SQuAD's questions and the bundled ones
-_WRITTEN = 0.3, 1.0  # of max-new-tokens, by a trace
-_KEPT = 0.05, 0.7  # of the traces: a small few-shot teacher has been right in 6 %
+_WRITTEN, _BUNDLED_WRITTEN = (0.3, 1.0), (0.25, 0.4)  # of max-new-tokens, by a trace
+# of the traces: a small few-shot teacher has been right in 6 %, the bundled one in 93 %
+_KEPT, _BUNDLED_KEPT = (0.05, 0.7), (0.8, 1.0)
 
 
 def estimate(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
@@ -107,7 +117,7 @@ class _Work:
         prompt = _BUNDLED_PROMPT if c.data.train == BUNDLED else _PROMPT
         n = c.generate.n_samples
         new, of_eval = c.generate.max_new_tokens, c.evaluate.max_new_tokens
-        examples, written = self._examples(n_train), _WRITTEN[self.which] * new
+        examples, written = self._examples(n_train), self._written * new
         passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
         # forward, and back for the states; for the weights too; and forward once more
         each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
@@ -121,9 +131,22 @@ class _Work:
             + 3 * self._sampling(student, n_eval, 1, rows, prompt, of_eval, False),
         }
 
+    @property
+    def _bundled(self) -> bool:
+        """Whether all is as it was when the bundled teacher's traces were counted."""
+        return (self.config.data.train, self.config.models.teacher) == (BUNDLED, BUNDLED)
+
+    @property
+    def _written(self) -> float:
+        return (_BUNDLED_WRITTEN if self._bundled else _WRITTEN)[self.which]
+
     def _examples(self, questions: int) -> float:
         c = self.config
-        kept = _KEPT[self.which] * questions * c.generate.n_samples
+        kept = (
+            (_BUNDLED_KEPT if self._bundled else _KEPT)[self.which]
+            * questions
+            * c.generate.n_samples
+        )
         most = {"first": 1, "shortest": 1, "at-most-k": c.reject.k}.get(c.reject.keep)
         return min(kept, questions * most) if most else kept
 
@@ -142,10 +165,10 @@ class _Work:
             shape, self.way, asks and self.config.models.teacher_4bit, self.config.models.teacher
         )
         # at best rows leave a batch as they end, at worst all stay to the end
-        rows = min(prompts, questions) * n * (1 + _WRITTEN[self.which]) / 2
+        rows = min(prompts, questions) * n * (1 + self._written) / 2
         cache = kv_cache(shape, int(rows * (shown + length + new / 2)), self.way)
         read = (of_weights + cache) / (self.speed.bandwidth * self.speed.share[self.which])
         step = max(self._products(2 * rows * (shape.matrices + shape.embedding)), read)
         step = max(step, shape.layers * self.speed.step[self.which])
-        steps = new * (1 + _WRITTEN[self.which]) / 2
+        steps = new * (1 + self._written) / 2
         return self._products(2 * questions * length * shape.matrices) + batches * steps * step

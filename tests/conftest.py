@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import pytest
 from distill_lab.config import data_folder
 
 ROOT = Path(__file__).parent.parent
+CACHE = tempfile.TemporaryDirectory()
+os.environ["DISTILL_LAB_CACHE"] = CACHE.name  # what stages take in tests is nothing to learn from
 MODEL_KINDS = ("llama", "gpt2", "qwen2", "qwen3")
 
 

@@ -75,7 +75,7 @@ def test_begin_says_profile_place_time_and_memory(tmp_path, monkeypatch, capsys)
     assert said.startswith("Profile tiny: it was asked for. begin(name) takes another: tiny, cpu,")
     assert f"lies in elsewhere{os.sep}tiny; finished stages: none yet." in said
     assert "GB of memory" in said
-    assert "for all stages (generate " in said
+    assert "for what is left (generate " in said
     assert str(tmp_path) not in said  # outputs are stored in notebooks, which travel
 
 
@@ -83,8 +83,20 @@ def test_begin_goes_on_with_what_is_there(tmp_path, capsys):
     begin("tiny", tmp_path / "run").run("data")
     note(tmp_path / "run", "seconds", {"data": 1, "generate": 2})
     again = begin("tiny", tmp_path / "run")
-    assert "finished stages: data, generate." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "finished stages: data, generate." in said
+    assert "for what is left (train " in said
     assert len(again.questions) == 400
+
+
+def test_begin_predicts_nothing_of_a_run_that_is_finished(tmp_path, capsys):
+    begin("tiny", tmp_path)
+    seconds = dict.fromkeys("data generate reject train evaluate report".split(), 1)
+    note(tmp_path, "seconds", seconds)
+    begin("tiny", tmp_path)
+    assert capsys.readouterr().out.endswith(
+        "No model has to be run any more: what is left takes a moment.\n"
+    )
 
 
 def test_begin_refuses_another_profile_over_a_runs_records(tmp_path):

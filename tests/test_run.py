@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from scripted import save_answering
 
+from distill_lab import history
 from distill_lab.cli import main
 from distill_lab.records import Example, Trace, Verdict, read_records
 
@@ -46,6 +47,7 @@ def contents(out: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_a_whole_run_and_the_same_again(tiny_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DISTILL_LAB_CACHE", str(tmp_path / "cache"))
     write_squad(tmp_path / "train.json", ["Rome", "Oslo", "Rome", "Rome", "Lima", "Rome"], "t")
     write_squad(tmp_path / "eval.json", ["Rome", "Bern", "Rome", "Cairo"], "e")
     teacher = save_answering(tmp_path / "teacher", tiny_model("llama"))
@@ -68,6 +70,8 @@ def test_a_whole_run_and_the_same_again(tiny_model, tmp_path, monkeypatch, capsy
 
     report = json.loads((out / "report.json").read_text())
     assert tuple(report) == KEYS
+    remembered = [json.loads(line)["stage"] for line in history.file().read_text().splitlines()]
+    assert remembered == ["generate", "train", "evaluate"]
     assert report["profile"] == "tiny"
     assert report["models"] == {"teacher": str(teacher), "base": str(tiny_model("llama"))}
     assert (report["data"]["train"], report["data"]["eval"]) == (6, 4)
