@@ -274,15 +274,18 @@ def _grade(arguments: list[str]) -> int:
         arguments, names = arguments[1:], ["--self-test LAB…"]
     given = list(itertools.takewhile(lambda text: not text.startswith("-"), arguments))
     asked = parse_flat(f"grade {' '.join(names)}", arguments[len(given) :], grading.Grade())
+    stoppable = importlib.import_module("distill_lab.grading.stopping").stoppable
     if given and len(names) == 1:
         self_test = importlib.import_module("distill_lab.grading.self_test").self_test
-        return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
+        with stoppable():
+            return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
     if len(given) != len(names):
         raise LabError(
             "Expected `distill-lab grade LAB SUBMISSIONS --out DIR`, or `distill-lab grade "
             f"--self-test LAB…`, found {' '.join(given) or 'neither'}. LAB is lab5a, say."
         )
-    return grading.grade(given[0], Path(given[1]), asked)
+    with stoppable():
+        return grading.grade(given[0], Path(given[1]), asked)
 
 
 # -- commands on files

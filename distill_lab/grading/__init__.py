@@ -9,6 +9,7 @@ the kernel may not do is in `guard`, what a submission may take in `limits`, see
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -16,7 +17,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,7 @@ from distill_lab.records import LabError
 if TYPE_CHECKING:
     from distill_lab.grading.course import Lab
     from distill_lab.grading.marks import Result
+    from distill_lab.grading.one import Graded
     from distill_lab.grading.submissions import Submission
 
 NEEDED = ("nbval", "ipykernel", "psutil", "pytest", "nbformat")
@@ -126,25 +129,40 @@ def _each(lab: Lab, waiting: Sequence[Submission], asked: Grade) -> list[Submiss
     reason that is known."""
     from tqdm import tqdm
 
-    from distill_lab.grading import one, written
+    from distill_lab.grading import written
 
     faults: list[Submission] = []
-    pool = concurrent.futures.ThreadPoolExecutor(asked.jobs or jobs())
-    bar = tqdm(total=len(waiting), desc="graded", unit="notebook", disable=not waiting)
-    try:
-        work = {
-            pool.submit(one.grade, lab, asked.labs, s, asked.seed, asked.limits): s for s in waiting
-        }
-        for done in concurrent.futures.as_completed(work):
-            graded = done.result()
+    with (
+        tqdm(total=len(waiting), desc="graded", unit="notebook", disable=not waiting) as bar,
+        contextlib.closing(_side_by_side(lab, waiting, asked)) as all_graded,
+    ):
+        for submission, graded in all_graded:
             written.student(asked.out, graded.result)
-            faults += [work[done]] if graded.log else []
+            faults += [submission] if graded.log else []
             bar.update()
+    return faults
+
+
+def _side_by_side(
+    lab: Lab, waiting: Sequence[Submission], asked: Grade
+) -> Generator[tuple[Submission, Graded], None, None]:
+    """Each as soon as it is graded. No process is left afterwards, however it ends."""
+    from distill_lab.grading import one
+
+    pool = concurrent.futures.ThreadPoolExecutor(asked.jobs or jobs())
+    work: dict[concurrent.futures.Future[Graded], Submission] = {}
+    try:
+        for submission in waiting:
+            future = pool.submit(one.grade, lab, asked.labs, submission, asked.seed, asked.limits)
+            work[future] = submission
+        for done in concurrent.futures.as_completed(work):
+            yield work[done], done.result()
     finally:  # an interrupt too: what is not written yet is graded again
         pool.shutdown(wait=False, cancel_futures=True)
         one.end_all()
-        bar.close()
-    return faults
+        while not all(future.done() for future in work):  # one had just begun
+            time.sleep(0.05)
+            one.end_all()
 
 
 def jobs() -> int:
@@ -160,14 +178,14 @@ def _odd(result: Result) -> bool:
 
 def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
     """Sessions ended for no known reason: is it the grader? The right answers tell."""
-    from distill_lab.grading import forms, one, submissions, written
+    from distill_lab.grading import forms, submissions, written
 
     form = forms.reference(lab)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.ipynb"
         path.write_bytes(form.data)
         right = submissions.Submission("reference", path)
-        graded = one.grade(lab, asked.labs, right, asked.seed, asked.limits)
+        [(_, graded)] = _side_by_side(lab, [right], asked)
     if graded.result.points == graded.result.of:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:
