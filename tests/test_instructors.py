@@ -17,7 +17,7 @@ from test_pins import project
 
 from distill_lab import cli
 from distill_lab.checks import manifests
-from distill_lab.grading import NEEDED, Grade, marks, submissions, written
+from distill_lab.grading import NEEDED, Grade, collected, marks, tables, written
 from distill_lab.grading.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +72,7 @@ def test_the_points_are_the_manifests():
 
 def test_the_columns_are_those_of_the_csv():
     mark = marks.Mark("lab5a.soften", "right", 3, 3)
-    head = marks.to_csv([marks.Result("ada", "lab5a", "a", "", 1, (mark,))]).split("\n")[0]
+    head = tables.to_csv([marks.Result("ada", "lab5a", "a", "", 1, (mark,))]).split("\n")[0]
     row = next(line for line in PAGE.splitlines() if line.startswith("| `grades.csv`"))
     assert [name for name in head.split(",") if f"`{name}`" not in row] == ["lab5a.soften"]
 
@@ -99,7 +99,7 @@ def test_the_remarks_that_are_explained_are_those_that_grading_writes():
 
 
 def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
-    submission = submissions.Submission("NAME", tmp_path / "NAME.ipynb")
+    submission = collected.Submission("NAME", tmp_path / "NAME.ipynb")
     submission.path.write_text("{}", "utf-8")
     mark = marks.Mark("lab5a.soften", "void", 0, 3, said="This exercise waits for a look.")
     out = tmp_path / "grades"
@@ -111,7 +111,7 @@ def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
     changed["marks"][0] |= {"points": 2, "state": "partly right", "said": ""}
     file.write_text(json.dumps(changed), "utf-8")
     assert written.done(out, submission)
-    written.overall(out, [submission])
+    written.overall(out, collected.Collected((submission,)))
     assert "2 of 3 points" in file.with_suffix(".html").read_text("utf-8")
     assert 'value="2"' in file.with_suffix(".xml").read_text("utf-8")
     assert json.loads(file.read_text("utf-8"))["points"] == 2

@@ -28,10 +28,10 @@ from distill_lab.grading.limits import Limits
 from distill_lab.records import LabError
 
 if TYPE_CHECKING:
+    from distill_lab.grading.collected import Collected, Submission
     from distill_lab.grading.course import Lab
     from distill_lab.grading.marks import Result
     from distill_lab.grading.one import Graded
-    from distill_lab.grading.submissions import Submission
 
 NEEDED = ("nbval", "ipykernel", "psutil", "pytest", "nbformat")
 
@@ -41,9 +41,13 @@ class Grade:
     """Grade a class: marks, feedback and an overview. The same command goes on where it stopped."""
 
     out: Path = Path("grades")
-    """The folder for grades.csv, class.html, and students/NAME.json, .xml and .html."""
+    """The folder for grades.csv, class.html, students/NAME.html, .json and .xml, and what an LMS
+    takes in."""
     seed: int = 1
     """Of the cases that are drawn; students see those of seed 0. Keep yours to yourself."""
+    roster: Path | None = None
+    """The course's students as CSV, with columns such as ID, Name, Email: Canvas's or Moodle's
+    export, or your own. It gives each submission its ID, and says who handed nothing in."""
     jobs: int = 0
     """Submissions at the same time; 0: as many as this machine has cores and memory for."""
     labs: Path = Path("lab_notebooks")
@@ -67,27 +71,70 @@ class Grade:
         )
 
 
-def grade(name: str, folder: Path, asked: Grade) -> int:
+def grade(name: str, source: Path, asked: Grade) -> int:
     """Grades the class. 0 whatever the students did; 1 where the grader itself does not work."""
     needed()
     _possible(asked)
-    from distill_lab.grading import course, submissions, written
+    from distill_lab.grading import course, roster, submissions, written
 
     lab = course.find(name, asked.labs)
-    found = submissions.find(folder, lab.notebook)
-    written.adopt(asked.out, _fixed(lab, asked))
+    people = roster.read(asked.roster) if asked.roster else None
+    with tempfile.TemporaryDirectory(prefix="submissions-") as place:
+        collected = submissions.find(source, Path(place), lab, people)
+        _of_this(lab, collected)
+        written.adopt(asked.out, _fixed(lab, asked))
+        return _class(lab, collected, asked)
+
+
+def _class(lab: Lab, collected: Collected, asked: Grade) -> int:
+    """Grades what is not graded yet, writes everything, and says what an instructor should know."""
+    from distill_lab.grading import give_back, written
+
+    found = collected.submissions
     waiting = [one for one in found if not written.done(asked.out, one)]
     if len(waiting) < len(found):
         print(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
-    if others := submissions.passed_over(folder):
-        print(f"Passed over, as they are no notebooks: {', '.join(others)}.")
+    _noticed(collected)
     if asked.seed == Grade().seed:
         print(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
     faults = _each(lab, waiting, asked)
-    results = written.overall(asked.out, found)
+    if gone := written.withdraw(asked.out, collected):
+        print(f"No longer among the submissions, moved to {asked.out / 'withdrawn'}: {_few(gone)}.")
+    results = written.overall(asked.out, collected)
+    give_back.write(asked.out, results, collected, (lab.part, lab.notebook))
     print(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")
     print(f"Marks: {asked.out / 'grades.csv'}. Overview: {asked.out / 'class.html'}.")
     return _fault(lab, asked, faults) if faults else 0
+
+
+def _of_this(lab: Lab, collected: Collected) -> None:
+    """LabError where the whole class handed in another lab: that one was meant."""
+    others = {one.other_lab for one in collected.submissions if not one.problem or one.other_lab}
+    if len(others) == 1 and "" not in others and len(collected.submissions) > 1:
+        raise LabError(
+            f"Expected notebooks of {lab.part}, found those of {others.pop()} alone. Name that lab."
+        )
+
+
+def _noticed(collected: Collected) -> None:
+    """A line for each kind of thing that a class's marks do not show."""
+    several = [one.student for one in collected.submissions if one.set_aside]
+    lines = {
+        "Passed over, as they are no submissions": [one.file for one in collected.passed_over],
+        "Of several files the newest counts": several,
+        "On the roster, and nothing handed in": [one.called for one in collected.absent],
+        "Handed in, and not on the roster": collected.strangers,
+    }
+    for said, names in lines.items():
+        if names:
+            print(f"{said}: {_few(names)}.")
+
+
+def _few(names: Sequence[str], most: int = 20) -> str:
+    from distill_lab.grading.look import plain
+
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return plain(", ".join(names[:most])) + more
 
 
 def needed() -> None:
@@ -178,13 +225,13 @@ def _odd(result: Result) -> bool:
 
 def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
     """Sessions ended for no known reason: is it the grader? The right answers tell."""
-    from distill_lab.grading import forms, submissions, written
+    from distill_lab.grading import collected, forms, written
 
     form = forms.reference(lab)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.ipynb"
         path.write_bytes(form.data)
-        right = submissions.Submission("reference", path)
+        right = collected.Submission("reference", path)
         [(_, graded)] = _side_by_side(lab, [right], asked)
     if graded.result.points == graded.result.of:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
