@@ -93,18 +93,24 @@ def _class(lab: Lab, collected: Collected, asked: Grade) -> int:
     found = collected.submissions
     waiting = [one for one in found if not written.done(asked.out, one)]
     if len(waiting) < len(found):
-        print(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
+        _say(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
     _noticed(collected)
     if asked.seed == Grade().seed:
-        print(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
+        _say(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
     faults = _each(lab, waiting, asked)
     if gone := written.withdraw(asked.out, collected):
-        print(f"No longer among the submissions, moved to {asked.out / 'withdrawn'}: {_few(gone)}.")
+        _say(f"No longer among the submissions, moved to {asked.out / 'withdrawn'}: {_few(gone)}.")
     results = written.overall(asked.out, collected)
     give_back.write(asked.out, results, collected, (lab.part, lab.notebook))
-    print(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")
-    print(f"Marks: {asked.out / 'grades.csv'}. Overview: {asked.out / 'class.html'}.")
+    _say(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")
+    _say(f"Marks: {asked.out / 'grades.csv'}. Overview: {asked.out / 'class.html'}.")
     return _fault(lab, asked, faults) if faults else 0
+
+
+def _say(line: str) -> None:
+    """Prints it; the marks are written although nobody reads (`… | head -1`)."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def _of_this(lab: Lab, collected: Collected) -> None:
@@ -127,7 +133,7 @@ def _noticed(collected: Collected) -> None:
     }
     for said, names in lines.items():
         if names:
-            print(f"{said}: {_few(names)}.")
+            _say(f"{said}: {_few(names)}.")
 
 
 def _few(names: Sequence[str], most: int = 20) -> str:

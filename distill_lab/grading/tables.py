@@ -57,16 +57,17 @@ def for_canvas(results: Sequence[Result], collected: Collected, names: Sequence[
 
 
 def for_moodle(results: Sequence[Result], collected: Collected) -> str:
-    """The grading worksheet: that which was exported, filled in, or one with what is known."""
-    worksheet = _is(collected, "moodle") and "Identifier" in collected.roster.headings  # type: ignore[union-attr]
-    head = list(collected.roster.headings if worksheet and collected.roster else _MOODLE)
-    head += [] if "Grade" in head else ["Grade"]
+    """The grading worksheet: that which was exported, filled in, or one with what is known. Who
+    handed nothing in keeps the grade that stands there; Moodle's `-`, which is none, is left out,
+    as a spreadsheet may take it for the beginning of a formula."""
+    headings = collected.roster.headings if collected.roster else ()
+    head = headings if {"Identifier", "Grade"} <= set(headings) else _MOODLE
     rows: list[Sequence[Any]] = [head]
     for person, one, result in _each(results, collected):
-        row = {**_about(person, one), **(person.row if person else {})}
+        row: dict[str, Any] = {**_about(person, one), **(person.row if person else {})}
         if result:
-            row = {**row, "Grade": result.points, "Maximum Grade": result.of}
-        rows.append([row.get(name, "") for name in head])
+            row |= {"Grade": result.points, "Maximum Grade": result.of}
+        rows.append(["" if row.get(name) == "-" else row.get(name, "") for name in head])
     return _written(rows)
 
 
@@ -82,19 +83,20 @@ def _each(
 
 
 def _about(person: Person | None, one: Submission | None) -> Mapping[str, str]:
-    """What is known of a student, by the headings of both."""
+    """What is known of a student, by the headings of both. Canvas's ID and Moodle's participant are
+    in a file's name, and a roster of one's own does not have them."""
     sender = one.sender if one else None
     name = person.called if person else sender.who if sender else ""
-    number = (
-        sender.id if sender and sender.lms == "moodle" else person.participant if person else ""
-    )
+    number = {sender.lms: sender.id} if sender else {}
+    participant = number.get("moodle") or (person.participant if person else "")
     return {
         "Student": name,
         "Full name": name,
-        "ID": one.id if one else person.id if person else "",
+        "ID": number.get("canvas", ""),
+        "SIS User ID": person.id if person else "",
         "ID number": person.id if person else "",
         "Email address": person.email if person else "",
-        "Identifier": f"Participant {number}" if number else "",
+        "Identifier": f"Participant {participant}" if participant else "",
     }
 
 
