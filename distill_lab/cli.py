@@ -263,7 +263,7 @@ def _notebooks(arguments: list[str]) -> int:
 
 # -- grading
 
-_GRADE = "marks, feedback and an overview of a folder of submitted notebooks"
+_GRADE = "marks, feedback and an overview of a class: a folder or zip file of notebooks"
 
 
 def _grade(arguments: list[str]) -> int:

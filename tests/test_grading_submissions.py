@@ -213,8 +213,10 @@ def test_a_notebook_of_the_lab_counts_before_a_newer_one_of_something_else(tmp_p
     [
         ["lab5a_2024_11_ann.ipynb", "lab5a_2024_11_bob.ipynb"],  # a date
         ["a_1_2_x.ipynb", "a_1_3_y.ipynb"],
-        ["group3_12345_678901_a.ipynb", "group3_12345_678902_b.ipynb"],
+        ["hw_20241130_101500_ann.ipynb", "hw_20241130_101733_bob.ipynb"],
+        ["hw_2024_1130_ann.ipynb", "hw_2024_1130_bob.ipynb"],
         ["doejane_12345_678901_a.ipynb", "doejane_12346_678902_a.ipynb"],  # two of one name
+        ["Ann_1_assignsubmission_file/a.ipynb", "Ann_2_assignsubmission_file/a.ipynb"],
         ["Ann Lee_1_assignsubmission_file_/a.ipynb", "Ann Lee_2_assignsubmission_file_/a.ipynb"],
     ],
 )

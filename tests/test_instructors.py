@@ -17,8 +17,18 @@ from test_pins import project
 
 from distill_lab import cli
 from distill_lab.checks import manifests
-from distill_lab.grading import NEEDED, Grade, collected, marks, tables, written
+from distill_lab.grading import (
+    NEEDED,
+    Grade,
+    archives,
+    collected,
+    give_back,
+    marks,
+    tables,
+    written,
+)
 from distill_lab.grading.limits import Limits
+from distill_lab.grading.lms_names import sender
 
 ROOT = Path(__file__).parent.parent
 LABS = ROOT / "lab_notebooks"
@@ -131,6 +141,26 @@ def test_the_classs_files_are_written_from_what_containers_left(tmp_path: Path):
     subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
     assert "ada,2,3,2," in (tmp_path / "grades" / "grades.csv").read_text("utf-8")
     assert (tmp_path / "grades" / "class.html").exists()
+
+
+def test_students_are_called_as_the_table_of_the_lms_has_it():
+    rows = re.findall(
+        r"^\| (Canvas|Moodle): `(.+?)` \| `(.+?)` \| (?:Participant )?(\d+) \|$", PAGE, re.M
+    )
+    assert len(rows) == 2
+    for lms, name, student, number in rows:
+        found = sender(name.partition("/")[0])
+        assert (found.lms, found.name, found.id) == (lms.lower(), student, number)
+
+
+def test_what_an_archive_may_hold_and_what_comes_out_is_told():
+    most = archives.OF_A_STUDENT
+    assert f"more than {most.files:,} notebooks or {most.bytes / 1e6:g} MB" in " ".join(
+        PAGE.split()
+    )
+    for name in (give_back.FEEDBACK, give_back.CANVAS, give_back.MOODLE):
+        assert f"`{name}`" in PAGE
+        assert f"`grades/{name}`" in PAGE
 
 
 def test_the_links_lead_somewhere():

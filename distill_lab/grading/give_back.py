@@ -6,10 +6,11 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from distill_lab.grading import tables
 from distill_lab.grading.collected import Collected, Submission
+from distill_lab.grading.lms_names import feedback_name
 from distill_lab.grading.marks import Result
 from distill_lab.records import write_bytes, write_text
 
@@ -43,14 +44,7 @@ def _packed(out: Path, named: Sequence[Submission]) -> bytes:
         for one in named:
             page = (out / "students" / f"{one.student}.html").read_bytes()
             # the same class has the same bytes: no time of today
-            entry = zipfile.ZipInfo(_name(one))
+            entry = zipfile.ZipInfo(feedback_name(one.handed_in))
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             packed.writestr(entry, page)
     return data.getvalue()
-
-
-def _name(one: Submission) -> str:
-    """`lastfirst_12345_678901_Lab5a.html`; in Moodle's folder `feedback.html`."""
-    if one.handed_in.endswith("assignsubmission_file_"):
-        return f"{one.handed_in}/feedback.html"
-    return f"{PurePath(one.handed_in).stem}.html"

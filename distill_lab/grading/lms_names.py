@@ -17,10 +17,12 @@ from typing import Literal
 
 MOST_OF_A_NAME = 160  # bytes: a file system has 255 for a name, endings and all
 
-# No name of a file that somebody made up: a user without digits, then two numbers, of which the
-# second, which counts all uploads of a school, has at least four digits.
-_CANVAS = re.compile(r"(?P<who>[^\d_][^\d]*?)(?:_LATE)?_(?P<id>\d+)_(?P<upload>\d{4,})_.+")
-_MOODLE = re.compile(r"(?P<who>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_.*")
+# Not a name that somebody made up, such as `hw_20241130_1015_ann`, or a class would be one student:
+# a user without digits, a number that is no date, and one that counts all uploads of a school.
+_CANVAS = re.compile(
+    r"(?P<who>[^\d_][^\d]*?)(?:_LATE)?_(?P<id>(?!20\d\d(?:[01]\d[0-3]\d)?_)\d+)_(?P<upload>\d{4,})_.+"
+)
+_MOODLE = re.compile(r"(?P<who>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,14 @@ def sender(entry: str, is_folder: bool = False) -> Sender:
         return Sender(name, found["who"], "canvas", found["id"], int(found["upload"][:18]))
     who = entry if is_folder else PurePath(entry).stem
     return Sender(safe(who), who)
+
+
+def feedback_name(entry: str) -> str:
+    """The name in an archive by which the LMS knows whose page it is: who handed in a file, or
+    Moodle's folder, of this name."""
+    if re.search(r"_assignsubmission_(file|onlinetext)_?$", entry):
+        return f"{entry}/feedback.html"
+    return f"{PurePath(entry).stem}.html"
 
 
 def copy_number(stem: str) -> int:
