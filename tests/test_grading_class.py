@@ -4,6 +4,7 @@ marks are there already, or a file is none that can be graded."""
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab import cli
+from distill_lab import checks, cli
+from distill_lab.checks.exercise import judge
 from distill_lab.grading import by_hand, course, overview, tables, written
 from distill_lab.grading.collected import Collected, PassedOver
 from distill_lab.grading.marks import Mark, Result, StepMark, to_json
+from distill_lab.grading.record import Record
 from distill_lab.grading.stopping import stoppable
 from distill_lab.grading.submissions import find
 from distill_lab.records import LabError
@@ -289,6 +292,23 @@ def test_points_by_hand_that_agree_are_taken(change, step, tmp_path):
     else:
         file = by_instructor(tmp_path, change, step)
     assert by_hand.read(file).student == "ann"
+
+
+@pytest.mark.parametrize("part", ["lab5a", "lab5b", "lab5d"])
+def test_what_grading_itself_writes_agrees_always(part, tmp_path):
+    """Else a class could not be finished."""
+    known = importlib.import_module(f"distill_lab.checks.{part}_mutants").MUTANTS
+    lab = course.find(part, LABS)
+    for n, mutant in enumerate(known):
+        exercise = checks.find(mutant.exercise)
+        record = Record(tmp_path / "record.json", Result("a", part, "a", "", 1, lab.unmarked))
+        if n % 3 == 1:
+            record.missing.add(exercise.name)
+        if n % 3 == 2:
+            record.void(exercise.name, "Why.")
+        record.mark(exercise, judge(exercise, mutant.function))
+        (tmp_path / "a.json").write_text(to_json(record.result), "utf-8")
+        assert by_hand.read(tmp_path / "a.json") == record.result
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"marks": 1}', "\xff"])

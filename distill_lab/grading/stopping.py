@@ -27,8 +27,8 @@ def stoppable() -> Iterator[None]:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    for one in SIGNALS:  # a second one must not keep the first from tidying up
-        signal.signal(one, signal.SIG_IGN)
+    for one in SIGNALS:  # a second one must not keep the first from tidying up; but not SIG_IGN,
+        signal.signal(one, lambda *_: None)  # which a process that is started would have as well
     with contextlib.suppress(OSError):  # the terminal may be what has gone
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
     raise SystemExit(128 + number)
