@@ -298,11 +298,19 @@ def test_a_zip_file_without_a_notebook_says_what_is_in_it(tmp_path):
     assert found.problem.startswith("Expected a notebook (.ipynb), found a.py, inner.zip.")
 
 
-def test_a_classs_zip_file_among_the_submissions_is_no_students(tmp_path):
-    files = {CANVAS.format(678901, "a"): b"{}", "foe_99_678902_a.ipynb": b"{}"}
-    packed(tmp_path / "class" / "all.zip", files)
-    [found] = collect(tmp_path / "class").submissions
+@pytest.mark.parametrize(
+    "files",
+    [
+        [CANVAS.format(678901, "a"), "foe_99_678902_a.ipynb"],
+        [f"{MOODLE}/a.ipynb", "Al_99_assignsubmission_file_/a.ipynb"],
+    ],
+)
+def test_a_classs_zip_file_among_the_submissions_is_no_students(files, tmp_path):
+    packed(tmp_path / "class" / "all.zip", dict.fromkeys(files, b"{}"))
+    packed(tmp_path / "class" / "ann" / "one.zip", {files[0]: b"{}"})
+    found, ann = collect(tmp_path / "class").submissions
     assert "found a class's. Grade that by itself" in found.problem
+    assert ann.problem == ""
 
 
 def changed(archive: bytes, at: int, *what: int) -> bytes:

@@ -95,7 +95,7 @@ def _of(
     entries: Sequence[_Entry], place: Path, lab: Lab | None, roster: Roster | None
 ) -> Submission:
     """One student's submission."""
-    problem, found, none_in, names = "", [], [], []
+    problem, found, empty, names = "", [], [], []
     for n, entry in enumerate(entries):
         there: list[_Found] = []
         try:
@@ -104,25 +104,23 @@ def _of(
         except LabError as error:
             problem = str(error)
         found += there
-        none_in += [] if there else [entry.path]
-    newest = max(entries, key=lambda entry: (entry.sender.upload, *_age(entry.path)))
-    chosen = max(found, key=lambda one: _rank(one, lab)) if found else _Found(newest.path, newest)
-    if not found:
-        held = ", ".join(names[:3]) or "none"
-        said = f"Expected a notebook (.ipynb), found {held}. Hand in the notebook itself."
-        problem = problem or said
-    aside = [*(one.path for one in found if one != chosen), *(none_in if found else ())]
+        empty += [] if there else [_Found(entry.path, entry)]
+    chosen = max(found or empty, key=lambda one: _rank(one, lab))
+    aside = [one.path.name for one in (*found, *empty) if one != chosen]
     by = chosen.entry.sender
     whole = Submission(
         by.name,
         chosen.path,
-        problem if not found else "",
-        tuple(writable(path.name) for path in aside),
-        by,
-        chosen.entry.path.name,
+        set_aside=tuple(map(writable, aside)),
+        sender=by,
+        handed_in=chosen.entry.path.name,
         person=roster.find(by) if roster else None,
     )
-    return _checked(whole, lab) if found else whole
+    if found:
+        return _checked(whole, lab)
+    held = ", ".join(names[:3]) or "none"
+    said = f"Expected a notebook (.ipynb), found {held}. Hand in the notebook itself."
+    return dataclasses.replace(whole, problem=problem or said)
 
 
 def _notebooks(entry: _Entry, place: Path, lab: Lab | None) -> tuple[list[_Found], list[str]]:
@@ -135,12 +133,18 @@ def _notebooks(entry: _Entry, place: Path, lab: Lab | None) -> tuple[list[_Found
     if not found and (zips := [path for path in files if _ends(path, ".zip")]):
         names = [name for n, one in enumerate(zips) for name in _unpacked(one, place / f"{n}")]
         found = _in(place)
-    if not entry.sender.lms and any(sender(path.name).lms == "canvas" for path in found):
+    if len(_senders(found, place)) > 1:
         raise LabError(
             f"{writable(entry.path.name)}: expected one student's notebook, found a class's. Grade "
             "that by itself."
         )
     return [_Found(path, entry, _likeness(path.stem, lab)) for path in found], names
+
+
+def _senders(notebooks: Sequence[Path], place: Path) -> set[str]:
+    """Whose notebooks came out of an archive, where an LMS named them."""
+    parts = {part for path in notebooks if path.is_relative_to(place) for part in path.parts}
+    return {by.name for part in parts if (by := sender(part)).lms}
 
 
 def _unpacked(archive: Path, place: Path) -> list[str]:
