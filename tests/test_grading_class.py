@@ -233,6 +233,16 @@ def test_a_class_of_another_lab_is_one_sentence(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_one_notebook_of_another_lab_is_its_students_mistake(tmp_path):
+    data = (LABS / "solutions" / "Lab5b_Rejection_Sampling.ipynb").read_bytes()
+    folder = lay(tmp_path / "class", "ann.ipynb", data=data)
+    (folder / "bob.ipynb").symlink_to("nothing")
+    assert command(folder, tmp_path / "out") == 0
+    ann, _ = rows(tmp_path / "out" / "grades.csv")
+    assert (ann["student"], ann["points"]) == ("ann", "0")
+    assert "found one of another lab, Lab5b_Rejection_Sampling" in ann["failure"]
+
+
 # -- points by hand
 
 

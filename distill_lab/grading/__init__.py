@@ -115,10 +115,11 @@ def _say(line: str) -> None:
 
 def _of_this(lab: Lab, collected: Collected) -> None:
     """LabError where the whole class handed in another lab: that one was meant."""
-    others = {one.other_lab for one in collected.submissions if not one.problem or one.other_lab}
-    if len(others) == 1 and "" not in others and len(collected.submissions) > 1:
+    others = [one.other_lab for one in collected.submissions if one.other_lab]
+    none_is_right = all(one.problem for one in collected.submissions)
+    if none_is_right and len(others) > 1 and len(set(others)) == 1:
         raise LabError(
-            f"Expected notebooks of {lab.part}, found those of {others.pop()} alone. Name that lab."
+            f"Expected notebooks of {lab.part}, found those of {others[0]} alone. Name that lab."
         )
 
 
