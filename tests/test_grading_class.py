@@ -21,6 +21,7 @@ from distill_lab.checks.exercise import judge
 from distill_lab.grading import by_hand, course, overview, tables, written
 from distill_lab.grading.collected import Collected, PassedOver
 from distill_lab.grading.marks import Mark, Result, StepMark, to_json
+from distill_lab.grading.read import writable
 from distill_lab.grading.record import Record
 from distill_lab.grading.stopping import stoppable
 from distill_lab.grading.submissions import find
@@ -46,7 +47,9 @@ def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
 def graded(folder: Path, out: Path) -> None:
     """Writes marks of all that is found, as if it had been graded, for `command` to go on with."""
     for one in find(folder, out.parent / "unpacked", LAB).submissions:
-        written.student(out, Result(one.student, "lab5a", one.path.name, one.digest(), 1, MARKS))
+        written.student(
+            out, Result(one.student, "lab5a", writable(one.path.name), one.digest(), 1, MARKS)
+        )
 
 
 def command(source: Path, out: Path, *more: str, lab: str = "lab5a") -> int:
@@ -194,6 +197,16 @@ def test_a_roster_of_ones_own_serves_an_lms_too(lms, head, tmp_path):
     jane = "Jane Doe,12345,j17,,,6" if "canvas" in file.name else (
         "Participant 1234567,Jane Doe,jane@x.org,j17,6,10")  # fmt: skip
     assert file.read_text("utf-8").splitlines()[:2] == [head, jane]
+
+
+def test_half_a_character_in_a_name_stops_no_lms(tmp_path):
+    folder, out = tmp_path / "class", tmp_path / "out"
+    lay(folder, os.fsdecode(b"doe\xff_12345_678901_Lab5a\xff.ipynb"), os.fsdecode(b"n\xff.txt"))
+    graded(folder, out)
+    assert command(folder, out) == 0
+    with zipfile.ZipFile(out / "feedback.zip") as feedback:
+        assert feedback.namelist() == ["doe?_12345_678901_Lab5a?.html"]
+    assert rows(out / "grades_for_canvas.csv")[0]["Student"] == "doe?"
 
 
 # -- withdrawn

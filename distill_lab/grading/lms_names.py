@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+from distill_lab.grading.read import writable
+
 MOST_OF_A_NAME = 160  # bytes: a file system has 255 for a name, endings and all
 
 # Not a name that somebody made up, such as `hw_20241130_1015_ann`, or a class would be one student:
@@ -39,7 +41,7 @@ class Sender:
 
 def sender(entry: str, is_folder: bool = False) -> Sender:
     """Of a file or folder with this name."""
-    entry = unicodedata.normalize("NFC", entry)
+    entry = unicodedata.normalize("NFC", writable(entry))
     if found := _MOODLE.fullmatch(entry):
         return Sender(safe(f"{found['who']}_{found['id']}"), found["who"], "moodle", found["id"])
     if found := _CANVAS.fullmatch(entry):

@@ -113,7 +113,7 @@ def _of(
         chosen.path,
         set_aside=tuple(map(writable, aside)),
         sender=by,
-        handed_in=chosen.entry.path.name,
+        handed_in=writable(chosen.entry.path.name),
         person=roster.find(by) if roster else None,
     )
     if found:
