@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import itertools
@@ -43,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
     quiet()
     try:
-        sys.exit(_command(list(sys.argv[1:] if arguments is None else arguments)))
+        status = _status(list(sys.argv[1:] if arguments is None else arguments))
+        print(end="", flush=True)  # here, where a reader that has gone is no traceback
+        sys.exit(status)
     except LabError as error:
         sys.exit(_fail(str(error)))
+    except BrokenPipeError:
+        sys.exit(_unread())
     except OSError as error:
         if error.errno is None:  # not the operating system's: a library's, with a reason of its own
             raise
@@ -72,6 +77,26 @@ def _fail(message: str) -> int:
     who = "" if is_main() else f" process {rank()}:"
     print(f"distill-lab:{who} {' '.join(message.split())}", file=sys.stderr)
     return 2
+
+
+def _status(arguments: list[str]) -> int | str | None:
+    """Of the command, also where tyro's help or a signal ended it."""
+    try:
+        return _command(arguments)
+    except SystemExit as ended:
+        return ended.code
+
+
+def _unread() -> int:
+    """The reader of what is printed has gone (`… | head -1`): nothing more is written to it, at the
+    interpreter's end either. The status is that of a program which the broken pipe ended."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        os.dup2(nothing, stream.fileno())
+    return 141
 
 
 def _command(arguments: list[str]) -> int:
@@ -242,7 +267,7 @@ def _notebooks(arguments: list[str]) -> int:
 
 # -- grading
 
-_GRADE = "marks, feedback and an overview of a folder of submitted notebooks"
+_GRADE = "marks, feedback and an overview of a class: a folder or zip file of notebooks"
 
 
 def _grade(arguments: list[str]) -> int:
@@ -253,15 +278,18 @@ def _grade(arguments: list[str]) -> int:
         arguments, names = arguments[1:], ["--self-test LAB…"]
     given = list(itertools.takewhile(lambda text: not text.startswith("-"), arguments))
     asked = parse_flat(f"grade {' '.join(names)}", arguments[len(given) :], grading.Grade())
+    stoppable = importlib.import_module("distill_lab.grading.stopping").stoppable
     if given and len(names) == 1:
         self_test = importlib.import_module("distill_lab.grading.self_test").self_test
-        return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
+        with stoppable():
+            return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
     if len(given) != len(names):
         raise LabError(
             "Expected `distill-lab grade LAB SUBMISSIONS --out DIR`, or `distill-lab grade "
             f"--self-test LAB…`, found {' '.join(given) or 'neither'}. LAB is lab5a, say."
         )
-    return grading.grade(given[0], Path(given[1]), asked)
+    with stoppable():
+        return grading.grade(given[0], Path(given[1]), asked)
 
 
 # -- commands on files

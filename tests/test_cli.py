@@ -498,3 +498,22 @@ def test_python_m_is_the_same_program():
     root = Path(__file__).parent.parent
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert "Unknown command" in one_line((done.returncode, done.stdout, done.stderr))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "line", ["--help", "run --help", "grade --help", "notebooks --help", "check-data squad.json"]
+)
+def test_a_reader_that_has_gone_is_no_traceback(line, unbuffered, tmp_path):
+    """`distill-lab … | head -1`: what is printed waits in a buffer, so some comes after the end."""
+    (tmp_path / "squad.json").write_text('{"data": []}', encoding="utf-8")
+    root = Path(__file__).parent.parent
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "distill_lab", *line.split()],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -173,14 +173,16 @@ def gone(grading: Grading) -> bool:
 
 def test_interrupted_and_resumed_gives_the_same_bytes(whole, submissions, a_class, tmp_path):
     out, written = tmp_path / "out", {}
-    for number, (how, status) in enumerate([(signal.SIGKILL, -9), (signal.SIGINT, 130)], 1):
+    ends = [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    for how, status in ends:
         grading = Grading(submissions, out, "--jobs", "1")
-        done = wait_for(out, number * len(a_class) // 5, grading)
+        done = wait_for(out, len(written) + 1, grading)
         assert done > written.keys()
         grading.process.send_signal(how)
         said, _ = grading.process.communicate(timeout=100)
         assert grading.process.returncode == status, said
         assert gone(grading)
+        assert how == signal.SIGKILL or list((tmp_path / grading.mark).iterdir()) == []
         assert not (out / "grades.csv").exists()
         assert {path: path.stat().st_mtime_ns for path in written} == written  # not graded again
         written = {path: path.stat().st_mtime_ns for path in (out / "students").glob("*.json")}

@@ -18,15 +18,16 @@ from hypothesis import strategies as st
 
 from distill_lab import checks, cli
 from distill_lab.checks.exercise import Outcome, WrongError, expect, judge
-from distill_lab.grading import course, junit, one, session, submissions, written
-from distill_lab.grading.limits import Limits
-from distill_lab.grading.marks import Mark, Remark, Result, StepMark, from_json, to_csv, to_json
+from distill_lab.grading import course, junit, one, session, written
+from distill_lab.grading.collected import Collected
+from distill_lab.grading.marks import Mark, Remark, Result, StepMark, from_json, to_json
 from distill_lab.grading.record import Record, claimed_points, load, state_of
+from distill_lab.grading.submissions import find
+from distill_lab.grading.tables import to_csv
 from distill_lab.records import LabError
 
 LABS = Path(__file__).parent.parent / "lab_notebooks"
 LAB = course.find("lab5a", LABS)
-NOTEBOOK = "Lab5a_Teacher_Generation"
 SOFTEN = checks.find("lab5a.soften")
 HALF = "a\ud800b"  # half a character: no file in UTF-8 holds it
 ODD = 'a\x00\x1b[31m\u202e"<&>\',;\n\r\ud800 = "\U0001f600'
@@ -38,138 +39,6 @@ def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return folder
-
-
-def students(folder: Path) -> dict[str, str]:
-    """Each student's name, and which file is theirs."""
-    found = submissions.find(folder, NOTEBOOK)
-    return {one.student: str(one.path.relative_to(folder)) for one in found}
-
-
-# -- submissions
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (["b.ipynb", "a.ipynb"], {"a": "a.ipynb", "b": "b.ipynb"}),
-        (["ann/x.ipynb"], {"ann": "ann/x.ipynb"}),
-        (["ann_12_file/sub/x.ipynb"], {"ann_12_file": "ann_12_file/sub/x.ipynb"}),
-        (["ann/y.ipynb", "ann/lab5a.ipynb"], {"ann": "ann/lab5a.ipynb"}),
-        (["ann/lab5a.ipynb", f"ann/{NOTEBOOK} (1).ipynb"], {"ann": f"ann/{NOTEBOOK} (1).ipynb"}),
-        (["ann/a.ipynb", "ann/b.ipynb"], {"ann": "ann/b.ipynb"}),
-        (["ann/.ipynb_checkpoints/lab5a.ipynb", "ann/x.ipynb"], {"ann": "ann/x.ipynb"}),
-        ([".ipynb_checkpoints/a.ipynb", "__MACOSX/a.ipynb", "._b.ipynb"], {}),
-        (["a.IPYNB", "readme.md", "b.py"], {"a": "a.IPYNB"}),
-        (["Zoë Å.ipynb", "李.ipynb"], {"Zoë Å": "Zoë Å.ipynb", "李": "李.ipynb"}),
-        (["ann/notes.txt"], {"ann": "ann"}),
-    ],
-)  # fmt: skip
-def test_each_student_has_one_notebook(files, expected, tmp_path):
-    lay(tmp_path, *files, "last.ipynb")
-    assert students(tmp_path) == {**expected, "last": "last.ipynb"}
-
-
-def test_what_is_no_notebook_is_named_and_not_passed_over_in_silence(tmp_path):
-    lay(tmp_path, "ann.ipynb", "bob/x.ipynb", "bob/x.zip", "cy.zip", "d\x1b[31m.py", ".hidden")
-    (tmp_path / "link").symlink_to(tmp_path / "bob")
-    assert submissions.passed_over(tmp_path) == ["cy.zip", "d__31m.py", "link"]
-
-
-def test_other_notebooks_of_a_folder_are_named(tmp_path):
-    lay(tmp_path, "ann/lab5a.ipynb", "ann/old/x.ipynb", "ann/y.ipynb")
-    [found] = submissions.find(tmp_path, NOTEBOOK)
-    assert sorted(found.several.split(", ")) == ["x.ipynb", "y.ipynb"]
-    graded = one._unmarked(LAB, found, 1)
-    assert "which were not graded" in graded.remarks[0].said
-    assert "x.ipynb" in graded.remarks[0].said
-
-
-@pytest.mark.parametrize(
-    ("name", "safe"),
-    [("a:b*c?", "a_b_c_"), ("a\nb", "a_b"), ("..a", "a"), ("=1+1", "_1+1"), ("-x", "-x"),
-     ("<script>", "_script_"), ("a ", "a"), ("e\u0301", "é"), ("...x...", "x"), (b"a\xffb", "a_b")],
-)  # fmt: skip
-def test_a_name_is_made_safe(name, safe, tmp_path):
-    folder = tmp_path / os.fsdecode(name)
-    lay(folder, "lab5a.ipynb")
-    if folder.name.startswith("."):
-        folder = folder.rename(tmp_path / f"_{folder.name}")
-        safe = f"_..{safe}" if name == "..a" else f"_...{safe}"
-    [found] = submissions.find(tmp_path, NOTEBOOK)
-    assert found.student == safe
-
-
-@pytest.mark.parametrize("letter", ["a", "é", "李", "\U00020000"])
-def test_a_long_name_is_cut_to_what_a_file_system_takes(letter, tmp_path):
-    most = 240 // len(letter.encode())
-    lay(tmp_path / (letter * most), "x.ipynb")
-    lay(tmp_path / (letter * (most - 1) + "b"), "x.ipynb")
-    first, second = submissions.find(tmp_path, NOTEBOOK)
-    assert second.student == f"{first.student} (2)"
-    for found in (first, second):
-        written.student(tmp_path / "out", one._unmarked(LAB, found, 1))
-
-
-def test_names_that_are_the_same_get_a_number(tmp_path):
-    lay(
-        tmp_path,
-        "ann/x.ipynb",
-        "ann.ipynb",
-        "Ann.ipynb",
-        "a:nn.ipynb",
-        "a_nn.ipynb",
-        "a?nn (2).ipynb",
-    )
-    found = [one.student for one in submissions.find(tmp_path, NOTEBOOK)]
-    assert len({name.casefold() for name in found}) == 6
-    assert sorted(found) == ["Ann", "a_nn", "a_nn (2)", "a_nn _2_", "ann (2)", "ann (3)"]
-
-
-def test_what_is_no_file_of_a_student_is_not_read(tmp_path, monkeypatch):
-    secret = lay(tmp_path / "elsewhere", "secret.ipynb") / "secret.ipynb"
-    folder = lay(tmp_path / "class", "ann/a.txt")
-    (folder / "link.ipynb").symlink_to(secret)
-    (folder / "dangling.ipynb").symlink_to(tmp_path / "nothing")
-    (folder / "ben").mkdir()
-    (folder / "ben" / "lab5a.ipynb").symlink_to(secret)
-    (folder / "cal").mkdir()
-    (folder / "cal" / "all").symlink_to(tmp_path / "elsewhere")
-    (folder / "dan" / "x.ipynb").mkdir(parents=True)
-    os.mkfifo(folder / "pipe.ipynb")
-    lay(folder, "large.ipynb", data=b"x" * 1001)
-    monkeypatch.setattr(submissions, "MOST_BYTES", 1000)
-    found = {one.student: one for one in submissions.find(folder, NOTEBOOK)}
-    starts = {
-        "link": "Expected a file, found a link",
-        "dangling": "Expected a file, found a link",
-        "ben": "Expected a file, found a link",
-        "cal": "Expected a notebook (.ipynb) in the folder, found none",
-        "dan": "Expected a file, found something else",
-        "pipe": "Expected a file, found something else",
-        "large": "Expected at most",
-        "ann": "Expected a notebook (.ipynb) in the folder, found a.txt. Hand in the notebook",
-    }
-    assert found.keys() == starts.keys()
-    for name, start in starts.items():
-        assert found[name].problem.startswith(start)
-        assert found[name].digest() == ""
-        graded = one.grade(LAB, LABS, found[name], 1, Limits())
-        assert (graded.result.failure, graded.log) == (found[name].problem, "")
-        assert graded.result.points == 0
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_rights_stops_no_class(tmp_path):
-    (lay(tmp_path, "a.ipynb") / "a.ipynb").chmod(0)
-    [found] = submissions.find(tmp_path, NOTEBOOK)
-    assert found.problem.startswith("Expected a file, found one that may not be read")
-
-
-def test_a_folder_without_submissions_is_the_instructors_mistake(tmp_path):
-    for folder in (tmp_path / "none", tmp_path, lay(tmp_path, "a.txt") / "a.txt"):
-        with pytest.raises(LabError, match=r"found none\."):
-            submissions.find(folder, NOTEBOOK)
 
 
 # -- marks
@@ -210,11 +79,21 @@ def test_the_csv_has_a_row_a_student_and_a_column_an_exercise():
     text = to_csv([result(), result("=cmd|' /C calc'!A1", file="-a"), result('b"\n', failure="no")])
     head, *rows = csv.reader(io.StringIO(text, newline=""))
     exercises = ["lab5a.extract_answer", "lab5a.soften"]
-    assert head == ["student", "points", "of", *exercises, "review", "failure", "file"]
+    assert head == [
+        "student",
+        "points",
+        "of",
+        *exercises,
+        "review",
+        "failure",
+        "file",
+        "set_aside",
+        "id",
+    ]
     assert rows == [
-        ["ann", "2", "7", "0", "2", "1", "", "a.ipynb"],
-        ["'=cmd|' /C calc'!A1", "2", "7", "0", "2", "1", "", "'-a"],
-        ['b"\n', "2", "7", "0", "2", "1", "no", "a.ipynb"],
+        ["ann", "2", "7", "0", "2", "1", "", "a.ipynb", "", ""],
+        ["'=cmd|' /C calc'!A1", "2", "7", "0", "2", "1", "", "'-a", "", ""],
+        ['b"\n', "2", "7", "0", "2", "1", "no", "a.ipynb", "", ""],
     ]  # fmt: skip
     assert to_csv([]).startswith("student,points,of,review")
 
@@ -358,11 +237,11 @@ def test_half_a_character_in_a_files_name_stops_no_class(tmp_path):
     folder = tmp_path / "class"
     lay(folder / "ann", os.fsdecode(b"lab5a\xff.ipynb"), os.fsdecode(b"b\xff.ipynb"))
     (folder / os.fsdecode(b"ben\xff.ipynb")).symlink_to("nothing")
-    found = submissions.find(folder, NOTEBOOK)
+    found = find(folder, tmp_path / "unpacked", LAB).submissions
     assert [one.student for one in found] == ["ann", "ben_"]
     for submission in found:
         written.student(tmp_path / "out", one._unmarked(LAB, submission, 1))
-    rows = written.overall(tmp_path / "out", found)
+    rows = written.overall(tmp_path / "out", Collected(found))
     assert [row.file for row in rows] == ["lab5a?.ipynb", "ben?.ipynb"]
     assert "b?.ipynb" in rows[0].remarks[0].said
 
@@ -452,7 +331,7 @@ def test_an_error_that_cannot_be_told_is_still_an_error():
 
 def test_a_file_is_graded_again_where_it_has_changed(tmp_path):
     folder, out = lay(tmp_path / "class", "ann.ipynb", "ben.ipynb"), tmp_path / "out"
-    first, second = submissions.find(folder, NOTEBOOK)
+    first, second = find(folder, tmp_path / "unpacked").submissions
     assert not written.done(out, first)
     written.student(out, one._unmarked(LAB, first, 1))
     assert written.done(out, first)
@@ -467,7 +346,7 @@ def test_a_file_is_graded_again_where_it_has_changed(tmp_path):
 
 def test_a_student_is_done_only_when_all_three_files_are_there(tmp_path):
     folder, out = lay(tmp_path / "class", "ann.ipynb"), tmp_path / "out"
-    [found] = submissions.find(folder, NOTEBOOK)
+    [found] = find(folder, tmp_path / "unpacked").submissions
     (out / "students" / "ann.html").mkdir(parents=True)  # it cannot be written
     with pytest.raises(OSError, match="ann"):
         written.student(out, one._unmarked(LAB, found, 1))
@@ -515,7 +394,7 @@ def test_the_command_refuses_other_settings_with_2_and_names_both(tmp_path, caps
 
 def test_the_command_refuses_what_is_no_folder_and_no_lab(tmp_path, capsys):
     assert command(tmp_path / "none", tmp_path / "out") == 2
-    assert "expected a folder of submissions" in capsys.readouterr().err
+    assert "expected a folder or zip file of submissions" in capsys.readouterr().err
     with pytest.raises(SystemExit) as ended:
         cli.main(["grade", "lab9", str(tmp_path), "--labs", str(LABS)])
     assert ended.value.code == 2

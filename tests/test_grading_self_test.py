@@ -14,5 +14,5 @@ def test_every_made_up_submission_is_found_by_its_name(tmp_path: Path):
     lab = course.find("lab5a", LABS)
     known = [*self_test.known_forms(lab, LABS), *self_test.odd_forms(lab, LABS)]
     self_test.write(known, tmp_path)
-    found = submissions.find(tmp_path, lab.notebook)
+    found = submissions.find(tmp_path, tmp_path / "unpacked", lab).submissions
     assert sorted(one.student for one in found) == sorted(form.name for form in known)

@@ -17,8 +17,18 @@ from test_pins import project
 
 from distill_lab import cli
 from distill_lab.checks import manifests
-from distill_lab.grading import NEEDED, Grade, marks, submissions, written
+from distill_lab.grading import (
+    NEEDED,
+    Grade,
+    archives,
+    collected,
+    give_back,
+    marks,
+    tables,
+    written,
+)
 from distill_lab.grading.limits import Limits
+from distill_lab.grading.lms_names import sender
 
 ROOT = Path(__file__).parent.parent
 LABS = ROOT / "lab_notebooks"
@@ -72,7 +82,7 @@ def test_the_points_are_the_manifests():
 
 def test_the_columns_are_those_of_the_csv():
     mark = marks.Mark("lab5a.soften", "right", 3, 3)
-    head = marks.to_csv([marks.Result("ada", "lab5a", "a", "", 1, (mark,))]).split("\n")[0]
+    head = tables.to_csv([marks.Result("ada", "lab5a", "a", "", 1, (mark,))]).split("\n")[0]
     row = next(line for line in PAGE.splitlines() if line.startswith("| `grades.csv`"))
     assert [name for name in head.split(",") if f"`{name}`" not in row] == ["lab5a.soften"]
 
@@ -99,7 +109,7 @@ def test_the_remarks_that_are_explained_are_those_that_grading_writes():
 
 
 def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
-    submission = submissions.Submission("NAME", tmp_path / "NAME.ipynb")
+    submission = collected.Submission("NAME", tmp_path / "NAME.ipynb")
     submission.path.write_text("{}", "utf-8")
     mark = marks.Mark("lab5a.soften", "void", 0, 3, said="This exercise waits for a look.")
     out = tmp_path / "grades"
@@ -111,7 +121,7 @@ def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
     changed["marks"][0] |= {"points": 2, "state": "partly right", "said": ""}
     file.write_text(json.dumps(changed), "utf-8")
     assert written.done(out, submission)
-    written.overall(out, [submission])
+    written.overall(out, collected.Collected((submission,)))
     assert "2 of 3 points" in file.with_suffix(".html").read_text("utf-8")
     assert 'value="2"' in file.with_suffix(".xml").read_text("utf-8")
     assert json.loads(file.read_text("utf-8"))["points"] == 2
@@ -131,6 +141,26 @@ def test_the_classs_files_are_written_from_what_containers_left(tmp_path: Path):
     subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
     assert "ada,2,3,2," in (tmp_path / "grades" / "grades.csv").read_text("utf-8")
     assert (tmp_path / "grades" / "class.html").exists()
+
+
+def test_students_are_called_as_the_table_of_the_lms_has_it():
+    rows = re.findall(
+        r"^\| (Canvas|Moodle): `(.+?)` \| `(.+?)` \| (?:Participant )?(\d+) \|$", PAGE, re.M
+    )
+    assert len(rows) == 2
+    for lms, name, student, number in rows:
+        found = sender(name.partition("/")[0])
+        assert (found.lms, found.name, found.id) == (lms.lower(), student, number)
+
+
+def test_what_an_archive_may_hold_and_what_comes_out_is_told():
+    most = archives.OF_A_STUDENT
+    assert f"more than {most.files:,} notebooks or {most.bytes / 1e6:g} MB" in " ".join(
+        PAGE.split()
+    )
+    for name in (give_back.FEEDBACK, give_back.CANVAS, give_back.MOODLE):
+        assert f"`{name}`" in PAGE
+        assert f"`grades/{name}`" in PAGE
 
 
 def test_the_links_lead_somewhere():

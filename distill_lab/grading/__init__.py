@@ -9,6 +9,7 @@ the kernel may not do is in `guard`, what a submission may take in `limits`, see
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import importlib.util
@@ -16,7 +17,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +28,10 @@ from distill_lab.grading.limits import Limits
 from distill_lab.records import LabError
 
 if TYPE_CHECKING:
+    from distill_lab.grading.collected import Collected, Submission
     from distill_lab.grading.course import Lab
     from distill_lab.grading.marks import Result
-    from distill_lab.grading.submissions import Submission
+    from distill_lab.grading.one import Graded
 
 NEEDED = ("nbval", "ipykernel", "psutil", "pytest", "nbformat")
 
@@ -38,9 +41,13 @@ class Grade:
     """Grade a class: marks, feedback and an overview. The same command goes on where it stopped."""
 
     out: Path = Path("grades")
-    """The folder for grades.csv, class.html, and students/NAME.json, .xml and .html."""
+    """The folder for grades.csv, class.html, students/NAME.html, .json and .xml, and what an LMS
+    takes in."""
     seed: int = 1
     """Of the cases that are drawn; students see those of seed 0. Keep yours to yourself."""
+    roster: Path | None = None
+    """The course's students as CSV, with columns such as ID, Name, Email: Canvas's or Moodle's
+    export, or your own. It gives each submission its ID, and says who handed nothing in."""
     jobs: int = 0
     """Submissions at the same time; 0: as many as this machine has cores and memory for."""
     labs: Path = Path("lab_notebooks")
@@ -64,27 +71,77 @@ class Grade:
         )
 
 
-def grade(name: str, folder: Path, asked: Grade) -> int:
+def grade(name: str, source: Path, asked: Grade) -> int:
     """Grades the class. 0 whatever the students did; 1 where the grader itself does not work."""
     needed()
     _possible(asked)
-    from distill_lab.grading import course, submissions, written
+    from distill_lab.grading import course, roster, submissions, written
 
     lab = course.find(name, asked.labs)
-    found = submissions.find(folder, lab.notebook)
-    written.adopt(asked.out, _fixed(lab, asked))
+    people = roster.read(asked.roster) if asked.roster else None
+    with tempfile.TemporaryDirectory(prefix="submissions-") as place:
+        collected = submissions.find(source, Path(place), lab, people)
+        _of_this(lab, collected)
+        written.adopt(asked.out, _fixed(lab, asked))
+        return _class(lab, collected, asked)
+
+
+def _class(lab: Lab, collected: Collected, asked: Grade) -> int:
+    """Grades what is not graded yet, writes everything, and says what an instructor should know."""
+    from distill_lab.grading import give_back, written
+
+    found = collected.submissions
     waiting = [one for one in found if not written.done(asked.out, one)]
     if len(waiting) < len(found):
-        print(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
-    if others := submissions.passed_over(folder):
-        print(f"Passed over, as they are no notebooks: {', '.join(others)}.")
+        _say(f"{len(found) - len(waiting)} of {len(found)} are graded already.")
+    _noticed(collected)
     if asked.seed == Grade().seed:
-        print(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
+        _say(f"--seed {asked.seed} is the default, and no secret: take a number of your own.")
     faults = _each(lab, waiting, asked)
-    results = written.overall(asked.out, found)
-    print(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")
-    print(f"Marks: {asked.out / 'grades.csv'}. Overview: {asked.out / 'class.html'}.")
+    if gone := written.withdraw(asked.out, collected):
+        _say(f"No longer among the submissions, moved to {asked.out / 'withdrawn'}: {_few(gone)}.")
+    results = written.overall(asked.out, collected)
+    give_back.write(asked.out, results, collected, (lab.part, lab.notebook))
+    _say(f"{len(results)} submissions, of which {sum(map(_odd, results))} to be looked at.")
+    _say(f"Marks: {asked.out / 'grades.csv'}. Overview: {asked.out / 'class.html'}.")
     return _fault(lab, asked, faults) if faults else 0
+
+
+def _say(line: str) -> None:
+    """Prints it; the marks are written although nobody reads (`… | head -1`)."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
+
+
+def _of_this(lab: Lab, collected: Collected) -> None:
+    """LabError where the whole class handed in another lab: that one was meant."""
+    others = [one.other_lab for one in collected.submissions if one.other_lab]
+    none_is_right = all(one.problem for one in collected.submissions)
+    if none_is_right and len(others) > 1 and len(set(others)) == 1:
+        raise LabError(
+            f"Expected notebooks of {lab.part}, found those of {others[0]} alone. Name that lab."
+        )
+
+
+def _noticed(collected: Collected) -> None:
+    """A line for each kind of thing that a class's marks do not show."""
+    several = [one.student for one in collected.submissions if one.set_aside]
+    lines = {
+        "Passed over, as they are no submissions": [one.file for one in collected.passed_over],
+        "Of several files the newest counts": several,
+        "On the roster, and nothing handed in": [one.called for one in collected.absent],
+        "Handed in, and not on the roster": collected.strangers,
+    }
+    for said, names in lines.items():
+        if names:
+            _say(f"{said}: {_few(names)}.")
+
+
+def _few(names: Sequence[str], most: int = 20) -> str:
+    from distill_lab.grading.look import plain
+
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return plain(", ".join(names[:most])) + more
 
 
 def needed() -> None:
@@ -126,25 +183,40 @@ def _each(lab: Lab, waiting: Sequence[Submission], asked: Grade) -> list[Submiss
     reason that is known."""
     from tqdm import tqdm
 
-    from distill_lab.grading import one, written
+    from distill_lab.grading import written
 
     faults: list[Submission] = []
-    pool = concurrent.futures.ThreadPoolExecutor(asked.jobs or jobs())
-    bar = tqdm(total=len(waiting), desc="graded", unit="notebook", disable=not waiting)
-    try:
-        work = {
-            pool.submit(one.grade, lab, asked.labs, s, asked.seed, asked.limits): s for s in waiting
-        }
-        for done in concurrent.futures.as_completed(work):
-            graded = done.result()
+    with (
+        tqdm(total=len(waiting), desc="graded", unit="notebook", disable=not waiting) as bar,
+        contextlib.closing(_side_by_side(lab, waiting, asked)) as all_graded,
+    ):
+        for submission, graded in all_graded:
             written.student(asked.out, graded.result)
-            faults += [work[done]] if graded.log else []
+            faults += [submission] if graded.log else []
             bar.update()
+    return faults
+
+
+def _side_by_side(
+    lab: Lab, waiting: Sequence[Submission], asked: Grade
+) -> Generator[tuple[Submission, Graded], None, None]:
+    """Each as soon as it is graded. No process is left afterwards, however it ends."""
+    from distill_lab.grading import one
+
+    pool = concurrent.futures.ThreadPoolExecutor(asked.jobs or jobs())
+    work: dict[concurrent.futures.Future[Graded], Submission] = {}
+    try:
+        for submission in waiting:
+            future = pool.submit(one.grade, lab, asked.labs, submission, asked.seed, asked.limits)
+            work[future] = submission
+        for done in concurrent.futures.as_completed(work):
+            yield work[done], done.result()
     finally:  # an interrupt too: what is not written yet is graded again
         pool.shutdown(wait=False, cancel_futures=True)
         one.end_all()
-        bar.close()
-    return faults
+        while not all(future.done() for future in work):  # one had just begun
+            time.sleep(0.05)
+            one.end_all()
 
 
 def jobs() -> int:
@@ -160,14 +232,14 @@ def _odd(result: Result) -> bool:
 
 def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
     """Sessions ended for no known reason: is it the grader? The right answers tell."""
-    from distill_lab.grading import forms, one, submissions, written
+    from distill_lab.grading import collected, forms, written
 
     form = forms.reference(lab)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.ipynb"
         path.write_bytes(form.data)
-        right = submissions.Submission("reference", path)
-        graded = one.grade(lab, asked.labs, right, asked.seed, asked.limits)
+        right = collected.Submission("reference", path)
+        [(_, graded)] = _side_by_side(lab, [right], asked)
     if graded.result.points == graded.result.of:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:

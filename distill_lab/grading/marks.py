@@ -1,4 +1,4 @@
-"""What grading finds: a result a submission, a mark an exercise; its JSON, and the class as CSV.
+"""What grading finds: a result a submission, a mark an exercise; and its JSON.
 
 Result                 one submission of one lab
   marks: Mark          one exercise, in the notebook's order
@@ -8,20 +8,12 @@ Result                 one submission of one lab
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 State = Literal["right", "partly right", "wrong", "error", "not attempted", "missing", "void"]
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f]")
-# a formula's first character, where a cell begins: for some readers behind a semicolon as well
-_FORMULA = re.compile("(^|[;\t\n])(?=\\s*[=+@＝＋－＠-])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,27 +101,3 @@ def from_json(text: str) -> Result:
     remarks = tuple(Remark(**remark) for remark in read.pop("remarks"))
     given = {name: read[name] for name in ("student", "lab", "file", "sha256", "seed", "failure")}
     return Result(**given, marks=marks, remarks=remarks)
-
-
-def to_csv(results: Sequence[Result]) -> str:
-    """A row a submission: points, each exercise's, how many remarks wait for a review, and why a
-    file could not be graded."""
-    exercises = [mark.exercise for mark in results[0].marks] if results else []
-    head = ["student", "points", "of", *exercises, "review", "failure", "file"]
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(head)
-    for one in results:
-        points = [mark.points for mark in one.marks]
-        fields = (one.student, one.points, one.of, *points, len(one.reviews), one.failure, one.file)
-        rows.writerow([_inert(field) for field in fields])
-    return text.getvalue()
-
-
-def _inert(field: Any) -> Any:
-    """A text of a student's (a file's name, say) as plain text: no formula for a spreadsheet, and
-    no character that ends a row, or a file, for some reader."""
-    if not isinstance(field, str):
-        return field
-    field = _FORMULA.sub(r"\1'", _CONTROL.sub("?", field))
-    return f"'{field}" if field[:1] in ("\t", "\n") else field

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_lab.grading import record
+from distill_lab.grading.collected import Submission
 from distill_lab.grading.course import Lab
 from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import Remark, Result
 from distill_lab.grading.read import writable
-from distill_lab.grading.submissions import Submission
 from distill_lab.records import write_text
 
 _WATCHERS: set[subprocess.Popen[bytes]] = set()
@@ -83,10 +83,8 @@ def _remove(folder: Path) -> None:
 
 
 def _unmarked(lab: Lab, submission: Submission, seed: int) -> Result:
-    several = (
-        f"The folder holds other notebooks as well, which were not graded: {submission.several}."
-    )
-    remarks = (Remark("notice", "", several),) if submission.several else ()
+    aside = f"Handed in as well, and not graded: {', '.join(submission.set_aside)}."
+    remarks = (Remark("notice", "", aside),) if submission.set_aside else ()
     file, digest = writable(submission.path.name), submission.digest()
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 

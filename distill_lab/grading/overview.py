@@ -15,6 +15,7 @@ from statistics import fmean, quantiles
 from typing import get_args
 from urllib.parse import quote
 
+from distill_lab.grading.collected import NOTHING, Collected
 from distill_lab.grading.feedback import STATES, judged, points
 from distill_lab.grading.look import fill
 from distill_lab.grading.marks import Mark, Remark, Result, State
@@ -57,13 +58,14 @@ class Mistake:
     students: int
 
 
-def page(results: Sequence[Result]) -> str:
+def page(results: Sequence[Result], collected: Collected = NOTHING) -> str:
     """`class.html`, beside the folder `students` to which it links. It needs no other file."""
     graded = [result for result in results if not result.failure]
     made = mistakes(graded)
     return fill(
         "class.html.jinja",
         results=results,
+        collected=collected,
         graded=graded,
         failed=[result for result in results if result.failure],
         waiting={result: found for result in results if (found := waiting(result))},

@@ -1,126 +1,220 @@
-"""The submissions of a class: a notebook a student, as a file or in a folder of theirs."""
+"""Finds the submissions of a class: a notebook a student, in a file, a folder or a zip file of
+theirs, also as Canvas and Moodle name and pack them."""
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import os
-import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from distill_lab.grading import archives
+from distill_lab.grading.collected import Collected, PassedOver, Submission
+from distill_lab.grading.lms_names import Sender, copy_number, sender
 from distill_lab.grading.read import writable
+from distill_lab.grading.roster import Roster
 from distill_lab.records import LabError
 
-MOST_BYTES = 100_000_000  # of a file that is read at all
-MOST_OF_A_NAME = 160  # bytes: a file system has 255 for a name, endings and all
+if TYPE_CHECKING:
+    from distill_lab.grading.course import Lab
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """`student` names the output's files. `problem`: why the file is not looked at ("": it is);
-    `several`: what else lay there."""
+class _Entry:
+    """A file or folder as it lies there."""
 
-    student: str
     path: Path
-    problem: str = ""
-    several: str = ""
+    sender: Sender
 
-    def digest(self) -> str:
-        return "" if self.problem else hashlib.sha256(self.path.read_bytes()).hexdigest()
+    @property
+    def is_folder(self) -> bool:
+        return self.path.is_dir() and not self.path.is_symlink()
 
 
-def find(folder: Path, notebook: str) -> list[Submission]:
-    """`folder`/NAME.ipynb, or `folder`/NAME/**/*.ipynb (as Moodle, Canvas and GitHub Classroom
-    give them), in the order of their names. `notebook`: the lab's, preferred where a student's
-    folder has several."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A notebook of a student's; `likeness`: how much of the lab's name its name has."""
+
+    path: Path
+    entry: _Entry
+    likeness: int = 0
+
+
+def find(
+    source: Path, place: Path, lab: Lab | None = None, roster: Roster | None = None
+) -> Collected:
+    """`source`: a folder with NAME.ipynb, NAME.zip or NAME/**/*.ipynb a student, or the zip file
+    of an LMS, in the order of their names. `place`: an empty folder for what is unpacked. Of
+    several notebooks of a student that with exercises of the `lab` counts, then the newest."""
+    packed = source.is_file() and _ends(source, ".zip")
+    folder = archives.of_class(source, place / "class") if packed else source
     if not folder.is_dir():
-        raise LabError(f"{folder}: expected a folder of submissions, found none. Name another.")
-    found = [one for place in sorted(folder.iterdir()) for one in _of(place, notebook)]
+        raise LabError(
+            f"{source}: expected a folder or zip file of submissions, found none. Name another."
+        )
+    passed: list[PassedOver] = []
+    students: dict[object, list[_Entry]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "__")):
+            continue
+        entry = _Entry(path, sender(path.name, path.is_dir()))
+        if why := "" if entry.sender.lms else _nobodys(entry):
+            passed.append(PassedOver(writable(path.name), why))
+        else:
+            students.setdefault(_key(entry, roster), []).append(entry)
+    found = [
+        _of(entries, place / f"{n}", lab, roster) for n, entries in enumerate(students.values())
+    ]
     if not found:
         raise LabError(
-            f"{folder}: expected notebooks, NAME.ipynb or NAME/….ipynb, found none. Unpack archives"
-            " first."
+            f"{source}: expected notebooks, NAME.ipynb or NAME/….ipynb, or zip files with them, "
+            "found none. Name another."
         )
-    return list(_named_once(found))
+    return Collected(tuple(_named_once(found)), tuple(passed), roster)
 
 
-def passed_over(folder: Path) -> list[str]:
-    """The names of the files there that are no notebooks: of nobody, or of a student who handed in
-    something else."""
+def _nobodys(entry: _Entry) -> str:
+    """Why it is no submission; "" where it is one."""
+    if entry.is_folder or _ends(entry.path, ".ipynb", ".zip"):
+        return ""
+    what = "a link" if entry.path.is_symlink() else "another file"
+    return f"Expected a notebook (.ipynb), a zip file or a folder, found {what}."
+
+
+def _key(entry: _Entry, roster: Roster | None) -> object:
+    """The same for all that one student handed in."""
+    person = roster.find(entry.sender) if roster else None
+    if person:
+        return id(person)
+    return entry.sender.name.casefold() if entry.sender.lms else entry.path
+
+
+def _of(
+    entries: Sequence[_Entry], place: Path, lab: Lab | None, roster: Roster | None
+) -> Submission:
+    """One student's submission."""
+    problem, found, empty, names = "", [], [], []
+    for n, entry in enumerate(entries):
+        there: list[_Found] = []
+        try:
+            there, rest = _notebooks(entry, place / f"{n}", lab)
+            names += rest
+        except LabError as error:
+            problem = str(error)
+        found += there
+        empty += [] if there else [_Found(entry.path, entry)]
+    chosen = max(found or empty, key=lambda one: _rank(one, lab))
+    aside = [one.path.name for one in (*found, *empty) if one != chosen]
+    by = chosen.entry.sender
+    whole = Submission(
+        by.name,
+        chosen.path,
+        set_aside=tuple(map(writable, aside)),
+        sender=by,
+        handed_in=writable(chosen.entry.path.name),
+        person=roster.find(by) if roster else None,
+    )
+    if found:
+        return _checked(whole, lab)
+    held = ", ".join(names[:3]) or "none"
+    said = f"Expected a notebook (.ipynb), found {held}. Hand in the notebook itself."
+    return dataclasses.replace(whole, problem=problem or said)
+
+
+def _notebooks(entry: _Entry, place: Path, lab: Lab | None) -> tuple[list[_Found], list[str]]:
+    """The notebooks of an entry, and the names of its other files. Zip files in a folder are opened
+    where no notebook lies beside them. LabError where an archive cannot be."""
+    if not entry.is_folder and _ends(entry.path, ".ipynb"):
+        return [_Found(entry.path, entry)], []
+    files = _files(entry.path) if entry.is_folder else [entry.path]
+    found, names = _in(entry.path), [writable(path.name) for path in files]
+    if not found and (zips := [path for path in files if _ends(path, ".zip")]):
+        names = [name for n, one in enumerate(zips) for name in _unpacked(one, place / f"{n}")]
+        found = _in(place)
+    if len(_senders(found, place)) > 1:
+        raise LabError(
+            f"{writable(entry.path.name)}: expected one student's notebook, found a class's. Grade "
+            "that by itself."
+        )
+    return [_Found(path, entry, _likeness(path.stem, lab)) for path in found], names
+
+
+def _senders(notebooks: Sequence[Path], place: Path) -> set[str]:
+    """Whose notebooks came out of an archive, where an LMS named them."""
+    parts = {part for path in notebooks if path.is_relative_to(place) for part in path.parts}
+    return {by.name for part in parts if (by := sender(part)).lms}
+
+
+def _unpacked(archive: Path, place: Path) -> list[str]:
+    """The names of what is no notebook in it; LabError where it cannot be unpacked."""
+    if problem := _problem(archive):
+        raise LabError(problem)
+    return archives.of_student(archive, place)
+
+
+def _in(folder: Path) -> list[Path]:
+    """The notebooks below a folder."""
     return [
-        _name(place.name)
-        for place in sorted(folder.iterdir())
-        if _counts(place) and not (_is_folder(place) or _is_notebook(place))
-    ]
-
-
-def _of(place: Path, notebook: str) -> Iterator[Submission]:
-    if _counts(place) and _is_folder(place):
-        yield _in_folder(place, notebook)
-    elif _counts(place) and _is_notebook(place):
-        yield _checked(Submission(_name(place.stem), place))
-
-
-def _counts(place: Path) -> bool:
-    return not place.name.startswith((".", "__"))
-
-
-def _is_folder(place: Path) -> bool:
-    return place.is_dir() and not place.is_symlink()
-
-
-def _is_notebook(place: Path) -> bool:
-    return place.suffix.lower() == ".ipynb"
-
-
-def _in_folder(folder: Path, notebook: str) -> Submission:
-    """The notebook whose name is most like the lab's; of several such the last by name."""
-    there = [
         path
         for path in sorted(folder.rglob("*"))
-        if _is_notebook(path) and ".ipynb_checkpoints" not in path.parts
+        if _ends(path, ".ipynb") and not {".ipynb_checkpoints", "__MACOSX"} & set(path.parts)
     ]
-    student = _name(folder.name)
-    if not there:
-        files = [writable(p.name) for p in sorted(folder.rglob("[!.]*")) if p.is_file()]
-        found = f"found {', '.join(files[:3])}" if files else "found none"
-        said = f"Expected a notebook (.ipynb) in the folder, {found}. Hand in the notebook itself."
-        return Submission(student, folder, said)
-    chosen = max(there, key=lambda path: (_likeness(path.stem, notebook), path.name))
-    others = ", ".join(writable(path.name) for path in there if path != chosen)
-    return _checked(Submission(student, chosen, "", others))
 
 
-def _likeness(name: str, notebook: str) -> int:
-    """How much of the lab's name a file's name has: `Lab5a_Teacher_Generation (1)` has all."""
-    name, notebook = name.lower(), notebook.lower()
-    return 2 * (notebook in name) + (notebook.split("_")[0] in name)
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("[!.]*")) if path.is_file()]
 
 
-def _checked(one: Submission) -> Submission:
-    """With what keeps it from being read."""
-    said = ""
-    if one.path.is_symlink():
-        said = "Expected a file, found a link to another. Hand in the notebook itself."
-    elif not one.path.is_file():
-        said = "Expected a file, found something else. Hand in the notebook itself."
-    elif one.path.stat().st_size > MOST_BYTES:
-        size = one.path.stat().st_size // 1_000_000
-        said = (
-            f"Expected at most {MOST_BYTES // 1_000_000} MB, found {size} MB. Clear all outputs, "
-            "save, and hand it in again."
+def _ends(path: Path, *endings: str) -> bool:
+    return path.suffix.lower() in endings
+
+
+def _rank(one: _Found, lab: Lab | None) -> tuple[object, ...]:
+    """The largest counts: exercises of the lab, in a folder the lab's name, then the newest."""
+    has_lab = lab is not None and not _problem(one.path) and lab.is_in(one.path.read_bytes())
+    return has_lab, one.entry.sender.upload, one.likeness, *_age(one.path)
+
+
+def _age(path: Path) -> tuple[object, ...]:
+    """The newest is the largest."""
+    return copy_number(path.stem), path.lstat().st_mtime, path.name
+
+
+def _likeness(name: str, lab: Lab | None) -> int:
+    """`Lab5a_Teacher_Generation (1)` has all of it, `lab5a` a part."""
+    name = name.lower()
+    return 2 * (lab.notebook.lower() in name) + (lab.part in name) if lab else 0
+
+
+def _checked(one: Submission, lab: Lab | None) -> Submission:
+    """With what keeps it from being graded."""
+    problem = _problem(one.path)
+    other = "" if problem or lab is None else lab.other_in(one.path.read_bytes())
+    if other and lab:
+        problem = (
+            f"Expected the notebook {lab.notebook}, found one of another lab, {other}. Hand in "
+            "that of this lab."
         )
-    elif not os.access(one.path, os.R_OK):
-        said = "Expected a file, found one that may not be read. Give yourself the right to."
-    return Submission(one.student, one.path, said, one.several)
+    return dataclasses.replace(one, problem=problem, other_lab=other)
 
 
-def _name(text: str) -> str:
-    """A name that is safe as a file's: letters of any script, digits, and ` .@+-_`."""
-    safe = re.sub(r"[^\w .@+-]", "_", unicodedata.normalize("NFC", text)).strip(" .")
-    return safe.encode()[:MOST_OF_A_NAME].decode(errors="ignore").strip(" .") or "unnamed"
+def _problem(path: Path) -> str:
+    """What keeps a file from being read."""
+    if path.is_symlink():
+        return "Expected a file, found a link to another. Hand in the notebook itself."
+    if not path.is_file():
+        return "Expected a file, found something else. Hand in the notebook itself."
+    size, most = path.stat().st_size, archives.MOST_BYTES
+    if size > most:
+        return (
+            f"Expected at most {most // 1_000_000} MB, found {size // 1_000_000} MB. Clear all "
+            "outputs, save, and hand it in again."
+        )
+    if not os.access(path, os.R_OK):
+        return "Expected a file, found one that may not be read. Give yourself the right to."
+    return ""
 
 
 def _named_once(found: Sequence[Submission]) -> Iterator[Submission]:
@@ -130,4 +224,4 @@ def _named_once(found: Sequence[Submission]) -> Iterator[Submission]:
         key = one.student.casefold()
         seen[key] = seen.get(key, 0) + 1
         name = one.student if seen[key] == 1 else f"{one.student} ({seen[key]})"
-        yield Submission(name, one.path, one.problem, one.several)
+        yield dataclasses.replace(one, student=name)

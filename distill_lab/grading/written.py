@@ -1,21 +1,24 @@
 """The output folder: a student's files as soon as they are graded, the class's at the end.
 
 grading.json            what all marks have in common: lab, seed, limits, the course's version
-grades.csv  class.html
+grades.csv  class.html  and what an LMS takes in
 students/NAME.html .xml .json      the last is written last: where it is, the student is done
+withdrawn/                         the same files of those who are no longer among the submissions
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_lab.grading import feedback, junit, overview
-from distill_lab.grading.marks import Result, from_json, to_csv, to_json
-from distill_lab.grading.submissions import Submission
+from distill_lab.grading import by_hand, feedback, junit, overview, tables
+from distill_lab.grading.collected import Collected, Submission
+from distill_lab.grading.marks import Result, to_json
 from distill_lab.records import LabError, write_text
+
+ENDINGS = ("xml", "html", "json")
 
 
 def adopt(out: Path, fixed: Mapping[str, Any]) -> None:
@@ -33,9 +36,14 @@ def adopt(out: Path, fixed: Mapping[str, Any]) -> None:
 
 
 def done(out: Path, one: Submission) -> bool:
-    """Whether this very file is graded already."""
+    """Whether this very file is graded already: if not here, before its student was withdrawn."""
     file = _file(out, one.student, "json")
-    return file.exists() and from_json(file.read_text(encoding="utf-8")).sha256 == one.digest()
+    if not file.exists():
+        _move(out / "withdrawn", out / "students", one.student)
+    if not file.exists():
+        return False
+    before = by_hand.read(file)
+    return before.sha256 == one.digest() and before.failure == (one.problem or before.failure)
 
 
 def student(out: Path, result: Result) -> None:
@@ -49,16 +57,34 @@ def forget(out: Path, one: Submission) -> None:
     _file(out, one.student, "json").unlink(missing_ok=True)
 
 
-def overall(out: Path, found: Sequence[Submission]) -> list[Result]:
+def overall(out: Path, collected: Collected) -> list[Result]:
     """Writes the class's files, and each student's anew from its JSON, in which an instructor may
     have changed points; its results."""
-    texts = [_file(out, one.student, "json").read_text(encoding="utf-8") for one in found]
-    results = [from_json(text) for text in texts]
+    results = [by_hand.read(_file(out, one.student, "json")) for one in collected.submissions]
     for result in results:
         student(out, result)
-    write_text(out / "grades.csv", to_csv(results))
-    write_text(out / "class.html", overview.page(results))
+    write_text(out / "grades.csv", tables.to_csv(results, collected))
+    write_text(out / "class.html", overview.page(results, collected))
     return results
+
+
+def withdraw(out: Path, collected: Collected) -> list[str]:
+    """Moves the files of students who are no longer among the submissions out of `students`; their
+    names."""
+    here = {one.student for one in collected.submissions}
+    files = [file for file in (out / "students").iterdir() if file.suffix[1:] in ENDINGS]
+    gone = sorted({file.stem for file in files} - here)
+    for name in gone:
+        _move(out / "students", out / "withdrawn", name)
+    return gone
+
+
+def _move(source: Path, target: Path, name: str) -> None:
+    """A student's files; the JSON last, as where it is, all are."""
+    for ending in ENDINGS:
+        if (file := source / f"{name}.{ending}").exists():
+            target.mkdir(exist_ok=True)
+            file.replace(target / file.name)
 
 
 def _file(out: Path, student: str, ending: str) -> Path:
