@@ -4,39 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 import itertools
 import json
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab import history
 from distill_lab.arguments import parse_flat, parse_run, value
 from distill_lab.config import PROFILES, Config, ExportSettings
 from distill_lab.processes import from_main, is_main, join, rank
-from distill_lab.records import LabError, note, notes
+from distill_lab.records import LabError
+from distill_lab.runner import STAGES, quiet, run_stage
 from distill_lab.runs import adopt
 
-STAGES = (
-    ("data", "distill_lab.squad", "prepare", "choose the questions"),
-    (
-        "generate",
-        "distill_lab.generate",
-        "run",
-        "the teacher answers each training question several times",
-    ),
-    ("reject", "distill_lab.reject", "run", "keep the correct, readable traces"),
-    ("train", "distill_lab.train", "run", "train the two students on what was kept"),
-    ("evaluate", "distill_lab.evaluate", "run", "score base, students and teacher"),
-    ("report", "distill_lab.report", "build", "table, plots, and the paper side by side"),
-)
-
-
-_SLOW = ("generate", "train", "evaluate")  # stages that resume, and that processes share
 _KEPT = "What was written before is kept: mend this and run it again."
 
 
@@ -63,14 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
-
-
-def quiet() -> None:
-    """Before torch and transformers are loaded: their advice is for programmers."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    # six lines about a network that is not there
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def _fail(message: str) -> int:
@@ -105,7 +79,7 @@ def _command(arguments: list[str]) -> int:
         print(_help())
     elif name == "run":
         _run(rest)
-    elif name in [stage[0] for stage in STAGES]:
+    elif name in STAGES:
         _one_stage(name, rest)
     elif name == "export":
         _export(rest)
@@ -119,7 +93,7 @@ def _command(arguments: list[str]) -> int:
         _file_command(name, rest)
     else:
         known = [
-            *(stage[0] for stage in STAGES),
+            *STAGES,
             "run",
             "export",
             "doctor",
@@ -141,7 +115,7 @@ def _help() -> str:
         "usage: distill-lab COMMAND [OPTIONS]     (distill-lab COMMAND --help lists the options)",
         "",
         "  run          all stages in order; resumable",
-        *(f"  {name:<12} {text}" for name, _, _, text in STAGES),
+        *(f"  {stage.name:<12} {stage.help}" for stage in STAGES.values()),
         "  export       a student for use elsewhere: adapter, merged weights, or GGUF",
         f"  {'doctor':<12} {_DOCTOR}",
         f"  {'notebooks':<12} {_NOTEBOOKS}",
@@ -159,18 +133,19 @@ def _help() -> str:
 def _run(arguments: list[str]) -> None:
     config, out = _begin("run", arguments)
     print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
-    for name, *_ in STAGES:
-        one_stage(name, config, out)
+    for name in STAGES:
+        run_stage(name, config, out)
     if not is_main():
         return
-    report = importlib.import_module("distill_lab.report")
+    from distill_lab import report
+
     print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
     print(f"\nReport: {out / 'report.html'}")
 
 
 def _one_stage(name: str, arguments: list[str]) -> None:
     config, out = _begin(name, arguments)
-    one_stage(name, config, out)
+    run_stage(name, config, out)
 
 
 def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
@@ -181,38 +156,15 @@ def _begin(command: str, arguments: Sequence[str]) -> tuple[Config, Path]:
     return config, out
 
 
-def one_stage(name: str, config: Config, out: Path) -> None:
-    """Runs one stage, a cheap one in the first process alone; its seconds are added up over
-    interruptions, and not counted where all was done already.
-    """
-    module, function = next((m, f) for stage, m, f, _ in STAGES if stage == name)
-    start = time.perf_counter()
-    if name in _SLOW:  # Unsloth must be imported before transformers
-        importlib.import_module("distill_lab.backends").prepare(config.runtime)
-
-    def work() -> object:
-        stage: Callable[[Config, Path], object] = getattr(importlib.import_module(module), function)
-        return stage(config, out)
-
-    done = work() if name in _SLOW else from_main(lambda: work() is not False)
-    if done is False:
-        print(f"{name}: all there already", flush=True)
-        return
-    if not is_main():
-        return
-    seconds = notes(out).get("seconds", {})
-    before = seconds.get(name, 0) if name in _SLOW else 0
-    took = round(before + time.perf_counter() - start, 1)
-    note(out, "seconds", {**seconds, name: took})
-    if name in _SLOW:
-        history.remember(name, took, config, notes(out)["backend"]["device"])
-
-
 def _export(arguments: list[str]) -> None:
     settings = parse_flat("export", arguments, ExportSettings())
     if settings.converter == "unsloth":  # before transformers, which the module imports
-        importlib.import_module("distill_lab.unsloth_backend").problem()
-    importlib.import_module("distill_lab.export").export(settings)
+        from distill_lab import unsloth_backend
+
+        unsloth_backend.problem()
+    from distill_lab.export import export
+
+    export(settings)
 
 
 # -- doctor
@@ -235,7 +187,9 @@ def _doctor(arguments: list[str]) -> None:
     if gpu is None and len(rest) < len(arguments):
         raise LabError("--gpu: expected the name of a card such as t4, found none.")
     config = parse_run("doctor", rest)[0] if rest else PROFILES["colab"] if gpu else None
-    print(importlib.import_module("distill_lab.doctor").report(config, gpu))
+    from distill_lab import doctor
+
+    print(doctor.report(config, gpu))
 
 
 # -- notebooks
@@ -245,7 +199,8 @@ _NOTEBOOKS = "build: write the labs' notebooks from their sources; check: are th
 
 def _notebooks(arguments: list[str]) -> int:
     """What is wrong with them, a line each; 2 if anything is."""
-    notebooks = importlib.import_module("distill_lab.notebooks")
+    from distill_lab import notebooks
+
     words = {
         "build": (notebooks.Build(), notebooks.build),
         "check": (notebooks.Check(), notebooks.check),
@@ -272,15 +227,18 @@ _GRADE = "marks, feedback and an overview of a class: a folder or zip file of no
 
 def _grade(arguments: list[str]) -> int:
     """`LAB SUBMISSIONS [OPTIONS]`, or `--self-test LAB… [OPTIONS]`."""
-    grading = importlib.import_module("distill_lab.grading")
+    from distill_lab import grading
+
     names = ["LAB", "SUBMISSIONS"]
     if arguments[:1] == ["--self-test"]:
         arguments, names = arguments[1:], ["--self-test LAB…"]
     given = list(itertools.takewhile(lambda text: not text.startswith("-"), arguments))
     asked = parse_flat(f"grade {' '.join(names)}", arguments[len(given) :], grading.Grade())
-    stoppable = importlib.import_module("distill_lab.grading.stopping").stoppable
+    from distill_lab.grading.stopping import stoppable
+
     if given and len(names) == 1:
-        self_test = importlib.import_module("distill_lab.grading.self_test").self_test
+        from distill_lab.grading.self_test import self_test
+
         with stoppable():
             return max(self_test(lab, asked, brief=n > 0) for n, lab in enumerate(given))
     if len(given) != len(names):
@@ -309,6 +267,7 @@ def _file_command(name: str, arguments: list[str]) -> None:
         return
     if len(arguments) != len(words):
         raise LabError(f"Expected `{usage}`, found {len(arguments)} arguments.")
-    squad = importlib.import_module("distill_lab.squad")
+    from distill_lab import squad
+
     function = squad.score_files if name == "score" else squad.check_file
     print(json.dumps(function(*map(Path, arguments)), indent=1))

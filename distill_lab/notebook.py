@@ -32,6 +32,7 @@ from distill_lab.records import (
     notes,
     read_records,
 )
+from distill_lab.runner import STAGES, quiet, run_stage, up_to
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,10 +46,9 @@ class Lab:
 
     def run(self, *stages: str) -> None:
         """Runs these stages in order; what is there already is not made again."""
-        from distill_lab.cli import one_stage
-
         for stage in stages:
-            one_stage(stage, self.config, self.out)
+            _one_of(tuple(STAGES), stage)
+            run_stage(stage, self.config, self.out)
             if self.copies:
                 google_drive.save(self.out, self.copies)
 
@@ -129,12 +129,9 @@ class Lab:
 
     def _need(self, name: str, stage: str) -> Path:
         """A file of the run; where it is not there yet, LabError says what to run."""
-        from distill_lab.cli import STAGES
-
         path = self.out / name
         if not path.exists():
-            stages = [known[0] for known in STAGES]
-            upto = ", ".join(f'"{known}"' for known in stages[: stages.index(stage) + 1])
+            upto = ", ".join(f'"{known}"' for known in up_to(stage))
             raise LabError(
                 f"{path}: expected what the stage {stage} makes, found none. Run lab.run({upto}) "
                 "first; what is there already is not made again."
@@ -165,8 +162,6 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     `drive`: in Colab, a copy of each finished stage in Google Drive, and the run back from there
     after a disconnect. Elsewhere it does nothing.
     """
-    from distill_lab.cli import quiet
-
     quiet()
     # tqdm's, of a widget that is not there: its bars are text then, which is what we want
     warnings.filterwarnings("ignore", message="IProgress not found")

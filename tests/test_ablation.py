@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from distill_lab import ablation, cli, config
+from distill_lab import ablation, config, runner
 from distill_lab.records import Example, LabError, Trace, Verdict, read_records
 
 
@@ -50,7 +50,7 @@ def test_a_student_is_trained_beside_the_runs_own(tmp_path, capsys):
         train=dataclasses.replace(tiny.train, epochs=1, batch_size=8),
     )
     for stage in ("data", "generate", "reject"):
-        cli.one_stage(stage, small, tmp_path)
+        runner.run_stage(stage, small, tmp_path)
     found = ablation.student_of("unfiltered", small, tmp_path)
     folder = tmp_path / "no_filter" / "unfiltered"
     kept = read_records(tmp_path / "examples.jsonl", Example)

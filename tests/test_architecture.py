@@ -29,7 +29,18 @@ LAYERS = (
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),
-    (*PLOTS, *PAGE, "run_folder", "report", "ablation", *CHECKS, *DOCTOR, "export", "drive"),
+    (
+        *PLOTS,
+        *PAGE,
+        "run_folder",
+        "report",
+        "runner",
+        "ablation",
+        *CHECKS,
+        *DOCTOR,
+        "export",
+        "drive",
+    ),
     ("arguments", "cli", "notebook", "__main__"),
 )
 STAGES = 3

@@ -17,9 +17,10 @@ import pytest
 
 from distill_lab import config as config_module
 from distill_lab.arguments import parse_run
-from distill_lab.cli import STAGES, main
+from distill_lab.cli import main
 from distill_lab.config import PROFILES, Config
 from distill_lab.records import Trace, write_records
+from distill_lab.runner import STAGES
 from distill_lab.runs import flag, settings
 
 Command = Callable[..., tuple[int, str, str]]
@@ -81,7 +82,7 @@ def good(tmp_path: Path) -> str:
 def test_help_lists_every_command_and_profile(line, command):
     code, stdout, stderr = command(line)
     assert (code, stderr) == (0, "")
-    for name in ("run", *(stage[0] for stage in STAGES), "doctor", "score", "check-data"):
+    for name in ("run", *STAGES, "doctor", "score", "check-data"):
         assert re.search(rf"^  {name}\b", stdout, re.MULTILINE)
     assert all(name in stdout for name in PROFILES)
     assert max(map(len, stdout.splitlines())) <= 100
