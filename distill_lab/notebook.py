@@ -29,6 +29,7 @@ from distill_lab.records import (
     Record,
     Trace,
     Verdict,
+    judged,
     notes,
     read_records,
 )
@@ -69,6 +70,12 @@ class Lab:
     @property
     def verdicts(self) -> list[Verdict]:
         return self._read("verdicts.jsonl", Verdict, "reject")
+
+    @property
+    def judged(self) -> list[tuple[Trace, Verdict]]:
+        """Each trace with its verdict: the two files stand in different orders."""
+        verdicts = self.verdicts  # asked for first: where they are missing, `reject` is
+        return judged(self.traces, verdicts)
 
     @property
     def examples(self) -> list[Example]:

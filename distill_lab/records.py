@@ -153,6 +153,49 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
             raise LabError(f"{path}: expected text in UTF-8, found other bytes.") from None
 
 
+Keyed = TypeVar("Keyed", Trace, Verdict, Example, Prediction)
+
+
+def by_question(records: Iterable[Keyed]) -> dict[str, list[Keyed]]:
+    """The records of each question, in their order; the questions as they come first."""
+    groups: dict[str, list[Keyed]] = {}
+    for record in records:
+        groups.setdefault(record.question_id, []).append(record)
+    return groups
+
+
+def judged(traces: Iterable[Trace], verdicts: Iterable[Verdict]) -> list[tuple[Trace, Verdict]]:
+    """Each trace with its own verdict, in the order of the traces.
+
+    They are joined by question and sample: traces stand in the order in which batches ended, so
+    the n-th verdict is hardly ever the n-th trace's. LabError where one lacks the other, or two
+    have one key.
+    """
+    said, verdict_of = _by_key(traces), _by_key(verdicts)
+    alone = said.keys() ^ verdict_of.keys()
+    if alone:
+        question, sample = min(alone)
+        raise LabError(
+            f"Expected one verdict for each trace, found {len(alone)} without the other (question "
+            f"{question}, sample {sample}). Run `distill-lab reject` again."
+        )
+    return [(trace, verdict_of[key]) for key, trace in said.items()]
+
+
+def _by_key(records: Iterable[Keyed]) -> dict[tuple[str, int], Keyed]:
+    """The records by question and sample, of which no two have both."""
+    found: dict[tuple[str, int], Keyed] = {}
+    for record in records:
+        key = record.question_id, record.sample
+        if key in found:
+            raise LabError(
+                f"Expected one {type(record).__name__} a question and sample, found two of "
+                f"question {key[0]}, sample {key[1]}. Take one of them out."
+            )
+        found[key] = record
+    return found
+
+
 def need(path: Path, stage: str) -> Path:
     """The path, if it is there; else the error says which stage makes it."""
     if not path.exists():

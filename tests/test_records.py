@@ -21,7 +21,9 @@ from distill_lab.records import (
     RecordLog,
     Trace,
     Verdict,
+    by_question,
     from_line,
+    judged,
     need,
     read_records,
     to_line,
@@ -235,3 +237,38 @@ def test_a_log_refuses_a_bad_line_in_the_middle(tmp_path):
     with pytest.raises(LabError, match="line 1"):
         RecordLog(path, Trace)
     assert path.read_text() == "oops\n" + to_line(TRACE)
+
+
+# -- joined by key
+
+TRACES = [Trace(name, n, f"{name}{n}", 9, "stop", "t", "p") for name in "ba" for n in (1, 0)]
+
+
+def verdict_of(trace: Trace) -> Verdict:
+    return Verdict(trace.question_id, trace.sample, f"of {trace.completion}", 0.0, 0.0)
+
+
+@given(st.permutations(TRACES))
+def test_a_verdict_is_its_own_traces_in_whatever_order_they_stand(order):
+    pairs = judged(TRACES, map(verdict_of, order))
+    assert [trace for trace, _ in pairs] == TRACES
+    assert all(verdict == verdict_of(trace) for trace, verdict in pairs)
+
+
+@pytest.mark.parametrize(
+    ("traces", "verdicts", "message"),
+    [
+        (TRACES, TRACES[1:], r"one verdict for each trace, found 1 .* \(question b, sample 1\)"),
+        (TRACES[1:], TRACES, r"one verdict for each trace, found 1 .* \(question b, sample 1\)"),
+        (TRACES, [*TRACES, TRACES[2]], r"found two of question a, sample 1"),
+    ],
+)
+def test_a_trace_and_a_verdict_that_lack_each_other_are_named(traces, verdicts, message):
+    with pytest.raises(LabError, match=message):
+        judged(traces, map(verdict_of, verdicts))
+
+
+def test_records_of_a_question_keep_their_order():
+    groups = by_question(TRACES)
+    assert list(groups) == ["b", "a"]
+    assert [trace.sample for trace in groups["a"]] == [1, 0]
