@@ -228,7 +228,9 @@ def render(
 ) -> str:
     """Fills `report.html.jinja` or `report.md.jinja`; in HTML all that models wrote is escaped."""
     environment = templates.environment(html=name.endswith(".html"))
-    environment.filters.update(percent=percent, signed=signed, duration=duration, flag=flag)
+    environment.filters.update(
+        percent=percent, signed=signed, duration=duration, flag=flag, score=score
+    )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     template = environment.get_template(f"{name}.jinja")
     return template.render(

@@ -33,13 +33,17 @@ class LabError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0)."""
+    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0).
+
+    `kind` is there where the data say one, such as `two-fact`: scores are then told by it too.
+    """
 
     id: str
     title: str
     context: str
     question: str
     answers: tuple[str, ...]
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,11 @@ Record = TypeVar("Record", Question, Trace, Verdict, Example, Prediction)
 
 
 def to_line(record: Any) -> str:
-    """A record as one line of JSON, newline included."""
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
+    """A record as one line of JSON, newline included; an optional field that is None is left
+    out."""
+    values = dataclasses.asdict(record)
+    given = {name: value for name, value in values.items() if value is not None}
+    return json.dumps(given, ensure_ascii=False) + "\n"
 
 
 def from_line(line: str, kind: type[Record], where: str) -> Record:
@@ -114,7 +121,7 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
         ) from None
     hints = _hints(kind)
     values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    if values.keys() != hints.keys():
+    if not _required(kind) <= values.keys() <= hints.keys():
         keys = ", ".join(values) if isinstance(found, dict) else type(found).__name__
         raise LabError(
             f"{where}: expected a {kind.__name__} with {', '.join(hints)}; found {keys}."
@@ -125,6 +132,12 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
 
 
 _hints = functools.cache(typing.get_type_hints)  # it compiles them: slow, once a line
+
+
+@functools.cache
+def _required(kind: type[Any]) -> frozenset[str]:
+    fields = dataclasses.fields(kind)
+    return frozenset(field.name for field in fields if field.default is dataclasses.MISSING)
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
@@ -138,7 +151,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     elif hint is float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:
-        good = type(value) is hint
+        good = type(value) is hint or (hint == str | None and isinstance(value, str))
     if not good:
         raise LabError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}.")
     return value

@@ -34,12 +34,13 @@ from distill_lab.records import (
 RECORDS = (
     Question("q1", "Łódź", "Ünï\u2028code 東京 \U0001f600 “q”\n\ttab", "Où ?", ("東京", "Ünï")),
     Question("q2", "", "no answer", "Who?", ()),
+    Question("q3", "", "two facts", "Who?", (), "two-fact"),
     Trace("q1", 3, "<think>a\r\nb</think>", 12, "length", "teacher", "0123abcd"),
     Verdict("q1", 0, "wrong_answer", 0.0, 66.66666666666667),
     Example("q1", 0, "prompt\n", "<think>é</think><answer>x</answer>"),
     Prediction("q1", 0, "\\ \" ' \x00", "", 100, 100.0),
 )
-TRACE = RECORDS[2]
+TRACE = RECORDS[3]
 VERDICT = {"question_id": "q1", "sample": 0, "reason": "ok", "em": 100.0, "f1": 100.0}
 
 
@@ -93,6 +94,14 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "verdicts.jsonl").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(LabError, match=r"verdicts\.jsonl"):
         read_records(tmp_path / "verdicts.jsonl", Verdict)
+
+
+def test_a_question_without_a_kind_is_written_as_before_there_were_kinds():
+    line = to_line(RECORDS[0])
+    assert "kind" not in line
+    assert from_line(line, Question, "here").kind is None
+    with pytest.raises(LabError, match=r"Question\.kind: expected .*, found 3"):
+        from_line(line.replace('"title"', '"kind": 3, "title"'), Question, "here")
 
 
 def test_values_outside_a_list_of_choices_or_texts_are_refused():
