@@ -33,6 +33,8 @@ from distill_lab.runs import adopt
 # Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
 # questions, which tells what is due to their being wrong from what is due to their being few.
 Kind = Literal["unfiltered", "wrong-only", "right-only"]
+KINDS = get_args(Kind)
+FOLDER = "no_filter"  # below the run's
 
 
 def student_of(kind: Kind, config: Config, out: Path) -> list[Prediction]:
@@ -41,9 +43,9 @@ def student_of(kind: Kind, config: Config, out: Path) -> list[Prediction]:
 
     LabError where the run has no verdicts yet, or none of its traces is wrong.
     """
-    if kind not in get_args(Kind):
-        raise LabError(f"Expected one of {', '.join(get_args(Kind))}; found {kind!r}.")
-    folder = out / "no_filter" / kind
+    if kind not in KINDS:
+        raise LabError(f"Expected one of {', '.join(KINDS)}; found {kind!r}.")
+    folder = out / FOLDER / kind
     adopt(config, folder)
     asked = read_records(need(out / "questions.eval.jsonl", "data"), Question)
     write_records(folder / "questions.eval.jsonl", asked)

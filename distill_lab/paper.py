@@ -28,6 +28,18 @@ RERUNS = (
     "Re-runs by others differ by several points (AIME pass@1: 30.7 for 1.5B, 50.8 for 7B, 69.7 for "
     "32B): a single number needs an interval."
 )
+# Numbers of its text: samples of section 2.3.3, how it evaluates, the teacher's parameters in
+# billions (all, and at work on a token), the problems of AIME 2024.
+FACTS = {
+    "samples": 800_000,
+    "reasoning": 600_000,
+    "others": 200_000,
+    "temperature": 0.6,
+    "top-p": 0.95,
+    "responses": 64,
+    "parameters": 671,
+    "active": 37,
+}
 QWQ = "AIME pass@1 of QwQ-32B-Preview: 50.0 in the paper, 44.0 in the README of its repository."
 ARMS_NOTE = (
     "sft is what the paper did; kd (temperature-softened KL, Hinton et al. 2015) is an extension "
