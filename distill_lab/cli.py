@@ -236,7 +236,8 @@ def _notebooks(arguments: list[str]) -> int:
     for finding in findings:
         print(finding, file=sys.stderr)
     if not findings:
-        print("The notebooks are in step with their sources.")
+        said = {"figures": "Each number in the prose is as its source has it."}
+        print(said.get(word, "The notebooks are in step with their sources."))
     return 2 if findings else 0
 
 

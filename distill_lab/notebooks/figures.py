@@ -139,6 +139,7 @@ def _of_paper() -> dict[str, Figure]:
     """`paper.Qwen-7B.math500`, `kept.Qwen-7B.math500` in percent, `paper.table-5` as Markdown, and
     the facts of its text, `paper.samples`."""
     figures: dict[str, Figure] = {f"paper.{key}": value for key, value in paper.FACTS.items()}
+    figures |= {f"reruns.{key}": value for key, value in paper.RERUN.items()}
     for number, rows in paper.TABLES.items():
         figures[f"paper.table-{number}"] = _markdown(rows)
         for row in rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from distill_lab import ablation, report
 from distill_lab.notebooks.prose import Figure
@@ -26,19 +27,23 @@ SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks fi
 
 
 def compute(out: Path) -> tuple[str, dict[str, Figure]]:
-    """The run's profile, and its figures by name; scores and shares are 0 to 100."""
-    config = saved(out)
-    run, made = read_run(out), report.build(config, out) if config else {}
-    figures = dict(_scores(made)) | dict(_traces(run)) | dict(_errors(run))
-    figures |= dict(_ablations(run, out / ablation.FOLDER))
-    return made["profile"], {name: _rounded(value) for name, value in figures.items()}
+    """The run's profile, and its figures by name; scores and shares are 0 to 100. Its report is
+    made anew. LabError where a stage or an ablation has not run."""
+    config = saved(need(out / "config.json", "run").parent)
+    assert config
+    run, made = read_run(out), report.build(config, out)
+    figures = dict(of_scores(made)) | dict(of_traces(run)) | dict(of_errors(run))
+    figures |= dict(of_ablations(run, out / ablation.FOLDER))
+    return config.profile, {name: _rounded(value) for name, value in figures.items()}
 
 
 def _rounded(figure: Figure) -> Figure:
     return round(figure, 4) if isinstance(figure, float) else figure
 
 
-def _scores(made: dict) -> Iterator[tuple[str, Figure]]:
+def of_scores(made: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """What report.json says: scores, by kind of question too, and shares; and how many points of EM
+    the sft student has `lost` to its teacher on each kind, of those on all questions."""
     yield "table", report.table(made).partition("\n\n")[0]
     yield "n", made["data"]["eval"]
     for who, found in made["scores"].items():
@@ -54,14 +59,14 @@ def _scores(made: dict) -> Iterator[tuple[str, Figure]]:
         yield f"{arm}.kept_em", 100 * made["scores"][arm]["em"] / made["scores"]["teacher"]["em"]
 
 
-def _score(who: str, found: dict) -> Iterator[tuple[str, Figure]]:
+def _score(who: str, found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     for metric in report.METRICS:
         yield f"{who}.{metric}", found[metric]
         for end, value in zip(("low", "high"), found[f"{metric}_ci95"], strict=True):
             yield f"{who}.{metric}_{end}", value
 
 
-def _traces(run: Run) -> Iterator[tuple[str, Figure]]:
+def of_traces(run: Run) -> Iterator[tuple[str, Figure]]:
     """What was sampled and refused; length and mistakes by kind; how many first misses are right
     later."""
     pairs = judged(run.traces, run.verdicts)
@@ -86,7 +91,7 @@ def _traces(run: Run) -> Iterator[tuple[str, Figure]]:
     yield "right_later", sum(any(v.em == 100 for v in group) for group in missed)
 
 
-def _errors(run: Run) -> Iterator[tuple[str, Figure]]:
+def of_errors(run: Run) -> Iterator[tuple[str, Figure]]:
     """The sft student's answers that are no exact match, by kind of question: how many stop one
     step `early`, and how many were `read` in the passage."""
     wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if p.em < 100]
@@ -105,7 +110,7 @@ def stops_early(question: Question, prediction: Prediction) -> bool:
     return bool(said) and any(said in s and question.answers[0] in s for s in sentences)
 
 
-def _ablations(run: Run, folder: Path) -> Iterator[tuple[str, Figure]]:
+def of_ablations(run: Run, folder: Path) -> Iterator[tuple[str, Figure]]:
     """EM of each student without the filter; how few the wrong traces are; and what wrong ones are
     above as few right ones, question by question."""
     scores: dict[str, list[float]] = {}

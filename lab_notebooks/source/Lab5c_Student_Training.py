@@ -207,7 +207,7 @@ show(gradient_norms(temperatures, norms))
 # %% [markdown] id="curves-text"
 # On `tiny` the solid line lies nearly flat from T = 8 on, as Hinton's limit of high temperatures says; below, where that
 # limit does not hold yet, it falls too: from {cells.gradient.with_1} to {cells.gradient.with_32} between T = 1 and T = 32,
-# nearly by ten, where the other falls by {rough:8,000}. So even with T² the same α at another T is not the same weight. Without T², an α
+# nearly by ten, where the other falls by thousands. So even with T² the same α at another T is not the same weight. Without T², an α
 # of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α. (It is the balance with CE that T²
 # keeps. At α = 1 Adam hides a forgotten T², for it divides by the gradient's size.)
 #
