@@ -92,11 +92,9 @@ def test_digits_in_names_and_code_need_none(text):
 
 
 def test_a_source_is_filled_with_its_figures():
-    text = (
-        "{tiny.n} traces: {tiny.sft.em}, {tiny.sft.em:.0f}, {x.low}; {setting:8}; $\\frac{2 p}{p}$"
-    )
+    text = "{tiny.n} traces: {tiny.sft.em}, {tiny.sft.em:.0f}, {x.low}; {setting:8}; $\\frac{2}{p}$"
     assert not list(prose.of_cell(text, FIGURES))
-    assert prose.filled(text, FIGURES) == "1,600 traces: 50.8, 51, −1.7; 8; $\\frac{2 p}p$"
+    assert prose.filled(text, FIGURES) == "1,600 traces: 50.8, 51, −1.7; 8; $\\frac{2}{p}$"
     with pytest.raises(LabError, match=r"none named tiny\.kd\.em"):
         prose.filled("{tiny.kd.em}", FIGURES)
 

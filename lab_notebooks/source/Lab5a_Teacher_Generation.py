@@ -215,8 +215,8 @@ show(
 # %% [markdown] id="about-pass"
 # On `tiny` the wrong ones are longer: their median is {tiny.wrong.tokens:.0f} tokens, that of the right ones
 # {tiny.right.tokens:.0f}. Do long thoughts go wrong, then? Before you believe it, ask what else goes with length. The
-# bundled questions are of two kinds: most need one fact of the passage, a fourth need two, the second found through the
-# first.
+# bundled questions are of two kinds: most need one fact of the passage, about a fourth need two, the second found
+# through the first.
 #
 # *Before you run it:* within one kind, are wrong traces still longer than right ones?
 #
@@ -238,10 +238,10 @@ table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wron
 # %% [markdown] id="about-kinds"
 # Questions of two facts have longer traces ({tiny.two-fact.tokens:.1f} tokens on the mean, those of one fact
 # {tiny.one-fact.tokens:.1f}), *and* they are wrong twice as often ({tiny.two-fact.wrong_percent:.1f} % of them,
-# {tiny.one-fact.wrong_percent:.1f} % of the others). So among the wrong traces there are more long ones, though within a kind right and wrong
-# ones differ by a token at most. The kind of question is a **confounder**: it moves both length and mistakes, and whoever
-# looks at these two alone takes the one for the cause of the other. R1-Zero's thoughts grew longer while it got better, and
-# there too growing together does not say which carried which.
+# {tiny.one-fact.wrong_percent:.1f} % of the others). So among the wrong traces there are more long ones, though within a
+# kind right and wrong ones differ by about a token. The kind of question is a **confounder**: it moves both length and
+# mistakes, and whoever looks at these two alone takes the one for the cause of the other. R1-Zero's thoughts grew longer
+# while it got better, and there too growing together does not say which carried which.
 #
 # (Verdicts are joined to traces by question *and* sample, never by their place in the file: traces stand there in the
 # order in which batches ended. Joined by place the picture above was wrong in this course once, and looked plausible.)
