@@ -211,10 +211,7 @@ def _doctor(arguments: list[str]) -> None:
 
 # -- notebooks
 
-_NOTEBOOKS = (
-    "build: write the labs' notebooks from their sources; check: are they in step, and do their "
-    "numbers have a source? figures: measure those numbers"
-)
+_NOTEBOOKS = "build: write the labs' notebooks; check: are they in step? figures: their numbers"
 
 
 def _notebooks(arguments: list[str]) -> int:

@@ -4,6 +4,7 @@ lab = begin()                    # profile and run folder, and why; begin("cpu")
 lab = begin(drive=True)          # in Colab: a copy of the run in Google Drive, and back from it
 lab.run("data", "generate")      # what is there already is not made again
 lab.traces[0]                    # the records of the run's folder, by their names
+lab.judged[0]                    # a trace with its own verdict: never join the two by place
 lab.show("funnel")               # one of the report's pictures
 """
 

@@ -328,10 +328,11 @@ show(compared({name: in_order(asked, found, "em") for name, found in answers.ite
 # *Right-only*, in which every answer is right, is no better: wrong-only is {tiny.wrong_minus_right.em} points above it,
 # and the {setting:95} % interval of that difference, {tiny.wrong_minus_right.em_low} to {tiny.wrong_minus_right.em_high},
 # holds zero. What these two have in common is that they are *few*: {tiny.few.traces} traces of {tiny.few.questions}
-# questions, each about {arithmetic:12} times. **It was the lack of diversity that cost them their points, not the wrong
-# answers.** The names in a trace are of no use elsewhere, right or wrong, for no other passage has them; what a student
-# can take along is how to find a fact in a passage that it has not seen, and for that it must see many. Both are above
-# base all the same: how an answer looks can be learnt from few.
+# questions, each about {arithmetic:12} times. And right-only and sft have all in common but that. **It is the lack of
+# diversity that cost the points; that wrong answers cost any beside it, this run does not show.** The names in a trace are
+# of no use elsewhere, right or wrong, for no evaluation passage has them; what a student can take along is how to find a
+# fact in a passage that it has not seen, and for that it must see many. Both are above base all the same: how an answer
+# looks can be learnt from few. (One run with one seed: part 5d says what that is worth.)
 #
 # Two lessons. A filter that keeps few traces of few questions can do more harm than the mistakes that it takes out. And a
 # comparison without its control tells a story, mostly the one that was expected: this course told the first for a while.

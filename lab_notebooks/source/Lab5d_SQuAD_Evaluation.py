@@ -268,9 +268,9 @@ rows = [(questions[e.question_id].question, questions[e.question_id].answers[0],
 table(rows, ("question", "reference", "sft said", "the teacher said"))
 
 # %% [markdown] id="about-paper"
-# On `tiny` the teacher has both kinds: {tiny.teacher.one-fact.em} and {tiny.teacher.two-fact.em}. `sft` has
-# {tiny.sft.one-fact.em} of the {tiny.n.one-fact} one-fact questions and {tiny.sft.two-fact.em} of the {tiny.n.two-fact}
-# two-fact ones, `kd` {tiny.kd.one-fact.em} and {tiny.kd.two-fact.em}. So "half of the gap" was a mean over most of one
+# On `tiny` the teacher can do both: {tiny.teacher.one-fact.em} % and {tiny.teacher.two-fact.em} %. `sft` answers
+# {tiny.sft.one-fact.em} % of the {tiny.n.one-fact} one-fact questions and {tiny.sft.two-fact.em} % of the {tiny.n.two-fact}
+# two-fact ones, `kd` {tiny.kd.one-fact.em} % and {tiny.kd.two-fact.em} %. So "half of the gap" was a mean over most of one
 # skill and hardly anything of another. Of the points that `sft` lacks to its teacher {tiny.lost.one-fact} are one-fact
 # questions, and {tiny.lost.two-fact} the far fewer two-fact ones: **looking a fact up was distilled, chaining two hardly.**
 #
