@@ -1,4 +1,5 @@
-"""What rejection is worth: the same student, the same number of examples, and no filter before.
+"""What rejection is worth: the same student, the same number of examples, and no filter before, or
+one that keeps the wrong traces; and for that its control, as few right ones.
 
 In a folder of its own below the run's, so that the run's own students stay what they are.
 """
@@ -21,14 +22,19 @@ from distill_lab.records import (
     Question,
     Trace,
     Verdict,
+    by_question,
+    judged,
     need,
     read_records,
     write_records,
 )
 from distill_lab.runs import adopt
 
-# Traces as they come, right and wrong; or the wrong ones alone.
-Kind = Literal["unfiltered", "wrong-only"]
+# Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
+# questions, which tells what is due to their being wrong from what is due to their being few.
+Kind = Literal["unfiltered", "wrong-only", "right-only"]
+KINDS = get_args(Kind)
+FOLDER = "no_filter"  # below the run's
 
 
 def student_of(kind: Kind, config: Config, out: Path) -> list[Prediction]:
@@ -37,9 +43,9 @@ def student_of(kind: Kind, config: Config, out: Path) -> list[Prediction]:
 
     LabError where the run has no verdicts yet, or none of its traces is wrong.
     """
-    if kind not in get_args(Kind):
-        raise LabError(f"Expected {' or '.join(get_args(Kind))}, found {kind!r}.")
-    folder = out / "no_filter" / kind
+    if kind not in KINDS:
+        raise LabError(f"Expected one of {', '.join(KINDS)}; found {kind!r}.")
+    folder = out / FOLDER / kind
     adopt(config, folder)
     asked = read_records(need(out / "questions.eval.jsonl", "data"), Question)
     write_records(folder / "questions.eval.jsonl", asked)
@@ -63,16 +69,35 @@ def _examples(kind: Kind, config: Config, out: Path) -> list[Example]:
 def draw(
     traces: Sequence[Trace], verdicts: Sequence[Verdict], n: int, kind: Kind, seed: int
 ) -> list[Trace]:
-    """n traces without looking at their verdicts, or n wrong ones (EM below 100), each as often as
-    it takes to make n. The order in which batches ended plays no part."""
-    wrong = {(verdict.question_id, verdict.sample) for verdict in verdicts if verdict.em < 100}
-    pool = sorted(traces, key=lambda trace: (trace.question_id, trace.sample))
-    if kind == "wrong-only":
-        pool = [trace for trace in pool if (trace.question_id, trace.sample) in wrong]
+    """n traces of a kind, each as often as it takes to make n. The order in which batches ended
+    plays no part."""
+    pairs = sorted(judged(traces, verdicts), key=lambda pair: (pair[0].question_id, pair[0].sample))
+    wrong = [trace for trace, verdict in pairs if verdict.em < 100]
+    right = [trace for trace, verdict in pairs if verdict.reason == "ok"]
+    rng = random.Random(seed)
+    pool = {
+        "unfiltered": lambda: [trace for trace, _ in pairs],
+        "wrong-only": lambda: wrong,
+        "right-only": lambda: _as_few(right, wrong, rng),
+    }[kind]()
     if not pool:
         raise LabError(
             f"A student of {kind} traces: expected at least one, found none. Sample a teacher that "
             "errs, or raise --generate.temperature."
         )
-    random.Random(seed).shuffle(pool)
+    rng.shuffle(pool)
     return list(islice(cycle(pool), n))
+
+
+def _as_few(right: list[Trace], wrong: list[Trace], rng: random.Random) -> list[Trace]:
+    """Right traces as few as the wrong ones: for each question that has k of those another draw of
+    k from one question, as far as there are questions with so many."""
+    groups = list(by_question(right).values())
+    rng.shuffle(groups)
+    chosen: list[Trace] = []
+    for k in sorted(map(len, by_question(wrong).values()), reverse=True):
+        group = next((group for group in groups if len(group) >= k), None)
+        if group:
+            groups.remove(group)
+            chosen += rng.sample(group, k)
+    return chosen

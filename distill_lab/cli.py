@@ -194,7 +194,7 @@ def _doctor(arguments: list[str]) -> None:
 
 # -- notebooks
 
-_NOTEBOOKS = "build: write the labs' notebooks from their sources; check: are they in step?"
+_NOTEBOOKS = "build: write the labs' notebooks; check: are they in step? figures: their numbers"
 
 
 def _notebooks(arguments: list[str]) -> int:
@@ -204,19 +204,21 @@ def _notebooks(arguments: list[str]) -> int:
     words = {
         "build": (notebooks.Build(), notebooks.build),
         "check": (notebooks.Check(), notebooks.check),
+        "figures": (notebooks.Measure(), notebooks.measure),
     }
     word, rest = (arguments[0], arguments[1:]) if arguments else ("nothing", [])
     if word in ("-h", "--help"):
-        print(f"usage: distill-lab notebooks build|check [OPTIONS]\n\n{_NOTEBOOKS}")
+        print(f"usage: distill-lab notebooks {'|'.join(words)} [OPTIONS]\n\n{_NOTEBOOKS}")
         return 0
     if word not in words:
-        raise LabError(f"Expected `distill-lab notebooks build` or `check`, found {word!r}.")
+        raise LabError(f"Expected `distill-lab notebooks {'`, `'.join(words)}`, found {word!r}.")
     default, function = words[word]
     findings: list[str] = function(parse_flat(f"notebooks {word}", rest, default))
     for finding in findings:
         print(finding, file=sys.stderr)
     if not findings:
-        print("The notebooks are in step with their sources.")
+        said = {"figures": "Each number in the prose is as its source has it."}
+        print(said.get(word, "The notebooks are in step with their sources."))
     return 2 if findings else 0
 
 

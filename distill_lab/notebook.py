@@ -4,6 +4,7 @@ lab = begin()                    # profile and run folder, and why; begin("cpu")
 lab = begin(drive=True)          # in Colab: a copy of the run in Google Drive, and back from it
 lab.run("data", "generate")      # what is there already is not made again
 lab.traces[0]                    # the records of the run's folder, by their names
+lab.judged[0]                    # a trace with its own verdict: never join the two by place
 lab.show("funnel")               # one of the report's pictures
 """
 
@@ -29,6 +30,7 @@ from distill_lab.records import (
     Record,
     Trace,
     Verdict,
+    judged,
     notes,
     read_records,
 )
@@ -69,6 +71,12 @@ class Lab:
     @property
     def verdicts(self) -> list[Verdict]:
         return self._read("verdicts.jsonl", Verdict, "reject")
+
+    @property
+    def judged(self) -> list[tuple[Trace, Verdict]]:
+        """Each trace with its verdict: the two files stand in different orders."""
+        verdicts = self.verdicts  # asked for first: where they are missing, `reject` is
+        return judged(self.traces, verdicts)
 
     @property
     def examples(self) -> list[Example]:

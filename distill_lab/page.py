@@ -12,7 +12,7 @@ from typing import Any
 from distill_lab import paper, templates
 from distill_lab.config import ARMS
 from distill_lab.plots import Plot
-from distill_lab.records import Prediction, Question, Trace, Verdict
+from distill_lab.records import Prediction, Question, Trace, Verdict, judged
 from distill_lab.runs import flag
 
 ABOUT = {
@@ -155,7 +155,7 @@ def refused(
     questions: Mapping[str, Question],
 ) -> list[dict[str, Any]]:
     """Refused traces to read: one of each reason first, in the order of the rules, then more."""
-    texts = {(trace.question_id, trace.sample): trace for trace in traces}
+    texts = {(t.question_id, t.sample): t for t, _ in judged(traces, verdicts)}
     queues = [[v for v in verdicts if v.reason == reason] for reason in reasons]
     turns = (v for v in chain.from_iterable(zip_longest(*queues)) if v)
     return [
@@ -228,7 +228,9 @@ def render(
 ) -> str:
     """Fills `report.html.jinja` or `report.md.jinja`; in HTML all that models wrote is escaped."""
     environment = templates.environment(html=name.endswith(".html"))
-    environment.filters.update(percent=percent, signed=signed, duration=duration, flag=flag)
+    environment.filters.update(
+        percent=percent, signed=signed, duration=duration, flag=flag, score=score
+    )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     template = environment.get_template(f"{name}.jinja")
     return template.render(

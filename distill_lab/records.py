@@ -33,13 +33,17 @@ class LabError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0)."""
+    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0).
+
+    `kind` is there where the data say one, such as `two-fact`: scores are then told by it too.
+    """
 
     id: str
     title: str
     context: str
     question: str
     answers: tuple[str, ...]
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,11 @@ Record = TypeVar("Record", Question, Trace, Verdict, Example, Prediction)
 
 
 def to_line(record: Any) -> str:
-    """A record as one line of JSON, newline included."""
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False) + "\n"
+    """A record as one line of JSON, newline included; an optional field that is None is left
+    out."""
+    values = dataclasses.asdict(record)
+    given = {name: value for name, value in values.items() if value is not None}
+    return json.dumps(given, ensure_ascii=False) + "\n"
 
 
 def from_line(line: str, kind: type[Record], where: str) -> Record:
@@ -114,7 +121,7 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
         ) from None
     hints = _hints(kind)
     values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    if values.keys() != hints.keys():
+    if not _required(kind) <= values.keys() <= hints.keys():
         keys = ", ".join(values) if isinstance(found, dict) else type(found).__name__
         raise LabError(
             f"{where}: expected a {kind.__name__} with {', '.join(hints)}; found {keys}."
@@ -125,6 +132,12 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
 
 
 _hints = functools.cache(typing.get_type_hints)  # it compiles them: slow, once a line
+
+
+@functools.cache
+def _required(kind: type[Any]) -> frozenset[str]:
+    fields = dataclasses.fields(kind)
+    return frozenset(field.name for field in fields if field.default is dataclasses.MISSING)
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
@@ -138,7 +151,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     elif hint is float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:
-        good = type(value) is hint
+        good = type(value) is hint or (hint == str | None and isinstance(value, str))
     if not good:
         raise LabError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}.")
     return value
@@ -151,6 +164,49 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
             return [from_line(line, kind, f"{path}, line {n}") for n, line in enumerate(file, 1)]
         except UnicodeDecodeError:
             raise LabError(f"{path}: expected text in UTF-8, found other bytes.") from None
+
+
+Keyed = TypeVar("Keyed", Trace, Verdict, Example, Prediction)
+
+
+def by_question(records: Iterable[Keyed]) -> dict[str, list[Keyed]]:
+    """The records of each question, in their order; the questions as they come first."""
+    groups: dict[str, list[Keyed]] = {}
+    for record in records:
+        groups.setdefault(record.question_id, []).append(record)
+    return groups
+
+
+def judged(traces: Iterable[Trace], verdicts: Iterable[Verdict]) -> list[tuple[Trace, Verdict]]:
+    """Each trace with its own verdict, in the order of the traces.
+
+    They are joined by question and sample: traces stand in the order in which batches ended, so
+    the n-th verdict is hardly ever the n-th trace's. LabError where one lacks the other, or two
+    have one key.
+    """
+    said, verdict_of = _by_key(traces), _by_key(verdicts)
+    alone = said.keys() ^ verdict_of.keys()
+    if alone:
+        question, sample = min(alone)
+        raise LabError(
+            f"Expected one verdict for each trace, found {len(alone)} without the other (question "
+            f"{question}, sample {sample}). Run `distill-lab reject` again."
+        )
+    return [(trace, verdict_of[key]) for key, trace in said.items()]
+
+
+def _by_key(records: Iterable[Keyed]) -> dict[tuple[str, int], Keyed]:
+    """The records by question and sample, of which no two have both."""
+    found: dict[tuple[str, int], Keyed] = {}
+    for record in records:
+        key = record.question_id, record.sample
+        if key in found:
+            raise LabError(
+                f"Expected one {type(record).__name__} a question and sample, found two of "
+                f"question {key[0]}, sample {key[1]}. Take one of them out."
+            )
+        found[key] = record
+    return found
 
 
 def need(path: Path, stage: str) -> Path:

@@ -19,6 +19,8 @@ from distill_lab.records import (
     Question,
     Trace,
     Verdict,
+    by_question,
+    judged,
     need,
     read_records,
     write_records,
@@ -66,13 +68,7 @@ def keep(
     `all` of a question's, the `first`, the one with the fewest tokens (`shortest`, the first of
     equals), or the first k (`at-most-k`).
     """
-    right = {
-        (verdict.question_id, verdict.sample) for verdict in verdicts if verdict.reason == "ok"
-    }
-    groups: dict[str, list[Trace]] = {}
-    for trace in traces:
-        if (trace.question_id, trace.sample) in right:
-            groups.setdefault(trace.question_id, []).append(trace)
+    groups = by_question(t for t, verdict in judged(traces, verdicts) if verdict.reason == "ok")
     return [trace for group in groups.values() for trace in _choose(group, settings)]
 
 

@@ -80,6 +80,7 @@ def _numbers(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str
         },
         "rejection": summary(run.verdicts, len(run.examples)),
         "scores": {who: _scores(config, values.get(who)) for who in MODELS},
+        **({"scores_by_kind": by_kind} if (by_kind := _by_kind(config, run, values)) else {}),
         "gap_closed": {arm: _gap(values, arm) for arm in ARMS},
         "seconds": {stage: round(took, 1) for stage, took in run.notes.get("seconds", {}).items()},
         "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
@@ -100,6 +101,20 @@ def _scores(config: Config, values: Values | None) -> dict[str, Any] | None:
     intervals = {f"{metric}_ci95": _interval(config, values[metric]) for metric in METRICS}
     means = {metric: round(fmean(values[metric]), 2) for metric in METRICS}
     return {**means, **intervals, "n": len(values["em"])}
+
+
+def _by_kind(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str, Any]:
+    """The scores of each kind of question, kinds by name; empty where no question carries one, and
+    `other` holds those without one where some do."""
+    kinds = [question.kind for question in run.eval.values()]
+    found: dict[str, Any] = {}
+    for name in sorted(filter(None, set(kinds))) + [None] * (None in kinds):
+        at = [n for n, kind in enumerate(kinds) if kind == name]
+        found[name or "other"] = {
+            who: _scores(config, {metric: [scores[metric][n] for n in at] for metric in METRICS})
+            for who, scores in values.items()
+        }
+    return {} if found.keys() <= {"other"} else found
 
 
 def _interval(config: Config, values: Sequence[float]) -> list[float]:

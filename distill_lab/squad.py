@@ -96,7 +96,9 @@ def check(dataset: Json) -> Loaded:
             problems.setdefault(kind, []).append(name)
         if not kinds:
             answers = tuple(answer["text"] for answer in entry["answers"])
-            questions.append(Question(name, title, context, entry["question"], answers))
+            kind = entry.get("kind")  # not SQuAD's: of what kind a question is, where a set says so
+            kind = kind if isinstance(kind, str) else None
+            questions.append(Question(name, title, context, entry["question"], answers, kind))
         seen.add(name)
         names.append(name)
     return Loaded(tuple(questions), problems, total=len(names))

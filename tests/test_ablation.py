@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -27,6 +28,25 @@ def test_wrong_only_has_no_right_duplicate_and_repeats_until_there_are_enough():
     chosen = [trace.sample for trace in ablation.draw(traces, verdicts, 7, "wrong-only", 0)]
     assert len(chosen) == 7
     assert {chosen.count(sample) for sample in (1, 3, 4)} <= {2, 3}
+
+
+def test_right_only_is_as_few_as_wrong_only():
+    """Its control: as many traces, of as many questions, and none of them wrong or a duplicate."""
+    ems = {"a": (0, 0, 0), "b": (0, 100, 100), "c": (100, 100, 100), "d": (100, 100, 100)}
+    ems |= {"e": (100, 100, 0)}
+    traces = [Trace(q, s, q, 3, "stop", "m", "p") for q in ems for s in range(3)]
+    verdicts = [
+        Verdict(q, s, "wrong_answer" if em < 100 else "duplicate" if q == "d" else "ok", em, em)
+        for q, found in ems.items()
+        for s, em in enumerate(found)
+    ]
+    wrong = ablation.draw(traces, verdicts, 5, "wrong-only", 0)
+    right = ablation.draw(traces, verdicts[::-1], 5, "right-only", 0)
+    assert sorted(Counter(t.question_id for t in wrong).values()) == [1, 1, 3]
+    assert Counter(t.question_id for t in right) == {"c": 3, "b": 1, "e": 1}
+    twice = Counter((t.question_id, t.sample) for t in ablation.draw(
+        traces, verdicts, 10, "right-only", 0))  # fmt: skip
+    assert set(twice.values()) == {2}
 
 
 def test_the_order_of_the_file_plays_no_part():

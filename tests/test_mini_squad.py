@@ -76,6 +76,8 @@ def test_there_are_enough_questions_and_no_id_twice(split, least):
 def test_a_quarter_of_the_questions_need_two_sentences(split):
     for paragraph in paragraphs(split):
         assert sum(two_sentence(qa["question"]) for qa in paragraph["qas"]) == 1
+        for qa in paragraph["qas"]:
+            assert qa["kind"] == ("two-fact" if two_sentence(qa["question"]) else "one-fact")
         assert len(paragraph["qas"]) == 4
 
 

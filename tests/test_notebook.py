@@ -66,6 +66,13 @@ def test_a_file_is_read_once_as_long_as_it_is_the_same(lab):
     assert [trace.completion for trace in lab.traces] == ["other"]
 
 
+def test_traces_and_verdicts_are_joined_by_key(lab):
+    """Traces stand in the order in which batches ended; the n-th verdict is another trace's."""
+    write_records(lab.out / "traces.jsonl", lab.traces[::-1])
+    found = {trace.sample: verdict.reason for trace, verdict in lab.judged}
+    assert found == dict(enumerate(REASONS))
+
+
 def test_begin_says_profile_place_time_and_memory(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DISTILL_LAB_RUNS", str(tmp_path / "elsewhere"))
     lab = begin("tiny")

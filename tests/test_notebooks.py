@@ -394,6 +394,7 @@ def test_a_source_of_the_wrong_form_is_refused(lab, old, new, says):
             "an import of normalize_answer",
         ),
         ("import os\n", "soften = lambda x: x\nif True\n", "expected Python, found"),
+        ("import os\n", "zip(lab.traces, lab.verdicts, strict=True)\n", "Take lab.judged"),
         ('# NBVAL_CHECK_OUTPUT\ncheck("demo.share"', 'check("demo.share"', "as its first line"),
         ("# The end.", "# ![](picture.png)", "cell end: expected a picture with a text"),
         ('check("demo.share", share)', "print(1)", "cell share: expected a check cell behind it"),

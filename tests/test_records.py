@@ -21,7 +21,9 @@ from distill_lab.records import (
     RecordLog,
     Trace,
     Verdict,
+    by_question,
     from_line,
+    judged,
     need,
     read_records,
     to_line,
@@ -32,12 +34,13 @@ from distill_lab.records import (
 RECORDS = (
     Question("q1", "Łódź", "Ünï\u2028code 東京 \U0001f600 “q”\n\ttab", "Où ?", ("東京", "Ünï")),
     Question("q2", "", "no answer", "Who?", ()),
+    Question("q3", "", "two facts", "Who?", (), "two-fact"),
     Trace("q1", 3, "<think>a\r\nb</think>", 12, "length", "teacher", "0123abcd"),
     Verdict("q1", 0, "wrong_answer", 0.0, 66.66666666666667),
     Example("q1", 0, "prompt\n", "<think>é</think><answer>x</answer>"),
     Prediction("q1", 0, "\\ \" ' \x00", "", 100, 100.0),
 )
-TRACE = RECORDS[2]
+TRACE = RECORDS[3]
 VERDICT = {"question_id": "q1", "sample": 0, "reason": "ok", "em": 100.0, "f1": 100.0}
 
 
@@ -91,6 +94,14 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "verdicts.jsonl").write_bytes(b"PK\x03\x04\xff\xfe")
     with pytest.raises(LabError, match=r"verdicts\.jsonl"):
         read_records(tmp_path / "verdicts.jsonl", Verdict)
+
+
+def test_a_question_without_a_kind_is_written_as_before_there_were_kinds():
+    line = to_line(RECORDS[0])
+    assert "kind" not in line
+    assert from_line(line, Question, "here").kind is None
+    with pytest.raises(LabError, match=r"Question\.kind: expected .*, found 3"):
+        from_line(line.replace('"title"', '"kind": 3, "title"'), Question, "here")
 
 
 def test_values_outside_a_list_of_choices_or_texts_are_refused():
@@ -235,3 +246,38 @@ def test_a_log_refuses_a_bad_line_in_the_middle(tmp_path):
     with pytest.raises(LabError, match="line 1"):
         RecordLog(path, Trace)
     assert path.read_text() == "oops\n" + to_line(TRACE)
+
+
+# -- joined by key
+
+TRACES = [Trace(name, n, f"{name}{n}", 9, "stop", "t", "p") for name in "ba" for n in (1, 0)]
+
+
+def verdict_of(trace: Trace) -> Verdict:
+    return Verdict(trace.question_id, trace.sample, f"of {trace.completion}", 0.0, 0.0)
+
+
+@given(st.permutations(TRACES))
+def test_a_verdict_is_its_own_traces_in_whatever_order_they_stand(order):
+    pairs = judged(TRACES, map(verdict_of, order))
+    assert [trace for trace, _ in pairs] == TRACES
+    assert all(verdict == verdict_of(trace) for trace, verdict in pairs)
+
+
+@pytest.mark.parametrize(
+    ("traces", "verdicts", "message"),
+    [
+        (TRACES, TRACES[1:], r"one verdict for each trace, found 1 .* \(question b, sample 1\)"),
+        (TRACES[1:], TRACES, r"one verdict for each trace, found 1 .* \(question b, sample 1\)"),
+        (TRACES, [*TRACES, TRACES[2]], r"found two of question a, sample 1"),
+    ],
+)
+def test_a_trace_and_a_verdict_that_lack_each_other_are_named(traces, verdicts, message):
+    with pytest.raises(LabError, match=message):
+        judged(traces, map(verdict_of, verdicts))
+
+
+def test_records_of_a_question_keep_their_order():
+    groups = by_question(TRACES)
+    assert list(groups) == ["b", "a"]
+    assert [trace.sample for trace in groups["a"]] == [1, 0]

@@ -7,6 +7,7 @@ half of the gap, kd three quarters.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from statistics import fmean
 
@@ -367,3 +368,29 @@ def test_importing_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# -- by kind of question
+
+
+def test_scores_are_told_by_kind_where_questions_carry_one(out):
+    """RIGHT holds how many of the first questions each model has right: 3 of these are two-fact."""
+    kinds = ["one-fact"] * 5 + ["two-fact"] * 3 + [None] * 2
+    asked = [replace(q, kind=k) for q, k in zip(questions("eval", 10), kinds, strict=True)]
+    write_records(out / "questions.eval.jsonl", asked)
+    made = report.build(Config(), out)
+    found = made["scores_by_kind"]
+    assert {kind: {m["n"] for m in models.values()} for kind, models in found.items()} == {
+        "one-fact": {5}, "two-fact": {3}, "other": {2}
+    }  # fmt: skip
+    for who, right in RIGHT.items():
+        expected = [100 * min(max(right - low, 0), n) / n for low, n in ((0, 5), (5, 3), (8, 2))]
+        assert [models[who]["em"] for models in found.values()] == pytest.approx(expected, abs=0.01)
+    assert "| two-fact | teacher |" in (out / "report.md").read_text()
+    html = (out / "report.html").read_text()
+    assert "two-fact: 3 questions" in html
+
+
+def test_without_kinds_there_is_nothing_by_kind(out):
+    assert "scores_by_kind" not in report.build(Config(), out)
+    assert "kind of question" not in (out / "report.md").read_text()

@@ -114,6 +114,10 @@ class Item:
     answer: str
     evidence: tuple[Fact, ...]
 
+    @property
+    def kind(self) -> str:
+        return "one-fact" if len(self.evidence) == 1 else "two-fact"
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -216,7 +220,7 @@ def squad_json(split: str, seed: int, passages: int, held_out: bool) -> str:
     for p in range(passages):
         passage = make_passage(rng, held_out, sentences=rng.choice((4, 5, 6)))
         qas = [
-            {"id": f"{split}-{p:04d}-{q}", "question": item.question,
+            {"id": f"{split}-{p:04d}-{q}", "question": item.question, "kind": item.kind,
              "answers": [{"text": item.answer, "answer_start": _offset(item.answer, passage.context)}]}
             for q, item in enumerate(passage.items)
         ]  # fmt: skip

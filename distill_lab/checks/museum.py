@@ -84,8 +84,10 @@ EXHIBITS: dict[str, Loss] = {
 }
 
 SIGNS = {
-    "temperature": "TRL, GKDTrainer: a temperature can be set, and the loss never sees it "
-    "(huggingface/trl#5731 tells of it).",
+    "temperature": "TRL, GKDTrainer: `temperature` is the one that samples are drawn at; its loss "
+    "is called without one, and takes T = 1 whatever was set. (In huggingface/trl#5731 the path "
+    "through Liger had been given that sampling temperature, and so trained on another loss than "
+    "the other path.)",
     "entropy": "torchtune, ForwardKLLoss: its forward KL gave 48.1 where the KL was 1.1.",
     "vocabulary": "Liger, distillation losses: Qwen2.5-0.5B has 151,936 rows, 7B has 152,064; the "
     "loss of a model and its padded self was 0.043.",

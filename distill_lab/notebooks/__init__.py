@@ -1,4 +1,4 @@
-"""`distill-lab notebooks build` and `check`: from one source a lab to what students get.
+"""`distill-lab notebooks build`, `check` and `figures`: from one source a lab to what students get.
 
 lab_notebooks/source/NAME.py         the only one to edit: percent format, with solutions
 lab_notebooks/NAME.ipynb             what students get: stubs, no outputs
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.notebooks import clean, execute, in_step, source
+from distill_lab.notebooks import clean, execute, figures, in_step, source
+from distill_lab.notebooks.figures import Measure as Measure
 from distill_lab.notebooks.make import (
     Address,
     manifest,
@@ -96,3 +97,10 @@ def check(asked: Check) -> list[str]:
     """What is wrong, one line each."""
     sources = source.read_all(asked.folder)
     return list(in_step.findings(asked.folder, sources, in_step.built_for(asked.folder)))
+
+
+def measure(asked: Measure) -> list[str]:
+    """Prints which figures are others now; what `check` says of the numbers then."""
+    for line in figures.measure(asked):
+        print(line)
+    return list(in_step.numbers(asked.folder, source.read_all(asked.folder)))

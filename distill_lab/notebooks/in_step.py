@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.notebooks import leaks, rules
+from distill_lab.notebooks import figures, leaks, prose, rules
 from distill_lab.notebooks.make import (
     Address,
     manifest,
@@ -33,6 +33,20 @@ def findings(folder: Path, sources: Sequence[Source], address: Address) -> Itera
         yield from _solution(folder, source, address)
     yield from _manifest(folder, sources, address)
     yield from _orphans(folder, sources)
+    yield from numbers(folder, sources)
+
+
+def numbers(folder: Path, sources: Sequence[Source]) -> Iterator[str]:
+    """Numbers in the prose that have no source, or another value than it."""
+    yield from figures.stale(folder)
+    for source in sources:
+        for cell in source.cells:
+            said = prose.of_cell(cell.text, source.figures) if cell.role == "text" else ()
+            yield from (f"source/{source.name}.py, cell {cell.id}: {text}" for text in said)
+    values = figures.read(folder)
+    for file in (folder.parent / "README.md", *sorted(folder.glob("reading/*.md"))):
+        for text in prose.of_markdown(_read(file) or "", values):
+            yield f"{file.relative_to(folder.parent)}: {text}"
 
 
 def _student(

@@ -14,7 +14,9 @@ from typing import Any
 import distill_lab.checks as checks
 from distill_lab import install_cell
 from distill_lab.checks import manifests
+from distill_lab.notebooks.prose import filled
 from distill_lab.notebooks.source import Cell, Source
+from distill_lab.records import LabError
 
 # In Colab the profile is chosen by what is there: ask for the GPU that is free.
 METADATA = {
@@ -84,7 +86,10 @@ def _text(source: Source, cell: Cell, address: Address, path: str, solved: bool)
         return install_cell.source(address.text).rstrip("\n")
     if cell.role == "text":
         text = cell.text.replace("{badge}", address.badge(path))
-        return text.replace("{repository}", address.page)
+        try:
+            return filled(text.replace("{repository}", address.page), source.figures)
+        except LabError as error:
+            raise LabError(f"{source.name}, cell {cell.id}: {error}") from None
     return cell.text
 
 

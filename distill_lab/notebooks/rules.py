@@ -18,6 +18,7 @@ from distill_lab.records import LabError
 MOST_LINES = 12  # of a code cell, its nbval mark not counted
 MOST_SOLUTION_LINES = 15
 CODE_CELLS = (8, 16)  # install and setup not counted; the last is `before_submitting()`
+_PLACE_JOIN = re.compile(r"zip\((?=[^)]*traces)(?=[^)]*verdicts)")
 _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
 
 
@@ -88,6 +89,11 @@ def _other(cell: Cell) -> Iterator[str]:
         yield (
             f"expected at most {MOST_LINES} lines, found {n_lines}. Split it, or move what it does "
             "to the package."
+        )
+    if _PLACE_JOIN.search(cell.text):
+        yield (
+            "expected traces and verdicts joined by question and sample, found them joined by "
+            "place, where they are of different traces. Take lab.judged."
         )
     ours = sorted(_defined(cell.text) & _package())
     if ours:

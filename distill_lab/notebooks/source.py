@@ -11,12 +11,14 @@ def soften(logits, temperature):
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from distill_lab.checks.manifests import LOCKED
+from distill_lab.notebooks import figures
+from distill_lab.notebooks.prose import Figure
 from distill_lab.records import LabError
 
 BEGIN = "### BEGIN SOLUTION"
@@ -77,10 +79,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A notebook as it is written: `name` is that of its files."""
+    """A notebook as it is written: `name` is that of its files, `figures` what its text names."""
 
     name: str
     cells: tuple[Cell, ...]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
 
     def exercise_of(self, cell: Cell) -> str | None:
         """`lab5a.soften`: what the check behind an exercise cell (or this check cell) checks."""
@@ -101,7 +104,9 @@ def read_all(folder: Path, names: Sequence[str] = ()) -> list[Source]:
     unknown = [name for name in names if name not in there]
     if unknown:
         raise LabError(f"Expected names of {', '.join(there)}; found {unknown[0]!r}.")
-    return [read(file) for name, file in there.items() if not names or name in names]
+    known = figures.read(folder)
+    chosen = [read(file) for name, file in there.items() if not names or name in names]
+    return [replace(source, figures=known) for source in chosen]
 
 
 def read(file: Path) -> Source:

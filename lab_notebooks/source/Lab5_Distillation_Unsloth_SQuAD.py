@@ -17,9 +17,9 @@
 #
 # | profile | runs on | the whole notebook takes |
 # |---|---|---|
-# | `tiny` | any computer, no network | 2 to 3 minutes on two cores |
-# | `cpu` | a laptop with 6 GB to spare | about 25 minutes on two cores |
-# | `colab` | a free T4 in Colab | 20 minutes to 2.5 hours: predicted, not measured |
+# | `tiny` | any computer, no network | {times.lab5.from} to {times.lab5.to} minutes on two cores |
+# | `cpu` | a laptop with {setting:6} GB to spare | about {times.cpu.minutes} minutes on two cores |
+# | `colab` | a free T4 in Colab | {rough:20} minutes to {rough:2.5} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 #
 # Three numbers to remember come from [the companion reading](reading/DeepSeek_R1.md). Ten minutes with it pay off,
@@ -49,10 +49,11 @@ lab = begin()
 # *DeepSeek-R1-Zero* is a large base model trained by reinforcement learning alone: it is paid for right answers in a
 # fixed format, and long chains of thought grow by themselves. They are good and hard to read. *DeepSeek-R1* therefore
 # starts from a few thousand readable examples, takes turns between reinforcement learning and fine-tuning, and
-# becomes both able and readable. Then comes what this lab is about (section 2.4): with R1's help some 800,000 samples
+# becomes both able and readable. Then comes what this lab is about (section 2.4): with R1's help some {paper.samples} samples
 # are collected, those of reasoning by **rejection sampling**, which keeps only what is correct and readable. Six
-# smaller models, Qwen and Llama of 1.5 to 70 billion parameters, are **fine-tuned on that text, and that is all**: no
-# logits of the teacher, no KL divergence, no reinforcement learning.
+# smaller models, Qwen and Llama of {cited:1.5} to {cited:70} billion parameters, are **fine-tuned on that text, and that is all**: no
+# logits of the teacher, no KL divergence between the two, no reinforcement learning. (There is a KL in the paper: in
+# the reinforcement learning that made R1 itself, it keeps the model near to where it was. No student has to do with it.)
 #
 # ## The way on one page
 #
@@ -90,7 +91,7 @@ table(rows, ["passage", "question", "answer"])
 # ## 2. The teacher thinks aloud
 #
 # It answers every question several times. What it writes is a *trace*: a thought, then an answer, each in its tags.
-# (tiny: about 10 seconds and 0.8 GB of memory on two idle cores.)
+# (tiny: about {times.generate.seconds} seconds and {times.generate.gb} GB of memory on two idle cores.)
 
 # %% id="traces"
 # NBVAL_IGNORE_OUTPUT
@@ -101,9 +102,9 @@ table([(t.sample, t.n_tokens, t.completion) for t in first], ["sample", "tokens"
 # %% [markdown] id="guess-kept"
 # ## 3. What is kept
 #
-# *Before you run it:* of 100 traces, how many will be right and well formed?
+# *Before you run it:* of {setting:100} traces, how many will be right and well formed?
 #
-# Your guess: … of 100
+# Your guess: … of {setting:100}
 
 # %% id="funnel"
 # NBVAL_IGNORE_OUTPUT
@@ -120,11 +121,11 @@ lab.show("funnel")
 # the text, as in the paper. `kd` learns the text and, at every token, how likely its teacher held all the others.
 #
 # *Before you run it:* which of the two ends nearer to the teacher? How far do they get, if the untrained student is
-# at 0 % and the teacher at 100 %?
+# at {setting:0} % and the teacher at {setting:100} %?
 #
 # Your guess: `sft` … %, `kd` … %
 #
-# (tiny: about a minute and 1.2 GB of memory on two idle cores. Stopped in the middle, it goes on from there when you
+# (tiny: about a minute and {times.train.gb} GB of memory on two idle cores. Stopped in the middle, it goes on from there when you
 # run the cell again.)
 
 # %% id="train"
@@ -138,7 +139,7 @@ lab.show("curves")
 #
 # ## 5. How much of the teacher arrived?
 #
-# Four models answer questions that nobody was trained on. (tiny: about 5 seconds and 1.2 GB.)
+# Four models answer questions that nobody was trained on. (tiny: about {times.evaluate.seconds} seconds and {times.train.gb} GB.)
 
 # %% id="scores"
 # NBVAL_IGNORE_OUTPUT
@@ -147,7 +148,7 @@ lab.show("scores")
 lab.show("gap")
 
 # %% [markdown] id="explain-scores"
-# The dots are means, the lines 95 % intervals: where the truth may well lie, given so few questions. Now explain, in
+# The dots are means, the lines {setting:95} % intervals: where the truth may well lie, given so few questions. Now explain, in
 # a sentence each: Did distillation help? Does this run show that `kd` is better than `sft`?
 #
 # Your sentences: …
@@ -179,7 +180,7 @@ rows = [[r.model, *(r.score(b.key) for b in paper.BENCHMARKS)] for r in paper.TA
 table(rows, columns)
 
 # %% [markdown] id="guess-kept-share"
-# The teacher itself scores 79.8 on AIME 2024 (table 4). *Before you run the next cell:* what share of that does the
+# The teacher itself scores {paper.DeepSeek-R1.aime_pass1} on AIME 2024 (table 4). *Before you run the next cell:* what share of that does the
 # smallest student keep, and what share the one of 32B?
 #
 # Your guess: … % and … %
@@ -191,8 +192,11 @@ kept = [[model, base, page.percent(share)] for model, base, share in kept]
 table(kept, ["student", "started from", "share of R1's AIME 2024 pass@1"])
 
 # %% [markdown] id="about-rl"
-# A bigger student keeps more. But two of these come from models that were made for mathematics, one from an instruct
-# model, and three from plain base models, so that size is not the only thing that differs between the rows.
+# Among the Qwen students a bigger one keeps more. Over all six it is not so: the Llama of 70B keeps less
+# ({kept.Llama-70B.aime_pass1:.0f} %) than the Qwen of 32B ({kept.Qwen-32B.aime_pass1:.0f} %), that of 8B less
+# ({kept.Llama-8B.aime_pass1:.0f} %) than the Qwen of 7B ({kept.Qwen-7B.aime_pass1:.0f} %). And two of the six come from
+# models that were made for mathematics, one from an instruct model, three from plain base models: size is never the only
+# thing that differs.
 #
 # Would the small model have got there alone, by the reinforcement learning that made R1-Zero? The paper tried it with
 # 32B:
@@ -233,7 +237,7 @@ table(
 #
 # ## Summary
 #
-# - R1's distillation is fine-tuning on about 800,000 kept samples. Its objective is the cross-entropy on text; it
+# - R1's distillation is fine-tuning on about {paper.samples} kept samples. Its objective is the cross-entropy on text; it
 #   uses no KL.
 # - The pipeline is: sample, refuse, learn, score. Each step leaves a file that you can read.
 # - Our `sft` is the paper's method in small; our `kd` is an extension that the paper does not have.
@@ -253,7 +257,7 @@ table(
 # 1. The students learnt from text, by supervised fine-tuning (section 2.4). No distribution of the teacher was used.
 #    A softened KL is Hinton et al. 2015, and in this lab our own extension.
 # 2. Not from overlapping intervals alone, in either direction. Take the difference question by question and its
-#    interval: if that holds 0, this run does not show it. The report's first lines say so.
+#    interval: if that holds {setting:0}, this run does not show it. The report's first lines say so.
 # 3. So that one thing differs: how it was trained. With a smaller model, size and training would be mixed up, and the
 #    difference could be put down to either.
 #

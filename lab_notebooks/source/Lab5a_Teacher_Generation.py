@@ -8,7 +8,7 @@
 # A teacher that is asked once gives one answer. Asked eight times, with some chance in it, it gives eight, and among
 # them is a right one more often. This part is about that chance: where it enters, what the temperature does to it,
 # and what it buys. The paper samples "multiple responses" for each prompt (section 2.3.3) and evaluates at
-# temperature 0.6.
+# temperature {paper.temperature}.
 #
 # **Afterwards you can**
 # - write the prompt that the teacher sees, and read what comes back, strictly;
@@ -19,8 +19,8 @@
 # | profile | runs on | this part takes |
 # |---|---|---|
 # | `tiny` | any computer, no network | about a minute on two idle cores |
-# | `cpu` | a laptop with 6 GB to spare | about 25 minutes, nearly all of it for traces: an estimate |
-# | `colab` | a free T4 in Colab | 20 minutes to 2 hours: predicted, not measured |
+# | `cpu` | a laptop with {setting:6} GB to spare | about {times.cpu.minutes} minutes, nearly all of it for traces: an estimate |
+# | `colab` | a free T4 in Colab | {rough:20} minutes to {rough:2} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
 # %% id="install" role="install"
@@ -104,7 +104,7 @@ extract_answer = or_ours("lab5a.extract_answer", extract_answer)
 #
 # $$p_i = \frac{\exp(z_i / T)}{\sum_j \exp(z_j / T)}$$
 #
-# At $T = 1$ these are the model's own; below 1 the likeliest gains, at 0 it takes all; above 1 all draw level. The
+# At $T = 1$ these are the model's own; below {setting:1} the likeliest gains, at {setting:0} it takes all; above {setting:1} all draw level. The
 # same formula comes back in part 5c, where it softens what a student learns from.
 #
 # **Exercise 2 (3 points).** Write `soften`. Logits can be large: $\exp(1000)$ is infinite in a computer, and infinity
@@ -138,7 +138,7 @@ soften = or_ours("lab5a.soften", soften)
 
 # %% [markdown] id="guess-next-token"
 # Two places in the greedy answer above: right after `<think>`, where the teacher chooses how to begin, and in the
-# middle of a fact that stands in the passage. *Before you run it:* at which of the two will a temperature of 2 do
+# middle of a fact that stands in the passage. *Before you run it:* at which of the two will a temperature of {setting:2} do more
 # harm?
 #
 # Your guess: …
@@ -161,17 +161,19 @@ for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
 
 # %% [markdown] id="explain-next-token"
-# How to begin is a matter of taste, and the teacher has several ways: a higher temperature costs little there. The
-# fact is another matter. At $T = 2$ it is still the likeliest by far, and yet about half of the chance has gone to *all
-# others*, hundreds of words that do not belong there, a little to each. Those are what *top-p* cuts off: of the
-# likeliest tokens it keeps just so many that they hold, say, 95 % of the chance.
+# How to begin is a matter of taste, and the teacher has three ways. At $T = 2$ they have {cells.begin.the} %,
+# {cells.begin.i} % and {cells.begin.or} % of the chance: {arithmetic:30} % has gone to hundreds of words with which
+# nothing begins, a little to each. At the fact it is {arithmetic:46} %, for one word alone is right there, and
+# {cells.fact.right} % is what is left of it. So a high temperature is dear at both places; where there is but one right
+# word it is dearer, and what it spoils is the answer. Those stray words are what *top-p* cuts off: of the likeliest
+# tokens it keeps just so many that they hold, say, {setting:95} % of the chance.
 #
 # ## 4. The same question, eight times
 #
-# At temperature 1, with nothing cut off. *Before you run it:* how many of the eight will be right? Will the right
+# At temperature {setting:1}, with nothing cut off. *Before you run it:* how many of the eight will be right? Will the right
 # ones be alike?
 #
-# Your guess: … of 8
+# Your guess: … of {setting:8}
 
 # %% id="eight"
 # NBVAL_IGNORE_OUTPUT
@@ -190,7 +192,7 @@ table(rows, ["sample", "tokens", "trace", "right"])
 # ## 5. All questions
 #
 # Now the teacher answers every training question, at the profile's own temperature, and each trace gets a verdict
-# (part 5b is about those). What is there already is not made again. (tiny: about 10 seconds and 0.8 GB of memory on
+# (part 5b is about those). What is there already is not made again. (tiny: about {times.generate.seconds} seconds and {times.generate.gb} GB of memory on
 # two idle cores.)
 #
 # *Before you run it:* are wrong traces shorter than right ones, longer, or the same?
@@ -202,7 +204,7 @@ table(rows, ["sample", "tokens", "trace", "right"])
 lab.run("generate", "reject")
 from distill_lab.plots_5a import lengths
 
-pairs = list(zip(lab.traces, lab.verdicts, strict=True))
+pairs = lab.judged  # each trace with its own verdict, whatever order the two files are in
 show(
     lengths(
         [trace.n_tokens for trace, verdict in pairs if verdict.em == 100],
@@ -211,11 +213,38 @@ show(
 )
 
 # %% [markdown] id="about-pass"
-# Look at the two medians before you believe in either story. On `tiny` they differ by a token: length says next to
-# nothing about whether a trace is right. Where the two do differ, ask what else goes with length: a question that
-# needs two facts needs a longer thought *and* may be missed more often, so that longer traces look worse though it is
-# not their length that does it. R1-Zero's thoughts grew longer while it got better, and there too growing together does not
-# say which carried which.
+# On `tiny` the wrong ones are longer: their median is {tiny.wrong.tokens:.0f} tokens, that of the right ones
+# {tiny.right.tokens:.0f}. Do long thoughts go wrong, then? Before you believe it, ask what else goes with length. The
+# bundled questions are of two kinds: most need one fact of the passage, about a fourth need two, the second found
+# through the first.
+#
+# *Before you run it:* within one kind, are wrong traces still longer than right ones?
+#
+# Your guess: …
+
+# %% id="by-kind"
+# NBVAL_IGNORE_OUTPUT
+from statistics import fmean
+
+kind = {question.id: question.kind for question in lab.questions}
+rows = []
+for name in sorted(set(kind.values()), key=str):
+    ems = [(t.n_tokens, v.em) for t, v in pairs if kind[t.question_id] == name]
+    tokens = {right: [n for n, em in ems if (em == 100) == right] for right in (True, False)}
+    means = [f"{fmean(found):.1f}" if found else None for found in tokens.values()]
+    rows.append((name, len(ems), f"{100 * len(tokens[False]) / len(ems):.1f} %", *means))
+table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wrong one"))
+
+# %% [markdown] id="about-kinds"
+# Questions of two facts have longer traces ({tiny.two-fact.tokens:.1f} tokens on the mean, those of one fact
+# {tiny.one-fact.tokens:.1f}), *and* they are wrong twice as often ({tiny.two-fact.wrong_percent:.1f} % of them,
+# {tiny.one-fact.wrong_percent:.1f} % of the others). So among the wrong traces there are more long ones, though within a
+# kind right and wrong ones differ by about a token. The kind of question is a **confounder**: it moves both length and
+# mistakes, and whoever looks at these two alone takes the one for the cause of the other. R1-Zero's thoughts grew longer
+# while it got better, and there too growing together does not say which carried which.
+#
+# (Verdicts are joined to traces by question *and* sample, never by their place in the file: traces stand there in the
+# order in which batches ended. Joined by place the picture above was wrong in this course once, and looked plausible.)
 #
 # ## 6. pass@k
 #
@@ -247,15 +276,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 # NBVAL_CHECK_OUTPUT
 check("lab5a.pass_at_k", pass_at_k)
 
-# %% id="use-pass-at-k" role="run"
-# NBVAL_IGNORE_OUTPUT
-pass_at_k = or_ours("lab5a.pass_at_k", pass_at_k)
-
 # %% [markdown] id="guess-temperature"
 # ## 7. Which temperature?
 #
-# We take up to 40 questions of which the teacher got at least one trace wrong (on the others all temperatures look
-# the same), and ask eight times at each of four temperatures. (tiny: about 15 seconds on two idle cores, 0.8 GB.)
+# We take up to {setting:40} questions of which the teacher got at least one trace wrong (on the others all temperatures look
+# the same), and ask eight times at each of four temperatures. (tiny: about {times.temperatures.seconds} seconds on two idle cores, {times.generate.gb} GB.)
 #
 # *Before you run it:* which temperature is best for **one** trace (k = 1)? Which for **eight** (k = 8)?
 #
@@ -278,10 +303,9 @@ for t in (0.3, 0.6, 1.0, 1.5):
 
 # %% id="curves"
 # NBVAL_IGNORE_OUTPUT
-from statistics import fmean
-
 from distill_lab.plots_5a import passes
 
+pass_at_k = or_ours("lab5a.pass_at_k", pass_at_k)
 curves = {}
 for t, found in tried.items():
     texts = {q: [extract_answer(done.text) or "" for done in found[q.id]] for q in hard}
@@ -290,10 +314,10 @@ for t, found in tried.items():
 show(passes(curves))
 
 # %% [markdown] id="explain-curves"
-# On `tiny` three of the lines begin almost together and end far apart: what a temperature of 1 loses in a single trace
+# On `tiny` three of the lines begin almost together and end far apart: what a temperature of {setting:1} loses in a single trace
 # it wins back many times over among eight, and a still higher one loses more than it wins. Rejection sampling looks at
 # the right end: it can throw wrong traces away, and wants for each question a right one, better several that differ. An
-# evaluation by pass@1 looks at the left end. The paper evaluates at 0.6 with top-p 0.95; not greedily, as long greedy
+# evaluation by pass@1 looks at the left end. The paper evaluates at {paper.temperature} with top-p {paper.top-p:.2f}; not greedily, as long greedy
 # answers repeat themselves more. Explain, in a sentence, why the hottest line starts so low and yet climbs so steeply.
 #
 # Your sentence: …
@@ -312,18 +336,18 @@ show(passes(curves))
 # %% [markdown] id="questions-to-oneself"
 # ## Three questions to test yourself
 #
-# 1. A teacher is right in 30 % of its traces of each question. What is pass@8, if its traces are independent? Why is
+# 1. A teacher is right in {setting:30} % of its traces of each question. What is pass@8, if its traces are independent? Why is
 #    it lower in practice?
 # 2. The same teacher at $T = 0$: what is its pass@8?
-# 3. The paper reports pass@1 from up to 64 samples a question, and cons@64. What does the second need that pass@64
+# 3. The paper reports pass@1 from up to {paper.responses} samples a question, and cons@64. What does the second need that pass@64
 #    does not, and which of the two could you use with no answer key?
 #
 # <details><summary>Answers</summary>
 #
-# 1. $1 - 0.7^8 = 94\,\%$. In practice some questions are always missed and others never: the same 30 % on average,
+# 1. $1 - 0.7^8 = 94\,\%$. In practice some questions are always missed and others never: the same {setting:30} % on average,
 #    spread unevenly, gives less.
 # 2. The same as its pass@1: eight greedy traces are one trace eight times.
-# 3. cons@64 asks for the *majority's* answer to be right, pass@64 only for one right one among 64, and somebody must
+# 3. cons@64 asks for the *majority's* answer to be right, pass@64 only for one right one among {paper.responses}, and somebody must
 #    know which. The vote needs no answer key to choose; pass@64 does.
 #
 # </details>

@@ -19,9 +19,9 @@
 #
 # | profile | runs on | this part takes |
 # |---|---|---|
-# | `tiny` | any computer, no network | about 3 minutes on two idle cores, most of it in the last section |
-# | `cpu` | a laptop with 6 GB to spare | about 40 minutes |
-# | `colab` | a free T4 in Colab | 1 to 3 hours: predicted, not measured |
+# | `tiny` | any computer, no network | about {times.lab5b.minutes} minutes on two idle cores, most of it in the last section |
+# | `cpu` | a laptop with {setting:6} GB to spare | about {times.lab5b.cpu.minutes} minutes |
+# | `colab` | a free T4 in Colab | {rough:1} to {rough:3} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
 # %% id="install" role="install"
@@ -82,7 +82,7 @@ print("The reference answer:", questions[chosen].answers[0])
 #
 # ## 2. The funnel
 #
-# **Your guess:** of 100 traces … are kept, and of those refused most are …
+# **Your guess:** of {setting:100} traces … are kept, and of those refused most are …
 
 # %% id="funnel"
 # NBVAL_IGNORE_OUTPUT
@@ -93,8 +93,8 @@ show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
 
 # %% [markdown] id="about-refused"
 # The bundled teacher was made for this task: it never breaks the form and knows one language, so two rules do all
-# the work. A real small teacher looks otherwise. Of 1,600 traces of SmolLM2-135M on real SQuAD (profile `cpu`) 99
-# came through.
+# the work. A real small teacher looks otherwise. Of {cpu.traces} traces of SmolLM2-135M on real SQuAD (profile `cpu`)
+# {cpu.accepted} came through.
 #
 # Read five refused ones aloud, each with its reason. For each say: what would a student learn from it?
 
@@ -165,9 +165,9 @@ table(
 )
 
 # %% [markdown] id="look-stray"
-# The third: two stray characters in a long thought are far below a tenth. In 100 real outputs of
-# R1-Distill-Qwen-1.5B, 26 hold some Chinese, most of them five words or fewer; a tenth of the letters is reached by
-# none. So a share asks too little here. But a rule without any mercy would refuse the passage's own names.
+# The third: two stray characters in a long thought are far below a tenth. Of {r1_outputs.outputs} real outputs of
+# R1-Distill-Qwen-1.5B (of a public research repository; counted with `foreign_words`) {r1_outputs.chinese} hold some
+# Chinese, {r1_outputs.five_or_fewer} of these in five stretches or fewer; a tenth of the letters is reached by none. So a share asks too little here. But a rule without any mercy would refuse the passage's own names.
 # Each rule draws a line somewhere: write it down, and count what it costs.
 #
 # ## 4. What do more samples buy?
@@ -181,9 +181,10 @@ from distill_lab.plots_5bd import yield_against_n
 show(yield_against_n(lab.verdicts))
 
 # %% [markdown] id="about-majority"
-# Examples grow nearly in step with N, a little less each time, for more and more are duplicates. Questions hardly do:
-# what the teacher cannot answer once it seldom answers at the fourth try. The hard questions stay out, so **the
-# filter also chooses what is easy**.
+# Examples grow nearly in step with N, a little less each time, for more and more are duplicates. Questions cannot grow
+# much: on `tiny` the first sample misses {tiny.first_missed} of them, and {tiny.right_later} of these a later sample
+# answers. The hardest stay out, and those that are answered once in four tries bring one example where others bring
+# four. So **the filter also chooses what is easy**.
 #
 # ## 5. Without a reference: the majority
 #
@@ -236,8 +237,8 @@ columns = zip(("the first", "the majority", "the best"), zip(*scores, strict=Tru
 table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"))
 
 # %% [markdown] id="about-keep"
-# The majority costs nothing and beats one trace, but hardly so here: what this teacher gets wrong, it mostly gets wrong
-# the same way again. Look back at the question of section 1: what would the majority have kept? The best of all needs
+# The majority costs nothing, and here it buys hardly anything: what this teacher gets wrong, it mostly gets wrong the
+# same way again. Look back at the question of section 1: what would the majority have kept? The best of all needs
 # the reference, and that is what rejection sampling uses.
 #
 # ## 6. What to keep of several right ones
@@ -291,14 +292,16 @@ table(rows, ("policy", "examples", "tokens each"))
 #
 # ## 7. And with no filter?
 #
-# The question of this part. Three students, the same base, the same number of examples, the same steps:
+# The question of this part. Four students, the same base, the same number of examples, the same steps:
 # - `sft` learns from the kept traces (it is the run's own);
 # - `unfiltered` learns from as many traces drawn without a look at their verdicts;
-# - `wrong-only` learns from the traces with a wrong answer alone, again and again until there are as many.
+# - `wrong-only` learns from the traces with a wrong answer alone, again and again until there are as many;
+# - `right-only` is the **control** of `wrong-only`: as many right traces of as many questions, repeated as often. The two
+#   differ in one thing, whether the answers are right.
 #
-# **Your guess:** EM of sft … , unfiltered … , wrong-only … .
+# **Your guess:** EM of sft … , unfiltered … , wrong-only … , right-only … .
 #
-# (tiny: about 2 minutes on two idle cores, below 1 GB of memory; the run's `kd` student, of part 5c, is trained along.
+# (tiny: about {times.students.minutes} minutes on two idle cores, below {rough:1} GB of memory; the run's `kd` student, of part 5c, is trained along.
 # Stopped in the middle it goes on where it was.)
 
 # %% id="no-filter"
@@ -308,27 +311,38 @@ from distill_lab.plots_5bd import compared, in_order
 
 lab.run("train", "evaluate")
 answers = {"sft": lab.predictions("sft")}
-for kind in ("unfiltered", "wrong-only"):
+for kind in ("unfiltered", "wrong-only", "right-only"):
     answers[kind] = student_of(kind, lab.config, lab.out)
 asked = lab.eval_questions
 show(compared({name: in_order(asked, found, "em") for name, found in answers.items()}, "EM"))
 
 # %% [markdown] id="look-no-filter"
-# On `tiny` one run gave 50.8 for sft, 50.4 for unfiltered and 22.1 for wrong-only (base is at 9.6).
+# On `tiny` one run gave {tiny.sft.em} for sft, {tiny.unfiltered.em} for unfiltered, {tiny.wrong-only.em} for wrong-only
+# and {tiny.right-only.em} for right-only (base is at {tiny.base.em}).
 #
-# *Unfiltered* hardly differs: of this teacher's traces 7 in 100 are wrong, and 93 right ones speak louder. **What the
-# filter is worth depends on what it filters.** On the profile `cpu` 94 of 100 are refused; there, no filter would mean
-# a student of mistakes.
+# *Unfiltered* hardly differs: of this teacher's traces {tiny.wrong_percent:.0f} in {setting:100} are wrong, and
+# {arithmetic:93} right ones speak louder. **What the filter is worth depends on what it filters.** On the profile `cpu`
+# {cpu.refused_percent:.0f} of {setting:100} are refused; there, no filter would mean a student of mistakes.
 #
-# *Wrong-only* is far below both, and still above base. The form is right in every one of its traces, and often most of
-# the thought as well; so it learnt how an answer looks, and that alone is worth points. Its facts it learnt to get
-# wrong, in the same firm voice. The difference of form and fact will come back in part 5d.
+# *Wrong-only* is far below both. Did it learn wrong facts, in a firm voice? It looks so, until one looks at its control.
+# *Right-only*, in which every answer is right, is no better: wrong-only is {tiny.wrong_minus_right.em} points above it,
+# and the {setting:95} % interval of that difference, {tiny.wrong_minus_right.em_low} to {tiny.wrong_minus_right.em_high},
+# holds zero. What these two have in common is that they are *few*: {tiny.few.traces} traces of {tiny.few.questions}
+# questions, each about {arithmetic:12} times. And right-only and sft have all in common but that. **It is the lack of
+# diversity that cost the points; that wrong answers cost any beside it, this run does not show.** The names in a trace are
+# of no use elsewhere, right or wrong, for no evaluation passage has them; what a student can take along is how to find a
+# fact in a passage that it has not seen, and for that it must see many. Both are above base all the same: how an answer
+# looks can be learnt from few. (One run with one seed: part 5d says what that is worth.)
+#
+# Two lessons. A filter that keeps few traces of few questions can do more harm than the mistakes that it takes out. And a
+# comparison without its control tells a story, mostly the one that was expected: this course told the first for a while.
 #
 # ## Summary
 # - A trace is kept or refused for the first rule that it breaks; every verdict is written down.
 # - The judge reads the answer. What it cannot see, a lucky thought or an easy set of questions, it lets through.
 # - More samples bring more examples of the same questions, and few new questions.
 # - A rule is worth what the teacher's mistakes are worth: look at the funnel before tuning one.
+# - Different questions are worth more than faultless traces of a few: count questions, not examples.
 #
 # ## Three questions to test yourself
 #
@@ -344,7 +358,7 @@ show(compared({name: in_order(asked, found, "em") for name, found in answers.ite
 # thought itself, a reward model or a second reader, is worth its price.
 # </details>
 #
-# <details><summary>3. Your funnel says: 70 % truncated. What do you change first?</summary>
+# <details><summary>3. Your funnel says: {setting:70} % truncated. What do you change first?</summary>
 #
 # The budget of tokens (`--generate.max-new-tokens`), not the rules. A truncated trace was never judged for what it
 # says.

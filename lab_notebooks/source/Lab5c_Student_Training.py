@@ -7,7 +7,8 @@
 #
 # The traces are kept, now a student learns from them, twice: `sft` from their text alone, which is **what DeepSeek-R1
 # did** (section 2.4), and `kd` from the teacher's probabilities too, softened by a temperature: Hinton, Vinyals and
-# Dean (2015), an extension that this course adds. No KL was used in R1's distillation.
+# Dean (2015), an extension that this course adds. No KL was used in R1's distillation (one was in the reinforcement
+# learning that made R1, to hold it near to a reference policy: another KL, of another pair of models).
 #
 # **You will be able to**
 #
@@ -19,8 +20,8 @@
 #
 # | profile | time | memory |
 # |---|---|---|
-# | `tiny` | 3 minutes, of which training takes one or two | 1.2 GB |
-# | `cpu` | about 25 minutes on two cores, the teacher's answers included | 4.8 GB |
+# | `tiny` | {times.lab5c.minutes} minutes, of which training takes one or two | {times.train.gb} GB |
+# | `cpu` | about {times.cpu.minutes} minutes on two cores, the teacher's answers included | {times.cpu.gb} GB |
 # | `colab`, `cluster` | `distill-lab doctor --profile colab` predicts both; never run by us | one GPU, or more |
 
 # %% id="install" role="install"
@@ -44,7 +45,7 @@ lab = begin()
 # %% [markdown] id="dark"
 # ## 1. Dark knowledge, on three words
 #
-# Something howls in the night. What is it? A teacher gives *wolf* the logit 8, *dog* 4 and *car* 0. The text of its
+# Something howls in the night. What is it? A teacher gives *wolf* the logit {setting:8}, *dog* {setting:4} and *car* {setting:0}. The text of its
 # answer says "wolf", and nothing else. That a dog would be a far better mistake than a car, the text does not say:
 # Hinton calls it **dark knowledge**. Dividing the logits by a temperature T before the softmax brings it to light.
 #
@@ -57,20 +58,20 @@ at = {T: loss.soften(logits, T).exp().tolist() for T in (1, 2, 4, 8)}
 show(softened(["wolf", "dog", "car"], at))
 
 # %% [markdown] id="labels"
-# The order never changes, the differences shrink. At T = 1 wolf and the others are 98 to 2, and a student that learns
+# The order never changes, the differences shrink. At T = 1 wolf and the others are {arithmetic:98} to {arithmetic:2}, and a student that learns
 # from that learns little more than "wolf"; at T = 8 a car howls in one night of five, which is no knowledge either.
 # In between lies what we want. Was your guess right, and if not, why?
 #
 # ## 2. Which positions are learnt
 #
-# A language model that has read positions 0 to *i* predicts the token at *i + 1*. So a row's labels are its tokens,
-# **shifted** by one; and only what the student shall write counts, so the rest is **masked** with −100, which the
+# A language model that has read positions `0` to `i` predicts the token at `i + 1`. So a row's labels are its tokens,
+# **shifted** by one; and only what the student shall write counts, so the rest is **masked** with `-100`, which the
 # cross-entropy leaves out:
 #
-# | position | 0 | 1 | 2 | 3 | 4 | 5 | 6 |
+# | position | {setting:0 | 1 | 2 | 3 | 4 | 5 | 6} |
 # |---|---|---|---|---|---|---|---|
 # | ids | prompt | prompt | Rome | `</answer>` | end | pad | pad |
-# | label | −100 | Rome | `</answer>` | end | −100 | −100 | −100 |
+# | label | `-100` | Rome | `</answer>` | end | `-100` | `-100` | `-100` |
 #
 # Note two things: "Rome" is predicted from the last *prompt* token, and the end token **is** learnt (else the student
 # never stops).
@@ -148,7 +149,7 @@ kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 # ## 4. Two students, one budget
 #
 # Both students start from the same base and see the same examples in the same order, for as many steps, at the same
-# learning rate. On `tiny` this takes one to two minutes and 1.2 GB; what Labs 5a and 5b made is not made again, and a
+# learning rate. On `tiny` this takes one to two minutes and {times.train.gb} GB; what Labs 5a and 5b made is not made again, and a
 # run that was stopped goes on where it was.
 #
 # *Your guess:* which student ends with the lower cross-entropy on these examples, `sft`, which minimises nothing
@@ -159,7 +160,7 @@ kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 lab.run("data", "generate", "reject", "train")
 
 # %% [markdown] id="real-dark"
-# While it is fresh: does *our* teacher have dark knowledge? We let it read 16 or so of its own kept traces, take its
+# While it is fresh: does *our* teacher have dark knowledge? We let it read {setting:16} or so of its own kept traces, take its
 # probabilities at every token, and look at the token where it was least certain (a few seconds).
 #
 # *Your guess:* how many words does the teacher hesitate between?
@@ -179,16 +180,17 @@ print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(t
 
 # %% [markdown] id="t-squared"
 # The text had to choose one of them. (On `tiny` there are three ways to begin a thought, about a third each; at
-# T = 2 more than a third has gone to the other 996 words, a tail that section 7 comes back to.) A student of the text
+# T = 2 more than a third has gone to the other {arithmetic:996} words, a tail that section 7 comes back to.) A student of the text
 # must see the other ways in other traces, and guess their shares; a student of the distribution sees all of them at
 # once. But mind that this is one token of hundreds: at most of them the bundled teacher is nearly certain, and has
 # little to add to the text.
 #
 # ## 5. Drop T², and see
 #
-# Softened distributions are nearer to each other, so their KL pulls less: its gradient falls as 1/T² (one 1/T from
-# the chain rule, one from the difference of the softened probabilities, once T is large). T² puts that back, so that
-# α means the same at every T. Here your loss is asked for its gradient, base against teacher; without T² it is the
+# Softened distributions are nearer to each other, so their KL pulls less: its gradient falls as $1/T^2$ (one $1/T$ from
+# the chain rule, one from the difference of the softened probabilities, once T is large). T² puts that back, so
+# that α keeps about the same weight at high T as at low: about, for the sizes that T changes beside it are not the same
+# at every T, as you will see. Here your loss is asked for its gradient, base against teacher; without T² it is the
 # same number divided by T².
 #
 # *Your guess:* from T = 1 to T = 32 the gradient without T² becomes … times smaller.
@@ -203,9 +205,10 @@ for T in temperatures:
 show(gradient_norms(temperatures, norms))
 
 # %% [markdown] id="curves-text"
-# On `tiny` the solid line lies nearly flat from T = 8 on, as Hinton's limit of high temperatures says; below, where
-# that limit does not hold yet, it moves too: by a factor of ten, where the other falls by thousands. Without T², α =
-# 0.5 at a high T is plain SFT in disguise, and a sweep over T is a sweep over α. (It is the balance with CE that T²
+# On `tiny` the solid line lies nearly flat from T = 8 on, as Hinton's limit of high temperatures says; below, where that
+# limit does not hold yet, it falls too: from {cells.gradient.with_1} to {cells.gradient.with_32} between T = 1 and T = 32,
+# nearly by ten, where the other falls by thousands. So even with T² the same α at another T is not the same weight. Without T², an α
+# of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α. (It is the balance with CE that T²
 # keeps. At α = 1 Adam hides a forgotten T², for it divides by the gradient's size.)
 #
 # ## 6. What came of it
@@ -229,7 +232,7 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
 # %% [markdown] id="cache-text"
 # On `tiny` both came very near to the teacher, and text alone did most of it: samples *are* draws from its
-# distribution (a little sharpened, as they were drawn at temperature 0.6). `kd` comes nearer still, for it was asked
+# distribution (a little sharpened, as they were drawn at temperature {setting:0.6}). `kd` comes nearer still, for it was asked
 # to. These are traces that both have trained on; whether a student that is nearer to its teacher also *answers*
 # better is another question, and Lab 5d asks it, with intervals. (In our runs on `tiny` the two do not differ beyond
 # chance; with a weak teacher, as on `cpu`, `kd` did worse: a likely reason is that a teacher that is often wrong is a
@@ -238,10 +241,10 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 # ## 7. What the cache costs, and what it loses
 #
 # `kd` needs the teacher's distribution at every token, in every epoch. To run the teacher each time is slow, to keep
-# all its logits is large. We keep the 64 likeliest tokens of each position, and the mass of all others *at this T*,
-# exactly: from the 64 alone it could only be guessed.
+# all its logits is large. We keep the {setting:64} likeliest tokens of each position, and the mass of all others *at this T*,
+# exactly: from the {setting:64} alone it could only be guessed.
 #
-# *Your guess:* for a vocabulary of 151,936 words the dense logits in float16 are … times as large as the cache.
+# *Your guess:* for a vocabulary of {cited:151,936} words the dense logits in float16 are … times as large as the cache.
 #
 # The picture shows how far the KL from a cache is from the whole one, for each k: of the top k, and of k *draws*
 # instead (arXiv 2503.16870). About ten seconds.
@@ -258,8 +261,8 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 # %% [markdown] id="museum-text"
 # Upper panel: for one token the two are about as good. Lower panel: over many tokens the errors of draws average out,
 # as they fall to either side; the error of the top k stays, for a lump of words always looks more alike than the
-# words do. Here the student is still the base. For the trained `kd` on `tiny` the top 64 are off by less, 0.06 nats
-# where it was 0.15, but the KL itself has fallen further, from 5.6 to 0.2: the last piece of the way is what a cache
+# words do. Here the student is still the base. For the trained `kd` on `tiny` the top {setting:64} are off by less, {kd_cache.trained} nats
+# where it was {kd_cache.base}, but the KL itself has fallen further, from {kd_cache.kl_base} to {kd_cache.kl_trained}: the last piece of the way is what a cache
 # shows worst.
 #
 # ## 8. The bug museum
@@ -271,7 +274,7 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 #
 # | test | what must hold |
 # |---|---|
-# | `identical models` | a teacher and a student that are the same give 0 |
+# | `identical models` | a teacher and a student that are the same give {setting:0} |
 # | `two temperatures` | T = 1 and T = 4 give different KLs |
 # | `wider head` | rows of a head that stand for no word change nothing |
 # | `positions` | what is read before a completion token counts, all else does not |
@@ -325,20 +328,20 @@ for bug, kd in museum.EXHIBITS.items():
 # - Labels are shifted, and masked by position, never by token id.
 # - R1's students learnt from text alone. Text of many samples carries much of the distribution; the KL carries it
 #   directly.
-# - A cache of 300 bytes a token stands in for 300,000 (Qwen2.5's vocabulary), with an error that can be measured.
+# - A cache of {rough:300} bytes a token stands in for {rough:300,000} (Qwen2.5's vocabulary), with an error that can be measured.
 # - Each published bug passed four of five tests: a loss wants a test for every property that it should have.
 #
 # ### Ask yourself
 #
 # <details><summary>Two students, α = 0.5 and T = 8: one with T² in its loss, one without. Which of them is nearly `sft`?</summary>
 #
-# The one without: the gradient of its KL is 64 times smaller than it should be beside that of the CE, and its KL is
+# The one without: the gradient of its KL is {arithmetic:64} times smaller than it should be beside that of the CE, and its KL is
 # small because softened distributions are alike, not because the student has learnt.
 # </details>
 #
-# <details><summary>Your loss is 2.3 at the start of training, with a student that is a copy of its teacher (α = 1). What is it?</summary>
+# <details><summary>Your loss is {setting:2.3} at the start of training, with a student that is a copy of its teacher (α = 1). What is it?</summary>
 #
-# The cross-entropy with soft targets: the teacher's entropy is still in it. A KL would be 0. The gradients are the
+# The cross-entropy with soft targets: the teacher's entropy is still in it. A KL would be {setting:0}. The gradients are the
 # same, but the number no longer says how far the student is, and cannot be compared between temperatures.
 # </details>
 #

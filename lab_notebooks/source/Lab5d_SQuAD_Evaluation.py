@@ -10,15 +10,15 @@
 #
 # **Afterwards you can**
 # - compute SQuAD's EM and F1 by hand, as the official script does;
-# - put an interval on a score, and say what 240 questions cannot tell apart;
+# - put an interval on a score, and say what {tiny.n} questions cannot tell apart;
 # - say how much of the gap between base and teacher a student closed, and when there is no such share;
-# - read a student's errors beside its teacher's;
+# - split a score by kind of question, and read a student's errors beside its teacher's;
 # - say which comparison with the DeepSeek-R1 paper is honest, and which is not.
 #
 # | profile | runs on | this part takes |
 # |---|---|---|
-# | `tiny` | any computer, no network | about 2 minutes on two idle cores, seconds where the run is there already |
-# | `cpu` | a laptop with 6 GB to spare | about 25 minutes, seconds where the run is there already |
+# | `tiny` | any computer, no network | about {times.lab5d.minutes} minutes on two idle cores, seconds where the run is there already |
+# | `cpu` | a laptop with {setting:6} GB to spare | about {times.cpu.minutes} minutes, seconds where the run is there already |
 # | `colab` | a free T4 in Colab | about an hour: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
@@ -27,7 +27,7 @@
 
 # %% [markdown] id="about-setup"
 # To take another profile, name it here: `begin("cpu")`. All stages run; what an earlier part has made is not made
-# again. (tiny, from nothing: about 2 minutes on two idle cores, below 1 GB of memory.)
+# again. (tiny, from nothing: about {times.lab5d.minutes} minutes on two idle cores, at most {times.train.gb} GB of memory.)
 
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
@@ -77,7 +77,7 @@ check("lab5d.normalize", normalize)
 # Words are those of the normalised texts, and a word counts as often as it stands in both. SQuAD 2.0 also has
 # questions without an answer: there the reference is empty, and only an empty prediction is right.
 #
-# **Exercise 2 (4 points).** The answer is 0 to 100, as SQuAD prints it.
+# **Exercise 2 (4 points).** The answer is {setting:0} to {setting:100}, as SQuAD prints it.
 
 # %% id="f1" role="exercise"
 from collections import Counter
@@ -126,9 +126,9 @@ for prediction in ("Eiffel tower.", "the tower", "It is the Eiffel Tower in Pari
 #
 # ## 3. How sure are we?
 #
-# 240 questions are a sample. Others would have given another mean. How different? The bootstrap (Efron 1979) asks the
+# {tiny.n} questions are a sample. Others would have given another mean. How different? The bootstrap (Efron 1979) asks the
 # sample itself: draw as many scores from it as there are, **with replacement**, and take their mean; a thousand times.
-# The middle 95 percent of those means are the interval.
+# The middle {setting:95} percent of those means are the interval.
 #
 # **Exercise 3 (4 points).** `np.random.default_rng(seed)` is a generator of random numbers.
 
@@ -156,7 +156,7 @@ def bootstrap_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, f
 check("lab5d.bootstrap_interval", bootstrap_interval)
 
 # %% [markdown] id="guess-bootstrap"
-# The thousand means of the `sft` student's EM. **Your guess:** how wide are the 95 percent, in points? And with four
+# The thousand means of the `sft` student's EM. **Your guess:** how wide are the {setting:95} percent, in points? And with four
 # times as many questions?
 
 # %% id="bootstrap"
@@ -200,7 +200,7 @@ table([(name, f"{fmean(values):.1f}", f"{intervals[name][0]:.1f} to {intervals[n
 #
 # ## 4. How much of the way?
 #
-# 50 points: is that good? It depends on where the student began and where its teacher is.
+# {rough:50} points: is that good? It depends on where the student began and where its teacher is.
 #
 # **Exercise 4 (3 points).** The share of the way from base to teacher.
 
@@ -223,7 +223,7 @@ check("lab5d.gap_closed", gap_closed)
 
 # %% [markdown] id="guess-gap"
 # Two shares, often taken for one another: the *gap closed*, and the share of the teacher *kept* (student / teacher).
-# **Your guess:** which of the two is larger, always?
+# **Your guess:** which of the two is larger? Always? When are they equal?
 
 # %% id="gap"
 # NBVAL_IGNORE_OUTPUT
@@ -236,20 +236,30 @@ rows = [(who, gap_closed(base, mean, teacher), mean / teacher if teacher else No
 table([(who, percent(gap), percent(kept)) for who, gap, kept in rows], ("student", "gap", "kept"))
 
 # %% [markdown] id="about-errors"
-# Kept is larger as long as the student is below its teacher, for what base could do already counts as well. With a
-# strong base, kept looks splendid after no training at all. The gap is the stricter one, and needs a score of the base.
+# Kept is larger as long as the student is below its teacher and base can do anything, for what base could do already
+# counts as well. Where base is at zero the two are equal, and of a student that passed its teacher the gap closed is the
+# larger. With a strong base, kept looks splendid after no training at all. The gap is the stricter one, and needs a score
+# of the base.
 #
 # The gap has a weakness of its own: where the teacher is hardly above base, it divides by nearly nothing. On the
-# profile `cpu` the sft student closed 571 % of the EM gap, since its teacher, scored on one greedy answer, reached
-# 4.7. Such a share says nothing.
+# profile `cpu` the sft student closed {cpu.sft.gap_em} % of the EM gap, since its teacher, scored on one greedy answer,
+# reached {cpu.teacher.em}. Such a share says nothing.
 #
-# ## 5. Ten errors
+# ## 5. What arrived, and what did not
 #
-# A score does not say *what* went wrong. Read ten answers of `sft` that are no exact match beside the teacher's. For
-# each say: was the wrong fact found, the fact copied wrongly, or the form broken?
+# A mean hides what it is the mean of. The bundled questions are of two kinds: one fact of the passage answers them, or it
+# takes two, the second found through the first ("Where does the builder of the mill live?"). SQuAD itself says no kinds.
+#
+# A score does not say *what* went wrong either. Below the scores by kind stand ten answers of `sft` that are no exact
+# match, beside the teacher's. For each say: was the wrong fact found, the fact copied wrongly, or the form broken?
+#
+# **Your guess:** of the two-fact questions `sft` answers … percent, its teacher … percent.
 
 # %% id="errors"
 # NBVAL_IGNORE_OUTPUT
+rows = [(kind, found["sft"]["n"], *(f"{found[who]['em']:.1f}" for who in models))
+        for kind, found in lab.report.get("scores_by_kind", {}).items()]  # fmt: skip
+table(rows, ("kind", "questions", *models))
 theirs = {prediction.question_id: prediction for prediction in lab.predictions("teacher")}
 questions = {question.id: question for question in asked}
 errors = [prediction for prediction in lab.predictions("sft") if prediction.em < 100][:10]
@@ -258,14 +268,22 @@ rows = [(questions[e.question_id].question, questions[e.question_id].answers[0],
 table(rows, ("question", "reference", "sft said", "the teacher said"))
 
 # %% [markdown] id="about-paper"
-# On `tiny` most of them stop one step early: asked for the job of the school's builder, the student finds the builder
-# and gives *him* as the answer, in perfect form. It learnt how a thought looks and how to look one fact up; to chain
-# two facts it learnt less well. Now and then a name or a year is copied wrongly. EM counts all of these alike, and that
-# is why one reads errors.
+# On `tiny` the teacher can do both: {tiny.teacher.one-fact.em} % and {tiny.teacher.two-fact.em} %. `sft` answers
+# {tiny.sft.one-fact.em} % of the {tiny.n.one-fact} one-fact questions and {tiny.sft.two-fact.em} % of the {tiny.n.two-fact}
+# two-fact ones, `kd` {tiny.kd.one-fact.em} % and {tiny.kd.two-fact.em} %. So "half of the gap" was a mean over most of one
+# skill and hardly anything of another. Of the points that `sft` lacks to its teacher {tiny.lost.one-fact} are one-fact
+# questions, and {tiny.lost.two-fact} the far fewer two-fact ones: **looking a fact up was distilled, chaining two hardly.**
+#
+# Read all {tiny.errors} errors of `sft` on `tiny`, and they are two different things. {tiny.errors.two-fact} are two-fact
+# questions, and {tiny.errors.two-fact.early} of these stop one step early: asked for the job of the school's builder, the
+# student finds the builder and gives *him* as the answer, in perfect form. {tiny.errors.one-fact} are one-fact questions,
+# and {tiny.errors.one-fact.read} of these give another word of the passage, the fact of somebody else or one about the
+# answer; the others made something up. EM counts all of these alike, and that is why one reads errors. But ten are a
+# sample too, and the story that is told best is not the commonest: count, before you write "most".
 #
 # ## 6. Beside the paper
 #
-# DeepSeek-R1 never saw SQuAD. Its students were measured on mathematics, science and code, with up to 64 samples a
+# DeepSeek-R1 never saw SQuAD. Its students were measured on mathematics, science and code, with up to {paper.responses} samples a
 # question and no interval. So most numbers may not be compared at all; two *shapes* may. Cover the third column, and
 # decide for each row yourself.
 
@@ -289,33 +307,37 @@ from distill_lab.plots_5bd import retention_by_size
 show(retention_by_size())
 
 # %% [markdown] id="summary"
-# Bigger students keep more, on every benchmark. But how much depends on the benchmark as well: on MATH-500 even the
-# smallest keeps 86 percent, and looks finished; on LiveCodeBench the same student keeps 26. A share of one benchmark
-# is no property of a student. Mind, too, that the students differ in more than size: the two smallest Qwen ones began
-# as Qwen2.5-**Math**, the open points as Llama. And what base knew already is not taken off, for the paper has no
+# Among the Qwen students the bigger keep more, on each of these benchmarks. Across the families it is not so: the Llama of
+# 70B keeps {kept.Llama-70B.aime_pass1:.0f} percent of AIME 2024, the Qwen of 32B {kept.Qwen-32B.aime_pass1:.0f}; that of 8B
+# {kept.Llama-8B.aime_pass1:.0f}, the Qwen of 7B {kept.Qwen-7B.aime_pass1:.0f}. And how much depends on the benchmark as
+# well: on MATH-500 even the smallest keeps {kept.Qwen-1.5B.math500:.0f} percent, and looks finished; on LiveCodeBench the
+# same student keeps {kept.Qwen-1.5B.livecodebench:.0f}. A share of one benchmark is no property of a student. The students
+# differ in more than size: the two smallest Qwen ones began as Qwen2.5-**Math**, the open points as Llama. And what base knew already is not taken off, for the paper has no
 # scores of the bases: this is *kept*, not *gap closed*.
 #
 # ## Summary
 # - EM and F1 compare normalised words; the order of normalising is part of the definition.
 # - A score without an interval is half a result. Compare two models by their difference on the same questions.
 # - Gap closed says how much of the teacher arrived; it needs a base, and a teacher that is above it.
-# - From the paper take shapes: distillation by plain fine-tuning helps, and larger students keep more. Not the numbers.
+# - A mean over kinds of questions may be half of one skill and none of another: split it where the data allow.
+# - From the paper take shapes: distillation by plain fine-tuning helps, and of one family the larger students keep more.
+#   Not the numbers.
 #
 # ## Three questions to test yourself
 #
 # <details><summary>1. A student answers every question with the whole passage. What are its EM and F1?</summary>
 #
-# EM 0. F1 low but not 0: recall is 1, precision is the share of the passage that is answer, so F1 is about twice that
+# EM is `0`. F1 low but not `0`: recall is `1`, precision is the share of the passage that is answer, so F1 is about twice that
 # share.
 # </details>
 #
-# <details><summary>2. sft has 45 to 57, kd 46 to 59. May you write "kd is better"?</summary>
+# <details><summary>2. sft has {tiny.sft.em_low:.0f} to {tiny.sft.em_high:.0f}, kd {tiny.kd.em_low:.0f} to {tiny.kd.em_high:.0f}. May you write "kd is better"?</summary>
 #
 # No. Nor "they are equal". Take the interval of the difference on the same questions; if it holds zero, say that this
 # run does not show which is better, and how large a difference it could have shown.
 # </details>
 #
-# <details><summary>3. "Our student keeps 54 % of its teacher, the paper's 1.5B only 36 %: ours is the better method."
+# <details><summary>3. "Our student keeps {tiny.sft.kept_em:.0f} % of its teacher, the paper's 1.5B only {kept.Qwen-1.5B.aime_pass1:.0f} %: ours is the better method."
 # What is wrong?</summary>
 #
 # Everything but the arithmetic: another benchmark, other models, another way to measure, no base taken off, and no
