@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
-TEXT = ("prompts", "rules")
+TEXT = ("prompts", "languages", "rules")
 LOSS = ("loss", "fused_loss")
 INSTALL = ("install", "install_cell")
 MODELS = ("unsloth_backend", "backends", "models")
