@@ -101,6 +101,7 @@ RULES = (
     duplicate,
 )
 
+_TAG = re.compile(r"</?[a-z]+>")
 # Digits, LaTeX and signs, f(x), or an operator that stands alone.
 _FORMULA = regex.compile(r"[\d\\$^_={}<>|+\p{Sm}]|\p{L}\(|^[-–*/·]$")
 
@@ -126,7 +127,7 @@ def longest_loop(text: str, max_period: int = 100) -> int:
 
 def _weighed_words(text: str) -> tuple[list[str], list[int]]:
     """The words, and how much the first n of them weigh: 3 each, 1 in a formula."""
-    chunks = text.split()
+    chunks = _TAG.sub(" ", text).split()
     formula = [False, *(bool(_FORMULA.search(chunk)) for chunk in chunks), False]
     words: list[str] = []
     until = [0]

@@ -9,7 +9,8 @@ import pytest
 
 from distill_lab.json_files import read_json, read_json_lines
 from distill_lab.json_text import BadJson, is_unicode, listed, parse, shown
-from distill_lab.records import LabError
+from distill_lab.records import LabError, notes
+from distill_lab.runs import saved
 
 DEEP = "[" * 100_000 + "]" * 100_000  # newer Pythons read 5,000
 LONG = "1" * 5000
@@ -37,6 +38,17 @@ def test_each_fault_is_one_error_in_words(text, message, tmp_path):
             read()
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 400
+
+
+@HAS_A_LIMIT
+@pytest.mark.parametrize("text", FAULTS.values(), ids=FAULTS.keys())
+def test_a_runs_own_files_are_refused_by_name(text, tmp_path):
+    from distill_lab.cache_file import read_meta
+
+    for name, read in (("config.json", saved), ("run.json", notes), ("meta.json", read_meta)):
+        (tmp_path / name).write_text(text[0])
+        with pytest.raises(LabError, match=name):
+            read(tmp_path)
 
 
 def test_good_text_is_what_json_reads():

@@ -43,6 +43,7 @@ QUOTED = [
     ("שָׁלוֹם", "שלום", []),
     ("می‌روم", "میروم", []),  # a joiner
     ("বাংলা", "বাংলা", []),
+    ("হ\u09af\u09bc", "হ\u09df", []),  # one letter, written as two and as one
     ("বাঙালি", "বাংলা", ["বাঙালি"]),
     ("বি", "বাংলা", ["বি"]),  # not: words cut at their vowel signs, of which ব is quoted
     ("カタカナ", "漢字", ["カタカナ"]),

@@ -190,6 +190,7 @@ LOOPS = [
     ("a b a b a b", 6),
     ("x a b A, b a b! a y", 7),  # case and punctuation aside, and the half period after it
     ("no " * 12, 12),
+    ("<think>" + "no " * 11 + "no</think>", 12),  # not: tags as formulas
     ("a b c. a b d. a b e.", 0),  # alike is not the same
     ("I see. Next: I see. Then: I see.", 0),  # nor is the same, but not in a row
     ("So f(f(g(f(f(g(f(f(g(x)))))))))", 3),  # three words of a formula count as one
