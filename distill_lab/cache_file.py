@@ -20,6 +20,7 @@ import numpy as np
 
 from distill_lab.cache_rows import Kind, layout
 from distill_lab.encoding import Encoded
+from distill_lab.json_text import parse
 from distill_lab.records import LabError, write_text
 
 _FORMAT = 1
@@ -73,7 +74,7 @@ def read_meta(folder: Path) -> Meta | None:
             )
         return None
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = parse(path.read_text(encoding="utf-8"))
         kind = found.pop("kind")
         kind["temperatures"] = tuple(kind["temperatures"])
         meta = Meta(Kind(**kind), **found)
@@ -119,7 +120,7 @@ def read_index(folder: Path, kind: Kind) -> Index:
     end = size = 0
     for line in lines.read_bytes().splitlines(keepends=True):
         try:
-            entry = json.loads(line)
+            entry = parse(line.decode())
             name, start, n = entry["key"], entry["start"], entry["n"]
         except (ValueError, TypeError, KeyError):
             break

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from distill_lab.config import Config
+from distill_lab.json_text import parse
 from distill_lab.records import LabError, write_text
 from distill_lab.runs import from_json
 
@@ -60,7 +61,7 @@ def _past(device: str) -> list[tuple[str, float, Config]]:
     entries: list[tuple[str, float, Config]] = []
     for line in _lines():
         with contextlib.suppress(ValueError, TypeError, KeyError, LabError):
-            entry = json.loads(line)
+            entry = parse(line)
             if entry["machine"] == _machine(device) and entry["seconds"] > 0:
                 entries.append((entry["stage"], entry["seconds"], from_json(entry["config"])))
     return entries

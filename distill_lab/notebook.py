@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from distill_lab import drive as google_drive
 from distill_lab.config import ARMS, MODELS, PROFILES, Config, profile
+from distill_lab.json_files import read_json, read_json_lines
 from distill_lab.plots import Plot
 from distill_lab.records import (
     Example,
@@ -91,12 +91,13 @@ class Lab:
         """Each optimiser step of sft or kd: step, loss, ce and kl in nats a token, grad_norm."""
         _one_of(ARMS, arm)
         path = self._need(f"students/{arm}/log.jsonl", "train")
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_json_lines(path, "Run `distill-lab train` again")
 
     @property
     def report(self) -> dict[str, Any]:
         """report.json."""
-        return json.loads(self._need("report.json", "report").read_text(encoding="utf-8"))
+        path = self._need("report.json", "report")
+        return read_json(path, "a report", "Run `distill-lab report` again")
 
     def show(self, name: str) -> None:
         """One of the report's pictures, as soon as its stage has run: funnel and yield after

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
 
+from distill_lab.json_text import BadJson, is_unicode, listed, parse, shown
+
 
 class LabError(Exception):
     """A mistake of the user's, as one sentence: what was expected, what was found, what to do.
@@ -114,21 +116,24 @@ def to_line(record: Any) -> str:
 def from_line(line: str, kind: type[Record], where: str) -> Record:
     """The record on one line; `where` names file and line in the error."""
     try:
-        found: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+        found: Any = parse(line)
+    except BadJson as error:
         raise LabError(
-            f"{where}: expected one JSON object a line, found {line[:60]!r} ({error.msg})."
+            f"{where}: expected one JSON object a line, found {shown(line)}: {error}."
         ) from None
     hints = _hints(kind)
     values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     if not _required(kind) <= values.keys() <= hints.keys():
-        keys = ", ".join(values) if isinstance(found, dict) else type(found).__name__
+        keys = listed(values) if isinstance(found, dict) else type(found).__name__
         raise LabError(
             f"{where}: expected a {kind.__name__} with {', '.join(hints)}; found {keys}."
         )
     for name, value in values.items():
         values[name] = _checked(value, hints[name], f"{where}: {kind.__name__}.{name}")
-    return kind(**values)
+    record = kind(**values)
+    if "\\u" in line and not is_unicode(to_line(record)):
+        raise LabError(f"{where}: expected Unicode text, found half a character (\\ud800, say).")
+    return record
 
 
 _hints = functools.cache(typing.get_type_hints)  # it compiles them: slow, once a line
@@ -153,7 +158,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     else:
         good = type(value) is hint or (hint == str | None and isinstance(value, str))
     if not good:
-        raise LabError(f"{where}: expected {getattr(hint, '__name__', hint)}, found {value!r}.")
+        name = getattr(hint, "__name__", hint)
+        raise LabError(f"{where}: expected {name}, found {shown(value)}.")
     return value
 
 
@@ -245,7 +251,15 @@ def write_bytes(path: Path, data: bytes) -> None:
 def notes(out: Path) -> dict[str, Any]:
     """What a run notes about itself in run.json: `seconds` a stage, and the `backend`."""
     path = out / "run.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        found: Any = parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise LabError(
+            f"{path}: expected what a run notes about itself, found another file. Delete it."
+        )
+    return cast("dict[str, Any]", found)
 
 
 def note(out: Path, key: str, value: Any) -> None:
@@ -290,7 +304,7 @@ class RecordLog(Generic[Record]):
             if whole == len(text):
                 return
             try:
-                json.loads(text[whole:])
+                parse(text[whole:].decode())
                 file.write(b"\n")
             except ValueError:
                 file.truncate(whole)

@@ -8,12 +8,13 @@ format, to ramble or to say one thing twice.
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+import regex
+
 from distill_lab.config import RejectSettings
+from distill_lab.languages import WORD, foreign_sentences, foreign_words
 from distill_lab.prompts import answer_text, parse, user_text
 from distill_lab.records import Question, Trace
 
@@ -34,8 +35,9 @@ class Attempt:
 
 
 def truncated(attempt: Attempt) -> bool:
-    """Ran out of tokens before it ended."""
-    return attempt.trace.finish == "length"
+    """Ran out of tokens before it ended: its thought is not closed where only the text tells."""
+    text = attempt.trace.completion
+    return attempt.trace.finish == "length" or text.rfind("<think>") > text.rfind("</think>")
 
 
 def malformed(attempt: Attempt) -> bool:
@@ -49,9 +51,12 @@ def empty_answer(attempt: Attempt) -> bool:
 
 
 def mixed_language(attempt: Attempt) -> bool:
-    """Has words of another script: the paper's own "mixed languages". One stray word is enough."""
-    allowed = user_text(attempt.question.context, attempt.question.question)
-    return bool(foreign_words(attempt.trace.completion, allowed))
+    """Has words of another script, of which one is enough, or a sentence in another language: the
+    paper's own "mixed languages".
+    """
+    text, question = attempt.trace.completion, attempt.question
+    allowed = (question.context, question.question)
+    return bool(foreign_words(text, user_text(*allowed)) or foreign_sentences(text, *allowed))
 
 
 def long_paragraph(attempt: Attempt) -> bool:
@@ -96,52 +101,42 @@ RULES = (
     duplicate,
 )
 
-# Greek letters are mathematics far more often than they are Greek.
-_NEUTRAL = {"LATIN", "GREEK", "MODIFIER"}
-_WORD = re.compile(r"[^\W_]+")
-
-
-def script(letter: str) -> str:
-    """The writing system of a letter by its Unicode name: LATIN, CJK, CYRILLIC, THAI ...
-    Look-alikes of the Latin and Greek alphabets (mathematical italics, full-width forms) count as
-    these, and so do letterlike symbols such as the aleph of sets.
-    """
-    if "\u2100" <= letter <= "\u214f":  # the letterlike symbols
-        return "LATIN"
-    plain = unicodedata.normalize("NFKC", letter)[0]
-    return unicodedata.name(plain, "UNKNOWN").split()[0]
-
-
-def foreign_words(text: str, allowed: str = "") -> list[str]:
-    """The stretches of letters in `text` that mix another writing system in, in order.
-
-    Latin is always at home, since tags and instruction are written in it, and so is every script of
-    a tenth or more of the letters of `allowed` (passage and question). A word of any other script
-    may be quoted if it stands in `allowed`. Digits, punctuation, mathematical symbols and accents
-    belong to no script.
-    """
-    scripts = Counter(script(letter) for letter in allowed if letter.isalpha())
-    home = _NEUTRAL | {name for name, count in scripts.items() if 10 * count >= scripts.total()}
-    words = [word for word in _WORD.findall(text) if not word.isascii() and word not in allowed]
-    return [word for word in words if any(c.isalpha() and script(c) not in home for c in word)]
+_TAG = re.compile(r"</?[a-z]+>")
+# Digits, LaTeX and signs, f(x), or an operator that stands alone.
+_FORMULA = regex.compile(r"[\d\\$^_={}<>|+\p{Sm}]|\p{L}\(|^[-–*/·]$")
 
 
 def longest_loop(text: str, max_period: int = 100) -> int:
     """Words in the longest stretch that says one phrase (of at most `max_period` words) three times
     or more in a row.
 
-    Numbers are words too: without them every longer sum would be a loop of its signs. At most
-    len(words) * max_period comparisons.
+    Numbers are words too: without them every longer sum would be a loop of its signs. Yet three
+    words of a formula count as one, since f(f(f(x))), coordinates and tables repeat themselves by
+    right. At most len(words) * max_period comparisons.
     """
-    words = _WORD.findall(text.lower())
+    words, until = _weighed_words(text.lower())
     longest = 0
     for period in range(1, min(max_period, len(words) // 3) + 1):
         run = 0  # words in a row that come again one period later
-        for word, later in zip(words, words[period:], strict=False):
+        for n, (word, later) in enumerate(zip(words, words[period:], strict=False), 1):
             run = run + 1 if word == later else 0
             if run >= 2 * period:
-                longest = max(longest, run + period)
-    return longest
+                longest = max(longest, until[n + period] - until[n - run])
+    return longest // 3
+
+
+def _weighed_words(text: str) -> tuple[list[str], list[int]]:
+    """The words, and how much the first n of them weigh: 3 each, 1 in a formula."""
+    chunks = _TAG.sub(" ", text).split()
+    formula = [False, *(bool(_FORMULA.search(chunk)) for chunk in chunks), False]
+    words: list[str] = []
+    until = [0]
+    for n, chunk in enumerate(chunks, 1):
+        beside = len(chunk) == 1 and (formula[n - 1] or formula[n + 1])  # the x of "x + 1"
+        for word in WORD.findall(chunk):
+            words.append(word)
+            until.append(until[-1] + (1 if formula[n] or beside else 3))
+    return words, until
 
 
 def single_spaced(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.config import ARMS, MODELS
+from distill_lab.json_files import read_json_lines
 from distill_lab.records import (
     Example,
     LabError,
@@ -74,13 +74,7 @@ def _arms(out: Path) -> list[str]:
 
 def _log(path: Path) -> list[dict[str, float]]:
     """The logged optimiser steps of one student: `step`, `ce` and `kl` in nats per token, more."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as error:
-        raise LabError(
-            f"{path}: expected one JSON object a line, found {error.doc[:60]!r}. "
-            "Run `distill-lab train` again."
-        ) from None
+    return read_json_lines(path, "Run `distill-lab train` again")
 
 
 def _check(run: Run, out: Path) -> None:

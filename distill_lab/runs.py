@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.config import Config
+from distill_lab.json_text import parse
 from distill_lab.records import LabError, notes, write_text
 
 _AT_LEAST_1 = (1, math.inf)
@@ -110,7 +111,7 @@ def saved(out: Path) -> Config | None:
     if not path.exists():
         return None
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        return from_json(parse(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError, AttributeError, KeyError):
         raise LabError(
             f"{path}: expected the settings of a run, found another file. Choose another --out."

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from distill_lab.config import BUNDLED, Config, data_folder
+from distill_lab.json_files import read_json
+from distill_lab.json_text import is_unicode, shown
 from distill_lab.records import LabError, Question, write_records
-from distill_lab.squad_files import from_hub, read_dataset, read_json
+from distill_lab.squad_files import from_hub, read_dataset
 from distill_lab.squad_scores import em as em
 from distill_lab.squad_scores import f1 as f1
 from distill_lab.squad_scores import normalize_answer as normalize_answer
@@ -91,13 +93,13 @@ def check(dataset: Json) -> Loaded:
     for place, title, context, entry in _entries(dataset):
         given = entry.get("id")
         name = given if isinstance(given, str) and given.strip() else place
-        kinds = ["duplicate_id"] if name in seen else _problems(context, entry)
+        kinds = ["duplicate_id"] if name in seen else _problems(title, context, entry)
         for kind in kinds:
             problems.setdefault(kind, []).append(name)
         if not kinds:
             answers = tuple(answer["text"] for answer in entry["answers"])
             kind = entry.get("kind")  # not SQuAD's: of what kind a question is, where a set says so
-            kind = kind if isinstance(kind, str) else None
+            kind = kind if isinstance(kind, str) and is_unicode(kind) else None
             questions.append(Question(name, title, context, entry["question"], answers, kind))
         seen.add(name)
         names.append(name)
@@ -127,18 +129,21 @@ def _items(values: Any, place: str) -> Iterator[tuple[str, Json]]:
         yield f"{place}[{n}]", cast(Json, value) if isinstance(value, dict) else {}
 
 
-def _problems(context: Any, entry: Json) -> list[str]:
+def _problems(title: str, context: Any, entry: Json) -> list[str]:
     """All that is wrong with one question; `missing_key` also stands for a wrong type."""
     answers: Any = entry.get("answers")
     texts: Json = {"id": entry.get("id"), "question": entry.get("question"), "context": context}
     if not isinstance(answers, list) or not all(isinstance(text, str) for text in texts.values()):
         return ["missing_key"]
     kinds = [f"empty_{name}" for name, text in texts.items() if not text.strip()]
-    if not answers and entry.get("is_impossible") is not True:
-        kinds.append("no_answers")
-    for answer in cast(list[Any], answers):
-        kinds += _answer_problems(context, cast(Json, answer) if isinstance(answer, dict) else {})
-    return kinds
+    impossible = entry.get("is_impossible") is True
+    if bool(cast(list[Any], answers)) == impossible:
+        kinds.append("impossible_with_answers" if impossible else "no_answers")
+    objects = [answer for _, answer in _items(answers, "answers")]
+    strings = [title, *texts.values(), *(answer.get("text") for answer in objects)]
+    if not all(is_unicode(text) for text in strings if isinstance(text, str)):
+        kinds.append("not_unicode")  # else it cannot be written as a record
+    return kinds + [kind for answer in objects for kind in _answer_problems(context, answer)]
 
 
 def _answer_problems(context: str, answer: Json) -> list[str]:
@@ -172,7 +177,7 @@ def score_files(data: Path, predictions: Path) -> dict[str, float]:
     for name, text in cast(Json, answers).items():
         if not isinstance(text, str):
             raise LabError(
-                f"{predictions}: expected {expected}, found {text!r} for {name}. "
+                f"{predictions}: expected {expected}, found {shown(text)} for {name}. "
                 'Write "" for no answer.'
             )
     result = score(dataset, cast(dict[str, str], answers))

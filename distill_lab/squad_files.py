@@ -5,10 +5,11 @@ file.
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any, cast
 
+from distill_lab.json_files import bad_file, read_json
+from distill_lab.json_text import listed
 from distill_lab.records import LabError
 
 Json = dict[str, Any]
@@ -16,39 +17,15 @@ Json = dict[str, Any]
 _SQUAD_FILE = "a SQuAD 1.1 or 2.0 JSON file"
 
 
-def read_json(path: Path, expected: str) -> Any:
-    """The file's JSON; a LabError for all that can be wrong with a file, `expected` in it."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise _bad(path, expected, "no such file", "Check the path") from None
-    except UnicodeDecodeError:
-        raise _bad(path, expected, "bytes that are no UTF-8 text", "Unpack or convert it") from None
-    except OSError as error:  # a folder, no permission, ...
-        reason = f"what cannot be read ({error.strerror})"
-        raise _bad(path, expected, reason, "Name a readable file") from None
-    if not text.strip():
-        raise _bad(path, expected, "an empty file", "Download or write it again")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
-        raise _bad(path, expected, where, "Download or write it again") from None
-
-
-def _bad(path: Path, expected: str, found: str, advice: str) -> LabError:
-    return LabError(f"{path}: expected {expected}, found {found}. {advice}.")
-
-
 def read_dataset(path: Path) -> Json:
     """A SQuAD file: an object with a list `data`. What is in the list is not looked at here."""
     dataset = read_json(path, _SQUAD_FILE)
     if not isinstance(dataset, dict):
-        raise _bad(path, _SQUAD_FILE, f"a {type(dataset).__name__}", "Convert the file")
+        raise bad_file(path, _SQUAD_FILE, f"a {type(dataset).__name__}", "Convert the file")
     values = cast(Json, dataset)
     if not isinstance(values.get("data"), list):
-        found = f'no list "data" among the keys ({", ".join(values)})'
-        raise _bad(path, _SQUAD_FILE, found, "Convert the file")
+        found = f'no list "data" among the keys ({listed(values)})'
+        raise bad_file(path, _SQUAD_FILE, found, "Convert the file")
     return values
 
 

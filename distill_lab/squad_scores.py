@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from distill_lab.json_text import shown
 from distill_lab.records import LabError
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -140,7 +141,7 @@ def _entries(dataset: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{shown(value)} is no text")
     return value
 
 

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "distill_lab"
 
 SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
-TEXT = ("prompts", "rules")
+TEXT = ("prompts", "languages", "rules")
 LOSS = ("loss", "fused_loss")
 INSTALL = ("install", "install_cell")
 MODELS = ("unsloth_backend", "backends", "models")
@@ -25,7 +25,7 @@ DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
-    ("records", "config", "budgets", "runs", "history"),
+    ("json_text", "records", "json_files", "config", "budgets", "runs", "history"),
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),

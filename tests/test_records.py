@@ -25,6 +25,7 @@ from distill_lab.records import (
     from_line,
     judged,
     need,
+    notes,
     read_records,
     to_line,
     write_records,
@@ -77,6 +78,11 @@ BAD_LINES = {
     "true for a whole number": (json.dumps(VERDICT | {"sample": True}), "expected int, found True"),
     "true for a score": (json.dumps(VERDICT | {"f1": True}), "expected float, found True"),
     "nothing": (json.dumps(VERDICT | {"f1": None}), "expected float, found None"),
+    "nested deep": ("[" * 100_000, "nested too deep"),
+    "a number of 5,000 digits": ("1" * 5000, "thousands of digits"),
+    "half a character": (json.dumps(VERDICT | {"reason": "\ud800"}), "half a character"),
+    "a long value": (json.dumps(VERDICT | {"em": "x" * 9000}), "expected float, found 'xxx"),
+    "many keys": (json.dumps(dict.fromkeys(map(str, range(900)))), "and 892 more"),
 }  # fmt: skip
 
 
@@ -111,6 +117,18 @@ def test_values_outside_a_list_of_choices_or_texts_are_refused():
         from_line(to_line(RECORDS[0]).replace('["東京", "Ünï"]', '["東京", 5]'), Question, "here")
     with pytest.raises(LabError, match=r"Question\.answers"):
         from_line(to_line(RECORDS[0]).replace('["東京", "Ünï"]', '"東京"'), Question, "here")
+
+
+def test_half_a_character_in_an_answer_is_refused_too():
+    with pytest.raises(LabError, match=r"here: .*half a character"):
+        from_line(to_line(RECORDS[0]).replace('"Ünï"]', '"\\udc00"]'), Question, "here")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000, "{", "[]", "\xff"])
+def test_notes_that_are_none_are_one_clear_line(text, tmp_path):
+    (tmp_path / "run.json").write_text(text, encoding="latin-1")
+    with pytest.raises(LabError, match=r"run\.json: expected what a run notes"):
+        notes(tmp_path)
 
 
 def test_need_says_which_stage_makes_the_file(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from distill_lab import reject
 from distill_lab.config import Config, RejectSettings
+from distill_lab.languages import foreign_words
 from distill_lab.prompts import user_text
 from distill_lab.records import (
     Example,
@@ -20,7 +21,7 @@ from distill_lab.records import (
     read_records,
     write_records,
 )
-from distill_lab.rules import RULES, foreign_words, longest_loop, script
+from distill_lab.rules import RULES, longest_loop
 
 CONTEXT = "Orgar Dvořák was born in Helhaven (東京 in the old tongue)."
 QUESTION = Question("q", "t", CONTEXT, "Where was Orgar born?", ("Helhaven", "in Helhaven"))
@@ -64,10 +65,17 @@ REASONS = [
     (said(answer="the HELHAVEN."), "ok"),  # compared as SQuAD does
     (said(answer="in Helhaven"), "ok"),  # any reference will do
     ("<think>a</think>Helhaven", "malformed"),
+    ("<think>He was born in", "truncated"),  # of imported text, finish says nothing
+    ("<think>a</think><answer>b</answer><think>c", "truncated"),
+    ("He was born</think><answer>Helhaven</answer>", "malformed"),
+    ("<think>a</think><answer>Hel", "malformed"),
     (said(think="a</think><think>b"), "malformed"),
     (said(answer=" \n"), "empty_answer"),
     (said(answer="东 Helhaven"), "mixed_language"),
     (said(think="He was born в Helhaven."), "mixed_language"),
+    (said(think="El pasaje dice que nació en Helhaven."), "mixed_language"),
+    (said(think="Το κείμενο λέει ότι γεννήθηκε στο Helhaven."), "mixed_language"),
+    (said(think="Quinric Varenna and Dalia of Melsa were not born in Helhaven."), "ok"),
     (said(think="The passage says 東京 is Helhaven, by ∑ αᵢ ≥ ½."), "ok"),
     (said(think="word " * 121), "long_paragraph"),
     (said(think="word and more. " * 9 + "```python\nprint()\n```"), "code_block"),
@@ -151,38 +159,6 @@ def test_a_trace_of_an_unknown_question_is_an_error():
         verdicts(trace(question_id="gone"))
 
 
-# text, passage, foreign words
-LANGUAGES = [
-    ("1,000 km² — “half” ½, №5: 3 × 4 = 12 €!", "", []),  # digits and punctuation
-    ("Dvořák, Łódź, naïve, Đặng, ʻOkina, ﬁne, ＡＢ", "", []),  # accents, Latin in other dress
-    ("∑ π ∈ ℝ, 𝛼𝑥² ≤ ℵ₀, μm, ω, Δx, ℏ, ª", "", []),  # mathematics
-    ("a 路 b", "", ["路"]),  # one is enough
-    ("x路程y", "", ["x路程y"]),
-    ("так", "", ["так"]),  # not: only Chinese seen
-    ("سلام", "", ["سلام"]),
-    ("すべ and 한국 and ไทย", "", ["すべ", "한국", "ไทย"]),
-    ("He is 東京.", "It is called 東京 (Tokyo), a large city of many people.", []),  # quoted
-    ("He is 京都.", "It is called 東京 (Tokyo), a large city of many people.", ["京都"]),
-    ("Он живёт в Москве, in Moscow.", "Москва — столица России. Где он живёт?", []),
-    ("Он живёт в 東京.", "Москва — столица России. Где он живёт?", ["東京"]),
-]
-
-
-@pytest.mark.parametrize(("text", "passage", "expected"), LANGUAGES)
-def test_foreign_words(text, passage, expected):
-    assert foreign_words(text, passage) == expected
-
-
-def test_scripts():
-    assert [script(letter) for letter in "aé路жה"] == [
-        "LATIN",
-        "LATIN",
-        "CJK",
-        "CYRILLIC",
-        "HEBREW",
-    ]
-
-
 def responses(folder, name):
     return [row["response"] for row in json.loads((folder / "r1" / name).read_text("utf-8"))]
 
@@ -214,14 +190,48 @@ LOOPS = [
     ("a b a b a b", 6),
     ("x a b A, b a b! a y", 7),  # case and punctuation aside, and the half period after it
     ("no " * 12, 12),
+    ("<think>" + "no " * 11 + "no</think>", 12),  # not: tags as formulas
     ("a b c. a b d. a b e.", 0),  # alike is not the same
     ("I see. Next: I see. Then: I see.", 0),  # nor is the same, but not in a row
+    ("So f(f(g(f(f(g(f(f(g(x)))))))))", 3),  # three words of a formula count as one
+    ("(0, 0), (0, 1), " * 3, 4),
+    ("x + y = x + y = x + y", 2),  # single letters beside signs too
+    ("\\frac{1}{2} + " * 3, 3),
+    ("1, " * 36, 12),  # yet a long one is a loop
+    ("It was built in 1899. " * 3, 13),
+    ("因为所以，" * 12, 12),
+    ("বাংলা ভাষা " * 6, 12),  # not: words cut at their vowel signs
 ]
 
 
 @pytest.mark.parametrize(("text", "n"), LOOPS)
 def test_longest_loop(text, n):
     assert longest_loop(text) == n
+
+
+FORMULAS = [
+    r"Since \[f(f(g(f(g(f(-x)))))) = f(f(g(f(g(-f(x)))))) = f(f(g(f(g(f(x)))))),\] it is even.",
+    r"We have $5^5\div5^4-5^3+5^2\cdot5^1 = 5^1-5^3+5^3 = 5^1-5^3+5^3 = 5^1+(-5^3+5^3)$.",
+    "The square (0, 0), (1, 0), (1, 0), (1, 0), (1, 0), (1, 0), (1, 0), (1, 1) is it.",
+    "So $1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1$ is 14.",
+]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_formulas_and_coordinates_may_repeat_themselves(text):
+    assert longest_loop(text) < 12
+    assert longest_loop(f"{text} " * 6) >= 12  # not: left out
+
+
+def test_repetition_is_not_trigger_happy_on_mathematics(shared_data):
+    files = [shared_data / "math" / name for name in ("aime24.jsonl", "math500.first250.jsonl")]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    texts = [text for line in lines for text in json.loads(line).values() if isinstance(text, str)]
+    assert len(texts) > 500
+    assert sum(longest_loop(text) >= 12 for text in texts) == 0
+    looped = [text for text in texts if len(text.split()) >= 20]
+    looped = [text + " " + " ".join(text.split()[-20:] * 4) for text in looped]
+    assert sum(longest_loop(text) >= 12 for text in looped) >= 0.98 * len(looped)
 
 
 def test_a_numbered_loop_is_bounded_by_its_period():

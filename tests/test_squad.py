@@ -156,6 +156,12 @@ QUESTIONS = [
     (entry(answers=["Helhaven"]), ["missing_key"]),
     (without("answers", entry()), ["missing_key"]),
     (without("question", entry()), ["missing_key"]),
+    (entry(answers=[], is_impossible=True), []),
+    (entry(is_impossible=True), ["impossible_with_answers"]),
+    (entry(is_impossible=True, start=0), ["impossible_with_answers", "wrong_offset"]),
+    (entry(question="Where\ud800?"), ["not_unicode"]),
+    (entry("q\ud800"), ["not_unicode"]),
+    (entry(text="\ud800"), ["not_unicode", "wrong_offset", "answer_not_in_context"]),
 ]
 
 
@@ -165,6 +171,19 @@ def test_what_is_wrong_with_a_question(question, kinds):
     assert list(loaded.problems) == kinds
     assert loaded.total == 1
     assert len(loaded.questions) == (not kinds)
+
+
+def test_what_is_kept_can_be_written(tmp_path, capsys):
+    """Half a character in a title or a passage too; the questions beside it are kept."""
+    halves = dataset(entry("a"), context=CONTEXT + "\udfff"), dataset(entry("b"))
+    halves[1]["data"][0]["title"] = "t\ud83d"
+    data = {"data": [part["data"][0] for part in (*halves, dataset(entry("c", "Vinford", 42)))]}
+    path = write(tmp_path / "d.json", data)
+    found = {"questions": 3, "kept": 1, "problems": {"not_unicode": ["a", "b"]}}
+    assert squad.check_file(path) == found
+    train, _ = prepare(tmp_path, train=str(path))
+    assert [question.id for question in train] == ["c"]
+    assert "2 left out: not_unicode 2" in capsys.readouterr().out
 
 
 def test_what_has_no_id_is_named_by_its_place():
@@ -214,6 +233,9 @@ BAD_FILES = {
     "[]": "found a list",
     '{"questions": []}': r'no list "data" among the keys \(questions\)',
     '{"data": {}}': 'no list "data"',
+    json.dumps({f"question{n}": n for n in range(900)}): r"question7 and 892 more\)\. Convert",
+    '{"data": ' + "[" * 100_000: "nested too deep",
+    f'{{"data": [], "version": {"1" * 5000}}}': "thousands of digits",
     '{"data": []}': "none among 0",
     '{"data": [{"title": "x"}]}': r"none among 1 \(missing_key 1\)",
     json.dumps(dataset(entry(answers=[]))): r"none among 1 \(no_answers 1\)",
@@ -294,6 +316,9 @@ BAD_PREDICTIONS = {
     "[1]": "found a list",
     '{"a": null}': "found None for a",
     '{"a": ["x"]}': r"found \['x'\] for a",
+    '{"a": ' + "[" * 100_000: "nested too deep",
+    f'{{"a": {"1" * 5000}}}': "thousands of digits",
+    json.dumps({"a": [1] * 9000}): r"found \[1, 1, [1, ]{1,60} … for a",
 }
 
 
@@ -317,6 +342,12 @@ def test_scoring_against_a_wrong_schema_is_one_clear_line(tmp_path, content):
 def test_scoring_a_1_1_question_without_answers(tmp_path):
     with pytest.raises(LabError, match="Question a: expected an answer"):
         squad.score(dataset(entry("a", answers=[])), {})
+
+
+def test_half_a_character_is_scored_as_the_official_script_does(tmp_path):
+    data = write(tmp_path / "d.json", dataset(entry("a")))
+    found = squad.score_files(data, write(tmp_path / "p.json", {"a": "Helhaven \ud800"}))
+    assert found == {"exact_match": 0, "f1": pytest.approx(200 / 3)}
 
 
 def test_score_files_counts_what_has_no_prediction_on_stderr(tmp_path, capsys):

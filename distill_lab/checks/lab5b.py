@@ -12,7 +12,7 @@ from typing import Any
 
 from distill_lab.checks.exercise import Exercise, Function, Step, expect
 from distill_lab.checks.lab5b_keep import KEEP_SHORTEST
-from distill_lab.rules import script
+from distill_lab.languages import script
 from distill_lab.stats import majority_answer
 
 

@@ -1,0 +1,46 @@
+"""JSON text, parsed so that each of its faults is a `BadJson` that says what was found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+class BadJson(ValueError):
+    """What is wrong with a JSON text, so put that it may follow "found"."""
+
+
+def parse(text: str) -> Any:
+    """The text's value. Raises BadJson also where `json` has another error of Python's own."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        found = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
+    except RecursionError:
+        found = "JSON that is nested too deep"
+    except ValueError:  # Python converts 4,300 digits, since more take it very long
+        found = "JSON with a whole number of thousands of digits"
+    raise BadJson(found)
+
+
+def is_unicode(text: str) -> bool:
+    r"""Whether it can be written as UTF-8: JSON's `\ud800` alone, half a character, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """The value as Python writes it, cut so that an error stays one line."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 2] + " …"
+
+
+def listed(values: Iterable[str], most: int = 8) -> str:
+    """`a, b, c and 17 more`."""
+    names = [name if len(name) <= 40 else name[:38] + " …" for name in values]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
