@@ -487,7 +487,7 @@ def test_a_lab_is_found_by_its_part_and_by_its_notebook():
 
 def test_a_lab_without_exercises_or_of_another_name_is_refused():
     for name in ("lab5e", "", "Lab5_Distillation_Unsloth_SQuAD"):
-        with pytest.raises(LabError, match="Expected one of lab5a, lab5b, lab5c, lab5d; found"):
+        with pytest.raises(LabError, match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d; found"):
             course.find(name, LABS)
 
 
