@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from distill_lab.checks import report
-from distill_lab.checks.exercise import Exercise, Step, WrongError, alike, brief, expect, judge
+from distill_lab.checks.comparing import alike, brief
+from distill_lab.checks.exercise import Exercise, Step, WrongError, expect, judge
 
 
 def double(x: list[int]) -> list[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from distill_lab import loss
-from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
+from distill_lab.checks.kinds import WHOLE_NUMBERS, listed
 from distill_lab.checks.lab5c_loss import KD_LOSS
 from distill_lab.checks.lab5c_museum import MEND
 from distill_lab.loss import IGNORED
@@ -39,6 +41,14 @@ def _row(prompt: list[int], completion: list[int], padding: int, pad_id: int) ->
     )
 
 
+_NOT_SHIFTED = "Not shifted: position i holds the token at i, which the model has just read; it is "
+_NOT_SHIFTED += "to predict the one at i + 1."
+_WRONG_WAY = "Shifted the wrong way: position i holds the token at i - 1."
+_SHORT = "One too short: the last position has nothing to predict, and its label is -100."
+_LATE = "Shifted after masking: the first completion token is lost. It is predicted from the last "
+_LATE += "position of the prompt."
+
+
 def _labelled(function: Function, row: Row) -> None:
     """Holds one row against ours, with what is often written instead."""
     ids, prompt_length, pad_id, mask = row
@@ -46,25 +56,43 @@ def _labelled(function: Function, row: Row) -> None:
     shifted = [*ids[1:], IGNORED]
     unmasked = [t if i + 1 >= prompt_length else IGNORED for i, t in enumerate(shifted)]
     late = [t if i >= prompt_length and mask[i] else IGNORED for i, t in enumerate(shifted)]
-    known = {
-        "Not shifted: position i holds the token at i, which the model has just read; it is to "
-        "predict the one at i + 1.": [IGNORED, *right[:-1]],
-        "Shifted the wrong way: position i holds the token at i - 1.": [
+    known: dict[str, Any] = {
+        "There is no ids[i + 1] at the last position: its label is -100.": IndexError,
+        _NOT_SHIFTED: [IGNORED, *right[:-1]],
+        _WRONG_WAY: [
             IGNORED,
             IGNORED,
             *right[:-2],
         ],
-        "One too short: the last position has nothing to predict, and its label is -100.": (
-            right[:-1]
-        ),
-        "Shifted after masking: the first completion token is lost. It is predicted from the last "
-        "position of the prompt.": late,
+        _SHORT: right[:-1],
+        "One too long: as many labels as ids.": [*right, IGNORED],
+        "That is the mask, True and False: the tokens are asked for, and -100 where it is False.": [
+            t != IGNORED for t in right
+        ],
+        _LATE: late,
         "The prompt counts: the student would learn to write the question.": [
             t if m else IGNORED for t, m in zip(shifted, [*mask[1:], 0], strict=True)
         ],
         "The padding counts: what stands after the end token is no completion.": unmasked,
         "The end token is lost: the padding has the same id here. Take the padding from "
         "attention_mask, never from ids.": [IGNORED if t == pad_id else t for t in right],
+        "Labels of the completion alone: as many labels as ids, -100 where nothing is learnt.": [
+            t for t in right if t != IGNORED
+        ],
+        "One label too many: the last prompt position but one counts as well.": [
+            t if i + 2 >= prompt_length and m else IGNORED
+            for i, (t, m) in enumerate(zip(shifted, [*mask[1:], 0], strict=True))
+        ],
+        "The last token of the completion is lost: attention_mask is asked at i, not at i + 1, or "
+        "the end is counted twice.": [
+            t
+            if i + 1 < len(ids) - 1
+            and mask[i + 1]
+            and (i + 2 < len(ids) and mask[i + 2])
+            and i + 1 >= prompt_length
+            else IGNORED
+            for i, t in enumerate(shifted)
+        ],
     }
     if mask[-1] == 0 and 9 not in ids[prompt_length : sum(mask)]:
         over = [t if i < sum(mask) else IGNORED for i, t in enumerate(unmasked)]
@@ -82,7 +110,7 @@ def _shift(function: Function, rng: random.Random) -> None:
     _labelled(function, _row([5], _tokens(rng, 3, 6), 0, 0))
 
 
-def _prompt(function: Function, rng: random.Random) -> None:
+def _prompt_masked(function: Function, rng: random.Random) -> None:
     _labelled(function, _row([5, 6, 7], [1, 2, 9], 0, 0))
     _labelled(function, _row(_tokens(rng, 3, 5), [*_tokens(rng, 2, 4), 9], 0, 0))
 
@@ -98,13 +126,29 @@ def _pad_is_end(function: Function, rng: random.Random) -> None:
     _labelled(function, _row([5], _tokens(rng, 2, 4), 2, 9))  # cut: it has no end token
 
 
+def _of_longer(function: Function) -> Function:
+    """The labels of a row with two more of padding, which are moved up by two."""
+
+    def moved(ids: list[int], n: int, pad_id: int, mask: list[int]) -> list[Any]:
+        return listed(function([*ids, pad_id, pad_id], n, pad_id, [*mask, 0, 0]))[2:]
+
+    return moved
+
+
+def _ignored(labels: list[Any]) -> list[Any]:
+    """With -100 for what stands at the last position, which predicts nothing."""
+    return [IGNORED if label == labels[-1] else label for label in labels]
+
+
+_SHIFTED = "each position holds the token after it"
+_PROMPT = "the prompt is not learnt"
 COMPLETION_LABELS = Exercise(
     "lab5c",
     "completion_labels",
     completion_labels,
     (
-        Step("each position holds the token after it", 1, _shift),
-        Step("the prompt is not learnt", 1, _prompt),
+        Step(_SHIFTED, 1, _shift),
+        Step(_PROMPT, 1, _prompt_masked),
         Step("the padding is not learnt", 1, _padding),
         Step("the end token is learnt, though the padding has its id", 1, _pad_is_end),
     ),
@@ -115,6 +159,19 @@ COMPLETION_LABELS = Exercise(
         "attention_mask[i + 1] is 1.",
         "Nothing comes after the last position: its label is -100. pad_id is not needed at all.",
     ),
-)
+    WHOLE_NUMBERS,
+    (
+        Slip(_NOT_SHIFTED,
+             _SHIFTED, lambda f: lambda *row: [*listed(f(*row))[1:], IGNORED]),
+        Slip(_WRONG_WAY, _SHIFTED,
+             _of_longer),
+        Slip(_SHORT, _SHIFTED, lambda f: lambda *row: [*listed(f(*row)), IGNORED]),
+        Slip(_LATE, _PROMPT, lambda f: lambda ids, n, *rest: f(ids, n - 1, *rest)),
+        Slip("-100 is what the loss leaves out: 0, None or another number it would learn.",
+             _SHIFTED, lambda f: lambda *row: _ignored(listed(f(*row)))),
+        Slip("Labels (1, T): one row is asked for, without an axis for the batch.", _SHIFTED,
+             lambda f: lambda *row: listed(f(*row))[0]),
+    ),
+)  # fmt: skip
 
 EXERCISES = (COMPLETION_LABELS, KD_LOSS, MEND)
