@@ -166,9 +166,11 @@ def cells_that_use(name: str) -> list[source.Cell]:
     [own] = [c for c in book.cells if c.role == "exercise" and book.exercise_of(c) == name]
     touched, found = {function}, []
     for cell in book.cells[book.cells.index(own) + 1 :]:
-        if cell.role != "exercise" and touched & names_in(cell, ast.Load):
+        stored = names_in(cell, ast.Store)
+        loaded = names_in(cell, ast.Load) - (stored - {function})
+        if cell.role != "exercise" and touched & loaded:
             found.append(cell)
-            touched |= names_in(cell, ast.Store)
+            touched |= stored
     return found
 
 

@@ -112,9 +112,14 @@ class Asked:
         self.function, self.kind = function, kind
         self.__name__: str = getattr(function, "__name__", "it")
         self.results: set[type] = set()
+        self.was_stopped = False
 
     def __call__(self, *arguments: Any) -> Any:
-        result = self.function(*arguments)
+        try:
+            result = self.function(*arguments)
+        except TimeoutError:
+            self.was_stopped = True
+            raise
         self.results.add(type(result))
         return of_kind(result, self.kind)
 
@@ -139,7 +144,7 @@ def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
         wrong = _steps(exercise, asked, seed)
         if any(wrong) and asked.results == {type(None)}:
             wrong = (WrongError(f"{wrong[0]}\nEach call gave None. {NO_RETURN}"), *wrong[1:])
-        elif any(wrong) and asked.results:
+        elif any(wrong) and asked.results and not asked.was_stopped:  # it would be, time and again
             wrong = _without_slip(exercise, function, seed, wrong)
     except NotImplementedError:
         return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)

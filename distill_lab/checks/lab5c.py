@@ -51,54 +51,43 @@ _LATE += "position of the prompt."
 
 def _labelled(function: Function, row: Row) -> None:
     """Holds one row against ours, with what is often written instead."""
-    ids, prompt_length, pad_id, mask = row
-    right = completion_labels(*row)
-    shifted = [*ids[1:], IGNORED]
-    unmasked = [t if i + 1 >= prompt_length else IGNORED for i, t in enumerate(shifted)]
-    late = [t if i >= prompt_length and mask[i] else IGNORED for i, t in enumerate(shifted)]
+    ids, begin, pad_id, mask = row
+    end = sum(mask)
+
+    def learnt(first: int, last: int) -> list[int]:
+        """The labels where the tokens from `first` to before `last` are the completion."""
+        tokens = [t if first <= place < last else IGNORED for place, t in enumerate(ids)]
+        return [*tokens[1:], IGNORED]
+
+    right = learnt(begin, end)
     known: dict[str, Any] = {
         "There is no ids[i + 1] at the last position: its label is -100.": IndexError,
         _NOT_SHIFTED: [IGNORED, *right[:-1]],
-        _WRONG_WAY: [
-            IGNORED,
-            IGNORED,
-            *right[:-2],
-        ],
+        _WRONG_WAY: [IGNORED, IGNORED, *right[:-2]],
         _SHORT: right[:-1],
         "One too long: as many labels as ids.": [*right, IGNORED],
         "That is the mask, True and False: the tokens are asked for, and -100 where it is False.": [
-            t != IGNORED for t in right
+            label != IGNORED for label in right
         ],
-        _LATE: late,
-        "The prompt counts: the student would learn to write the question.": [
-            t if m else IGNORED for t, m in zip(shifted, [*mask[1:], 0], strict=True)
+        "Labels of the completion alone: as many labels as ids, -100 where nothing is learnt.": [
+            label for label in right if label != IGNORED
         ],
-        "The padding counts: what stands after the end token is no completion.": unmasked,
+        _LATE: learnt(begin + 1, end + 1),
+        "The prompt counts: the student would learn to write the question.": learnt(1, end),
+        "The last token of the prompt counts: the completion begins at prompt_length.": learnt(
+            begin - 1, end
+        ),
+        "The padding counts: what stands after the end token is no completion.": learnt(
+            begin, len(ids)
+        ),
         "The end token is lost: the padding has the same id here. Take the padding from "
         "attention_mask, never from ids.": [IGNORED if t == pad_id else t for t in right],
-        "Labels of the completion alone: as many labels as ids, -100 where nothing is learnt.": [
-            t for t in right if t != IGNORED
-        ],
-        "One label too many: the last prompt position but one counts as well.": [
-            t if i + 2 >= prompt_length and m else IGNORED
-            for i, (t, m) in enumerate(zip(shifted, [*mask[1:], 0], strict=True))
-        ],
-        "The last token of the completion is lost: attention_mask is asked at i, not at i + 1, or "
-        "the end is counted twice.": [
-            t
-            if i + 1 < len(ids) - 1
-            and mask[i + 1]
-            and (i + 2 < len(ids) and mask[i + 2])
-            and i + 1 >= prompt_length
-            else IGNORED
-            for i, t in enumerate(shifted)
-        ],
+        "The last token of the completion is lost: it is learnt as well.": learnt(begin, end - 1),
     }
-    if mask[-1] == 0 and 9 not in ids[prompt_length : sum(mask)]:
-        over = [t if i < sum(mask) else IGNORED for i, t in enumerate(unmasked)]
+    if mask[-1] == 0 and 9 not in ids[begin:end]:
         known["This row was cut and has no end token, and a token of padding was taken for it: how "
-              "long the row is, attention_mask says."] = over  # fmt: skip
-    expect(function, row, right, known)
+              "long the row is, attention_mask says."] = learnt(begin, end + 1)  # fmt: skip
+    expect(function, row, completion_labels(*row), known)
 
 
 def _tokens(rng: random.Random, low: int, high: int) -> list[int]:

@@ -160,7 +160,7 @@ for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     stem = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
     more = teacher.tokenizer(begun, add_special_tokens=False, return_tensors="pt").input_ids
     ids = torch.cat([torch.tensor([stem]), more], 1).to(teacher.lm.device)
-    logits = next_logits(teacher.lm, ids, torch.ones_like(ids), None)[0].float().cpu()
+    logits = next_logits(teacher.lm, ids, torch.ones_like(ids), None)[0].detach().float().cpu()
     top = logits[0].topk(5).indices
     chances = {t: soften(logits, t)[0, top].tolist() for t in (0.3, 1.0, 2.0)}
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
