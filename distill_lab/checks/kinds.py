@@ -20,8 +20,10 @@ class Kind:
 
 def listed(value: Any) -> Any:
     """Tensors, arrays, tuples and the views of a dict as lists, what is in them too; a single
-    number, truth value or text of NumPy's or torch's as Python's."""
-    value = value.tolist() if hasattr(value, "tolist") else value
+    number, truth value or text of NumPy's or torch's as Python's. An array of objects stays: what
+    is in it could be anything."""
+    if hasattr(value, "tolist") and not getattr(getattr(value, "dtype", None), "hasobject", False):
+        value = value.tolist()
     if isinstance(value, (list, tuple, KeysView, ValuesView)):
         return [listed(item) for item in value]
     return value
