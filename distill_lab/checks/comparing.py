@@ -52,18 +52,26 @@ def told(error: Exception) -> str:
     return f"{type(error).__name__}: " + "\n  ".join(lines)
 
 
+class Either(tuple[Any, ...]):
+    """Several results of one mistake."""
+
+
 def named(yours: Any, known: Mapping[str, Any] | None, within: float) -> str:
     """The known mistake with this result, if any, as a line. Of errors a mistake has the class, or
     one with a part of its text: `TypeError("return_types")`."""
-    for name, result in (known or {}).items():
-        if isinstance(yours, Exception):
-            kind = result if isinstance(result, type) else type(result)
-            same = type(yours).__name__ == kind.__name__
-            if same and (result is kind or str(result) in str(yours)):
+    for name, results in (known or {}).items():
+        for result in results if isinstance(results, Either) else (results,):
+            if _is_known(yours, result, within):
                 return f"\n{name}"
-        elif not isinstance(result, (type, Exception)) and alike(yours, result, within):
-            return f"\n{name}"
     return ""
+
+
+def _is_known(yours: Any, result: Any, within: float) -> bool:
+    if isinstance(yours, Exception):
+        kind = result if isinstance(result, type) else type(result)
+        same = type(yours).__name__ == kind.__name__
+        return same and (result is kind or str(result) in str(yours))
+    return not isinstance(result, (type, Exception)) and alike(yours, result, within)
 
 
 def nearly(yours: Any, expected: Any) -> str:

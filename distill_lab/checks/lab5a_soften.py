@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distill_lab import loss
+from distill_lab.checks.comparing import Either
 from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
 from distill_lab.checks.kinds import TENSOR, listed
 
@@ -30,30 +31,27 @@ def _softened(
     expect(function, [logits, t], soften(logits, t), {**known, **_MISREAD}, within=within)
 
 
-_EXP = "math.exp takes one number: torch.exp, or logits.exp(), takes all of a tensor."
 _MISREAD: dict[str, Any] = {
     "max(dim=...) gives two things, the largest and their places: take .values, or use amax.": (
         TypeError("return_types")
     ),
-    _EXP: RuntimeError("converted to Scalar"),
-    f"{_EXP} ": ValueError("converted to Python scalars"),
-    f"{_EXP}  ": TypeError("converted to Python scalars"),
+    "math.exp takes one number: torch.exp, or logits.exp(), takes all of a tensor.": Either(
+        kind(f"converted to {what}")
+        for kind in (RuntimeError, ValueError, TypeError)
+        for what in ("Scalar", "Python scalars")
+    ),
     "sum and max of Python's own go over the first axis: use those of the tensor, with dim=-1.": (
         RuntimeError("Boolean value of Tensor")
     ),
 }
-_KEEPDIM = (
-    "Without keepdim=True the last axis is gone, and what is left meets the columns: each row "
-)
-_KEEPDIM += "needs its own."
+_KEEPDIM = "Without keepdim=True the last axis is gone, and what is left meets the columns: each "
+_KEEPDIM += "row needs its own sum and its own largest."
 
 
 def _mistakes(logits: Tensor, t: float) -> dict[str, Any]:
     """What is often written instead, and its result."""
-    plain, no_t = (
-        logits.softmax(-1),
-        "T is not used, or changes nothing: this is the softmax at T = 1.",
-    )
+    plain = logits.softmax(-1)
+    no_t = "T is not used, or changes nothing: this is the softmax at T = 1."
     after = "T came after the softmax"
     return {
         "They were multiplied by T: dividing makes them flatter.": (logits * t).softmax(-1),
@@ -74,6 +72,13 @@ def _one_row(function: Function, rng: random.Random) -> None:
     _softened(function, drawn, t, _mistakes(drawn, t))
 
 
+def _of_columns(z: Tensor) -> Either:
+    """What comes of sums, or of largest logits, that have lost the last axis."""
+    if z.shape[0] != z.shape[1]:
+        return Either((RuntimeError("must match the size"),))
+    return Either((z.exp() / z.exp().sum(-1), (z - z.amax(-1)).softmax(-1)))
+
+
 def _by_row(function: Function, rng: random.Random) -> None:
     drawn = torch.tensor([[rng.gauss(0, 2) for _ in range(3)] for _ in range(2)])
     for logits, t in ((torch.tensor([[0.0, 2.0], [0.0, -2.0]]), 2.0), (drawn, 1.0)):
@@ -81,12 +86,7 @@ def _by_row(function: Function, rng: random.Random) -> None:
         known = {
             "The wrong axis: the columns add up to 1, and each row should.": z.softmax(0),
             "All of it adds up to 1, and each row should.": z.flatten().softmax(0).view_as(z),
-            _KEEPDIM: z.exp() / z.exp().sum(-1)
-            if z.shape == (2, 2)
-            else RuntimeError("must match"),
-            f"{_KEEPDIM} (It is the largest logits that lost it.)": (
-                (z - z.amax(-1)).softmax(-1) if z.shape == (2, 2) else IndexError
-            ),
+            _KEEPDIM: _of_columns(z),
         }
         _softened(function, logits, t, known)
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from statistics import StatisticsError
 from typing import Any
 
+from distill_lab.checks.comparing import Either
 from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
 from distill_lab.checks.kinds import TEXT_OR_NONE, TRUTH
 from distill_lab.checks.lab5b_keep import KEEP_SHORTEST
@@ -168,10 +169,10 @@ def _no_vote(function: Function, rng: random.Random) -> None:
     nothing = (
         'An empty answer is an answer, and has a vote: ask `is not None`, for "" is false too.'
     )
-    expect(function, [["", word, ""]], "", {nothing: word, f"{nothing} ": None})
+    expect(function, [["", word, ""]], "", {nothing: Either((word, None))})
     empty: dict[str, Any] = {"With no vote at all there is no winner: the answer is None.": ""}
     late = "With no vote at all give None, before you look for the largest."
-    empty |= {late: ValueError, f"{late} ": StatisticsError}
+    empty |= {late: Either((ValueError, StatisticsError))}
     empty["With no vote at all give None: there is no first of the votes."] = IndexError
     expect(function, [[None, None]], None, empty)
     expect(function, [[]], None, empty)

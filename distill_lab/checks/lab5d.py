@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from distill_lab.checks.comparing import Either
 from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
 from distill_lab.checks.kinds import NUMBER_OR_NONE
 from distill_lab.checks.lab5d_f1 import F1
@@ -45,7 +46,7 @@ def _share(function: Function, rng: random.Random) -> None:
     case = [base, rng.uniform(base + 1, teacher - 1), teacher]
     expect(function, case, gap_closed(*case), _instead(*case))
     zero = "A base of 0 is a base as well: ask whether the teacher is above it, not `if base`."
-    expect(function, [0.0, 30.0, 60.0], 0.5, {zero: None, f"{zero} ": ZeroDivisionError})
+    expect(function, [0.0, 30.0, 60.0], 0.5, {zero: Either((None, ZeroDivisionError))})
 
 
 def _beyond(function: Function, rng: random.Random) -> None:

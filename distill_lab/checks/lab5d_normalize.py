@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 
+from distill_lab.checks.comparing import Either
 from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
 from distill_lab.checks.kinds import TEXT
 from distill_lab.squad_scores import normalize_answer
@@ -31,7 +32,7 @@ def _punctuation(function: Function, rng: random.Random) -> None:
     space = "Punctuation goes and leaves nothing in its place, not a space."
     inside = "Punctuation goes inside as well, not only at the ends."
     expect(function, ["1995."], "1995", {"Punctuation must go.": "1995."})
-    known = {space: "5 199 metres", inside: "5,199 (metres", f"{inside} ": "5,199 metres"}
+    known = {space: "5 199 metres", inside: Either(("5,199 (metres", "5,199 metres"))}
     expect(function, ["5,199 (metres)"], "5199 metres", known)
     one, two = a_word(rng), a_word(rng)
     marks = "".join(rng.sample(string.punctuation, len(string.punctuation)))
@@ -53,7 +54,7 @@ def _articles(function: Function, rng: random.Random) -> None:
     for article in ("the", "a", "an"):
         known = {f"{article} must go, as all three of a, an, the.": f"{article} harp"}
         expect(function, [f"{article} harp"], "harp", known)
-    expect(function, ["theatre"], "theatre", {words: "atre", f"{words} ": "tre"})
+    expect(function, ["theatre"], "theatre", {words: Either(("atre", "tre"))})
     expect(function, ["banana panther"], "banana panther", {words: normalize_answer("bnn pnr")})
     word = a_word(rng)
     known = {
