@@ -7,8 +7,10 @@ import math
 import pytest
 import torch
 
-from distill_lab.checks import report
-from distill_lab.checks.exercise import Exercise, Step, WrongError, alike, brief, expect, judge
+from distill_lab.checks import or_ours, report
+from distill_lab.checks.comparing import alike, brief
+from distill_lab.checks.exercise import Exercise, Slip, Step, WrongError, expect, judge
+from distill_lab.checks.kinds import NUMBER
 
 
 def double(x: list[int]) -> list[int]:
@@ -121,3 +123,68 @@ def test_brief():
     assert brief("x" * 500).endswith(" …")
     with pytest.raises(WrongError, match="yours: "):
         expect(lambda: 1, [], 2)
+
+
+# -- slips, kinds and errors
+
+
+def half(x: float) -> float:
+    return x / 2
+
+
+HALF = Exercise(
+    "lab0",
+    "half",
+    half,
+    (
+        Step("of 4", 1, lambda f, rng: expect(f, [4.0], 2.0)),
+        Step("of 0", 1, lambda f, rng: expect(f, [0.0], 0.0)),
+        Step("of any", 1, lambda f, rng: expect(f, [x := rng.uniform(5, 9)], x / 2)),
+    ),
+    (),
+    NUMBER,
+    (Slip("Percent.", "of 4", lambda f: lambda x: f(x) / 100),),
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "points", "says"),
+    [(lambda x: 50 * x, 2, "Percent."), (lambda x: 50 * x or 7, 1, "as if what is said of 'of 4'"),
+     (lambda x: x, 1, ""), (lambda x: None, 0, "Each call gave None"), (print, 0, "`return`"),
+     (lambda x: [x / 2], 0, "One number is asked for"), (lambda x: round(x / 2, 1), 2, "Nearly"),
+     (lambda x: torch.tensor(x / 2), 3, ""), (lambda x, y: x, 0, "as it was, in that order"),
+     (lambda x: halve(x), 0, "does not know that name"),  # noqa: F821 # pyright: ignore
+     (lambda x: None + x, 0, "Something is None here")],
+)  # fmt: skip
+def test_a_slip_costs_its_step_and_is_said(function, points, says):
+    outcome = judge(HALF, function)
+    assert outcome.points == points, report(HALF, outcome)
+    assert says.lower() in report(HALF, outcome).lower()
+
+
+def test_a_slip_that_does_not_explain_its_own_step_is_not_taken():
+    outcome = judge(HALF, lambda x: 50 * x if x != 4 else 7.0)
+    assert "Percent." not in report(HALF, outcome)
+
+
+def test_what_was_stopped_for_its_time_is_asked_no_more():
+    asked: list[float] = []
+
+    def slow(x):
+        asked.append(x)
+        if x:
+            raise TimeoutError
+        return 0.0
+
+    judge(HALF, slow)
+    assert len(asked) == 3
+
+
+def test_a_right_answer_is_handed_on_in_its_plain_form():
+    yours = or_ours(
+        "lab5a.pass_at_k",
+        lambda n, c, k: torch.tensor(
+            1 - math.comb(n - c, k) / math.comb(n, k), dtype=torch.float64
+        ),
+    )
+    assert type(yours(4, 1, 1)) is float

@@ -6,8 +6,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from distill_lab.checks.exercise import judge
 from distill_lab.checks.lab5c import completion_labels
 from distill_lab.checks.lab5c_loss import kd_loss
+from distill_lab.checks.lab5c_museum import MEND
 from distill_lab.checks.museum import EXHIBITS, SIGNS, TESTS, finding, matrix, mended, right, visit
 from distill_lab.loss import IGNORED, Head, Objective, completion_states, plain_loss
 
@@ -84,3 +86,25 @@ def test_an_exhibit_is_shown_as_it_can_be_mended(capsys):
 def test_a_line_may_become_several():
     kd = mended("accumulation", 7, "total = kl.sum()\nreturn temperature**2 * total / n_items")
     assert finding("micro-batches", kd) is None
+
+
+# --- what the museum says -------------------------------------------------------------------------
+
+
+def test_there_is_one_hint_an_exhibit_in_their_order():
+    assert [hint.partition(":")[0] for hint in MEND.hints] == list(EXHIBITS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "counts = labels[:, 1:] != IGNORED",
+        "counts = labels[0, :2]",
+        "counts = labels.flatten()[:3]",
+    ],
+)
+def test_a_line_of_another_shape_is_told_so_in_words(line):
+    said = str(judge(MEND, lambda bug: ("positions", 6, line)).wrong[3])
+    assert "RuntimeError" not in said
+    assert "another shape than the lines below it take" in said
+    assert 'hint("lab5c.mend", 4)' in said

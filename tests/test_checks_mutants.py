@@ -28,7 +28,7 @@ def stub(*arguments):
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 def test_the_reference_is_right_and_a_stub_not_attempted(exercise):
     assert find(exercise.name) is exercise
-    for seed in (*SEEDS, *range(100, 130)):
+    for seed in SEEDS:
         outcome = judge(exercise, exercise.ours, seed)
         assert (outcome.state, outcome.points) == ("right", exercise.points)
         assert report(exercise, outcome) == (

@@ -11,11 +11,12 @@ check is tested with beside it (`checks.lab5a_mutants` …).
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
 
-from distill_lab.checks.exercise import Exercise, Outcome, judge
+from distill_lab.checks.exercise import Exercise, Outcome, judge, of_kind
 from distill_lab.checks.submitting import before_submitting
 from distill_lab.records import LabError
 
@@ -56,12 +57,17 @@ def hint(name: str, n: int = 1) -> None:
 
 
 def or_ours(name: str, function: Function) -> Function:
-    """`function` where it is right; else the package's own, which steps in and says so: a notebook
-    runs to its end whatever is left open."""
+    """`function` where it is right, its results in their plain form; else the package's own, which
+    steps in and says so: a notebook runs to its end whatever is left open."""
     exercise = find(name)
     outcome = judge(exercise, function)
     if outcome.state == "right":
-        return function
+
+        @functools.wraps(function)
+        def in_plain_form(*arguments: Any, **named: Any) -> Any:
+            return of_kind(function(*arguments, **named), exercise.kind)
+
+        return in_plain_form
     print(f"{exercise.function}: yours is {outcome.state}, so the package's own is used below.")
     return exercise.ours
 

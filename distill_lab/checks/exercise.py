@@ -8,11 +8,13 @@ a known one.
 from __future__ import annotations
 
 import copy
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from distill_lab.checks.comparing import alike, brief, named, nearly, said_of, told
+from distill_lab.checks.kinds import ANY, Kind
 
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
@@ -20,6 +22,18 @@ State = Literal["not attempted", "wrong", "error", "right"]
 
 class WrongError(Exception):
     """A step's finding. Its text is what the student reads, over several lines."""
+
+
+class WrongKindError(WrongError):
+    """The result is of another kind than the one that is asked for."""
+
+    def __init__(self, yours: Any, said: str) -> None:
+        super().__init__(f"yours:    {brief(yours)}\n{said}")
+        self.yours, self.said = yours, said
+
+
+class BrokenError(WrongError):
+    """A step could not be judged: something was raised outside the call that it looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +47,28 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Slip:
+    """A mistake that runs through all results (percent for shares, say). It costs the step of that
+    title; the others are judged on `undone(function)`, which gives what it would give without it.
+    """
+
+    says: str
+    step: str
+    undone: Callable[[Function], Function]
+
+
+@dataclass(frozen=True, slots=True)
 class Exercise:
-    """A function to write: `ours` is the package's own, for what follows in the notebook."""
+    """A function to write: `ours` is the package's own, for what follows in the notebook, which
+    takes results in the plain form of `kind`."""
 
     part: str
     function: str
     ours: Function
     steps: tuple[Step, ...]
     hints: tuple[str, ...]
+    kind: Kind = ANY
+    slips: tuple[Slip, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,34 +105,103 @@ class Outcome:
     points: int
 
 
+class Asked:
+    """A student's function as the steps call it: its results in their plain form."""
+
+    def __init__(self, function: Function, kind: Kind) -> None:
+        self.function, self.kind = function, kind
+        self.__name__: str = getattr(function, "__name__", "it")
+        self.results: set[type] = set()
+        self.was_stopped = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            result = self.function(*arguments)
+        except TimeoutError:
+            self.was_stopped = True
+            raise
+        self.results.add(type(result))
+        return of_kind(result, self.kind)
+
+
+def of_kind(result: Any, kind: Kind) -> Any:
+    """A result in its kind's plain form; WrongKindError where it holds something else."""
+    try:
+        return kind.plain(result)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        said = NO_RETURN if result is None else kind.asks
+    raise WrongKindError(result, said)
+
+
+NO_RETURN = "Nothing came back: is a `return` missing? (print shows a value, return gives it back.)"
+_Wrong = tuple[WrongError | None, ...]
+
+
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
     """All steps of an exercise on a student's function; nothing that it raises comes through."""
-    wrong: list[WrongError | None] = []
-    errors = 0
-    for number, step in enumerate(exercise.steps):
-        try:
-            step.test(function, random.Random(f"{seed} {exercise.name} {number}"))
-            wrong.append(None)
-        except NotImplementedError:
-            return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)
-        except WrongError as found:
-            wrong.append(found)
-        except Exception as error:  # the student's own, whatever it is
-            errors += 1
-            wrong.append(WrongError(f"It raised {told(error)}"))
-    points = sum(s.points for s, w in zip(exercise.steps, wrong, strict=True) if w is None)
-    state: State = "right" if not any(wrong) else "error" if errors else "wrong"
-    return Outcome(state, tuple(wrong), points)
-
-
-def told(error: Exception) -> str:
-    """An error's kind and text. Its further lines are set in, so that none of them can be taken for
-    one of the check's: `expected: …` and the mistake's name below it."""
+    asked = Asked(function, exercise.kind)
     try:
-        lines = str(error).splitlines()
-    except Exception:  # the student's own
-        lines = ["…"]
-    return f"{type(error).__name__}: " + "\n  ".join(lines)
+        wrong = _steps(exercise, asked, seed)
+        if any(wrong) and asked.results == {type(None)}:
+            wrong = (WrongError(f"{wrong[0]}\nEach call gave None. {NO_RETURN}"), *wrong[1:])
+        elif any(wrong) and asked.results and not asked.was_stopped:  # it would be, time and again
+            wrong = _without_slip(exercise, function, seed, wrong)
+    except NotImplementedError:
+        return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)
+    broken = any(isinstance(one, BrokenError) for one in wrong)
+    state: State = "right" if not any(wrong) else "error" if broken else "wrong"
+    return Outcome(state, wrong, _points(exercise, wrong))
+
+
+def _steps(exercise: Exercise, function: Function, seed: int) -> _Wrong:
+    """What is wrong with each step. NotImplementedError where the function is not written yet."""
+    return tuple(
+        _step(step, function, random.Random(f"{seed} {exercise.name} {number}"))
+        for number, step in enumerate(exercise.steps)
+    )
+
+
+def _step(step: Step, function: Function, rng: random.Random) -> WrongError | None:
+    try:
+        step.test(function, rng)
+    except NotImplementedError:
+        raise
+    except WrongError as wrong:
+        return wrong
+    except Exception as error:  # the student's own, whatever it is
+        return BrokenError(f"It raised {told(error)}")
+    return None
+
+
+def _without_slip(exercise: Exercise, function: Function, seed: int, wrong: _Wrong) -> _Wrong:
+    """The same, where a slip explains more than one step: it costs its own step alone. Of several
+    that do, the one that leaves the most points."""
+    titles = [step.title for step in exercise.steps]
+    points, tried = _points(exercise, wrong), [wrong]
+    for slip in exercise.slips:
+        own = titles.index(slip.step)
+        if wrong[own] is None:
+            continue
+        undone = _steps(exercise, Asked(slip.undone(function), exercise.kind), seed)
+        if undone[own] is None:
+            rest = [_rest(slip, *pair) for pair in zip(wrong, undone, strict=True)]
+            said = str(wrong[own])
+            rest[own] = WrongError(said if slip.says in said else f"{said}\n{slip.says}")
+            tried += [tuple(rest)] if not any(undone) or _points(exercise, rest) > points else []
+    return max(tried, key=lambda one: (_points(exercise, one), one is not wrong))
+
+
+def _rest(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> WrongError | None:
+    """What is wrong with another step, the slip aside."""
+    if wrong is None or undone is None:
+        return None
+    if isinstance(undone, BrokenError):
+        return wrong
+    return WrongError(f"{undone}\n(As if what is said of {slip.step!r} were mended.)")
+
+
+def _points(exercise: Exercise, wrong: Sequence[WrongError | None]) -> int:
+    return sum(s.points for s, w in zip(exercise.steps, wrong, strict=True) if w is None)
 
 
 def expect(
@@ -127,51 +224,16 @@ def expect(
         yours = function(*copy.deepcopy(list(arguments)))
     except NotImplementedError:
         raise
+    except WrongKindError as other:
+        cause = named(other.yours, known, within) or f"\n{other.said}"
+        raise WrongError(
+            f"{call}\nyours:    {brief(other.yours)}\nexpected: {brief(expected)}{cause}"
+        ) from None
     except Exception as error:
-        cause = _named(type(error), known, within)
+        cause = named(error, known, within) or said_of(error)
         raise WrongError(
             f"{call}\nraised    {told(error)}\nexpected: {brief(expected)}{cause}"
         ) from None
     if not alike(yours, expected, within):
-        cause = _named(yours, known, within)
+        cause = named(yours, known, within) or nearly(yours, expected)
         raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{cause}")
-
-
-def _named(yours: Any, known: Mapping[str, Any] | None, within: float) -> str:
-    """The known mistake with this result (or this kind of error), if any, as a line."""
-    for name, result in (known or {}).items():
-        if yours is result or (not isinstance(result, type) and alike(yours, result, within)):
-            return f"\n{name}"
-    return ""
-
-
-def alike(a: Any, b: Any, within: float = 1e-6) -> bool:
-    """Whether two results are the same: tensors and arrays as nested lists, numbers within a
-    tolerance, NaN as itself; True is not 1, and a list may stand for a tuple."""
-    a, b = (x.tolist() if hasattr(x, "tolist") else x for x in (a, b))
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(alike(a[key], b[key], within) for key in b)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(lambda x, y: alike(x, y, within), a, b))
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return (math.isnan(a) and math.isnan(b)) or math.isclose(
-            a, b, rel_tol=within, abs_tol=within
-        )
-    return type(a) is type(b) and a == b
-
-
-def brief(value: Any, longest: int = 160) -> str:
-    """A value as it is shown: numbers rounded, tensors and arrays as lists, long ones cut."""
-    text = repr(_rounded(value))
-    return text if len(text) <= longest else text[: longest - 2] + " …"
-
-
-def _rounded(value: Any) -> Any:
-    value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, float):
-        return float(f"{value:.6g}")
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_rounded, value)) if type(value) in (list, tuple) else value
-    return value

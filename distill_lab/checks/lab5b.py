@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from statistics import StatisticsError
 from typing import Any
 
-from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.checks.comparing import Either
+from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
+from distill_lab.checks.kinds import TEXT_OR_NONE, TRUTH
 from distill_lab.checks.lab5b_keep import KEEP_SHORTEST
 from distill_lab.languages import script
 from distill_lab.stats import majority_answer
@@ -47,47 +50,65 @@ def _text(rng: random.Random, *kinds: Sequence[str]) -> str:
     return " ".join(rng.sample(words, len(words)))
 
 
+def _mixed(function: Function, rng: random.Random) -> None:
+    """Without it a function that always gives False would be right where that is asked for."""
+    expect(function, ["".join(rng.sample("因为老师首先所以河流城市大学", 6))], True)
+
+
+def _letters(rng: random.Random, n: int) -> str:
+    return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(n))
+
+
 def _english(function: Function, rng: random.Random) -> None:
     known: dict[str, Any] = {
         "Digits, spaces and punctuation are no letters: leave them out of the count.": True,
         "A text may have no letters at all: guard the division.": ZeroDivisionError,
     }
-    for text in ("In 1899.", "(5,199 m)", "1 + 1 = 2", "", _text(rng, _LATIN, _MARKS)):
+    known['A line\'s end has no name: unicodedata.name(c, "") gives an empty one.'] = ValueError
+    for text in ("In 1899.", "(5,199 m)", "one\ntwo", "1 + 1 = 2", "", _text(rng, _LATIN, _MARKS)):
         expect(function, [text], False, known)
+    _mixed(function, rng)
 
 
 def _accents(function: Function, rng: random.Random) -> None:
     known = {"Letters with accents are Latin too: ask for the script, not for ASCII.": True}
-    for text in ("Łódź", "Curaçao", *rng.sample(_ACCENTS, 3)):
+    name = f"{rng.choice(_ACCENTS)} {_letters(rng, 8)}"
+    for text in ("Łódź", "Curaçao", *rng.sample(_ACCENTS, 3), name):
         expect(function, [text], False, known)
+    _mixed(function, rng)
 
 
 def _scripts(function: Function, rng: random.Random) -> None:
     for language, words in _FOREIGN.items():
         known = {f"This is {language}: every script but the Latin one counts, not only one.": False}
-        for text in (words[0], _text(rng, words, _LATIN[:2])):
-            expect(function, [text], True, known)
+        expect(function, [words[0]], True, known)
+        part = "Not all letters must be foreign: more than the share `most` of them is enough."
+        expect(function, [_text(rng, words, _LATIN[:2])], True, {part: False})
+    expect(function, [_letters(rng, 12)], False)
 
 
 def _share(function: Function, rng: random.Random) -> None:
     """Of letters, not of characters; and more than the share, not the share itself."""
-    foreign, n = rng.choice(("ж", "ع", "ก")), rng.randint(20, 60)
+    foreign, n, latin = chr(rng.randint(0x430, 0x44F)), rng.randint(20, 60), _letters(rng, 9)
     of_letters = {"The share is one of the letters, not of all characters.": False}
     expect(function, ["7 x 10,000,000 = 七"], True, of_letters)
     expect(function, [f"ab {'1 ' * n}{foreign}"], True, of_letters)
+    one = {"One foreign letter is not enough: more than a share of the letters is.": True}
+    expect(function, [f"{latin * 4} {foreign}"], False, one)
     limit = {"More than `most` is mixed; exactly `most` is not.": True}
-    expect(function, [f"abcdefghi {foreign}"], False, limit)
+    expect(function, [f"{latin} {foreign}"], False, limit)
     argument = "The limit is the argument `most`, 0.1 only where none is given."
-    expect(function, [f"abcd {foreign * 4}", 0.5], False, {argument: True})
-    expect(function, [f"{'a' * 49} {foreign}", 0.01], True, {argument: False})
+    expect(function, [f"{latin[:4]} {foreign * 4}", 0.5], False, {argument: True})
+    expect(function, [f"{latin[0] * 49} {foreign}", 0.01], True, {argument: False})
 
 
+_ENGLISH = "English with figures and punctuation is not mixed"
 MIXED_LANGUAGE = Exercise(
     "lab5b",
     "mixed_language",
     mixed_language,
     (
-        Step("English with figures and punctuation is not mixed", 1, _english),
+        Step(_ENGLISH, 1, _english),
         Step("accents are at home", 1, _accents),
         Step("every other script is seen", 1, _scripts),
         Step("the share is one of the letters", 1, _share),
@@ -98,13 +119,29 @@ MIXED_LANGUAGE = Exercise(
         "foreign = those letters whose name does not start with LATIN; then compare len(foreign) "
         "with most * len(letters). Written so, nothing is divided.",
     ),
-)
+    TRUTH,
+    (
+        Slip("True or False is asked for, not 0 or 1, nor a list of what was found.", _ENGLISH,
+             lambda f: lambda *asked: bool(f(*asked))),
+        Slip("That is the share itself: whether it is more than `most` is asked for.", _ENGLISH,
+             lambda f: lambda text, most=0.1: f(text, most) > most),
+        Slip("True and False are the wrong way round.", _ENGLISH,
+             lambda f: lambda *asked: not f(*asked)),
+    ),
+)  # fmt: skip
+
+
+def _words(rng: random.Random, n: int = 3) -> list[str]:
+    """Answers that nobody has seen: "lute 57"."""
+    words = rng.sample(("lute", "harp", "drum", "banjo", "cello", "horn"), n)
+    return [f"{word} {rng.randint(10, 999)}" for word in words]
 
 
 def _most_votes(function: Function, rng: random.Random) -> None:
-    lute, harp, drum = rng.sample(("lute", "harp", "drum", "banjo", "cello"), 3)
-    expect(function, [["1932", "1995", "1995"]], "1995")
-    expect(function, [[lute, harp, drum, harp]], harp)
+    lute, harp, drum = _words(rng)
+    last = {"That is the answer with the fewest votes.": "1932", "Not the last one.": drum}
+    expect(function, [["1932", "1995", "1995"]], "1995", last)
+    expect(function, [[lute, harp, drum, harp]], harp, {"That is the first answer.": lute, **last})
     shuffled = rng.sample([lute] * 4 + [harp] * 3 + [drum] * 2, 9)
     expect(function, [shuffled], lute)
 
@@ -112,24 +149,30 @@ def _most_votes(function: Function, rng: random.Random) -> None:
 def _normalised(function: Function, rng: random.Random) -> None:
     raw = "These agree once they are normalised: count normalize_answer(answer), not the raw text."
     spelt = "Give the answer back as it was first spelt, not as it was counted."
-    known = {raw: "Rome", spelt: "nile"}
+    last = "Give the answer back as it was first spelt, not as it was spelt last."
+    known = {raw: "Rome", spelt: "nile", last: "Nile!"}
     expect(function, [["Rome", "The Nile", "Rome", "the Nile", "Nile!"]], "The Nile", known)
-    name = rng.choice(("Aldmere", "Verlia", "Halstad"))
-    answers = ["lute", "lute", f"the {name}", f"{name}.", name.upper()]
-    known = {raw: "lute", spelt: name.lower()}
+    [name] = _words(rng, 1)
+    answers = ["Rome", "Rome", f"the {name}", f"{name}.", name.upper()]
+    known = {raw: "Rome", spelt: name, last: name.upper()}
     expect(function, [answers], f"the {name}", known)
 
 
 def _no_vote(function: Function, rng: random.Random) -> None:
-    n = rng.randint(3, 6)
+    word, n = _words(rng, 1)[0], rng.randint(3, 6)
     known: dict[str, Any] = {
         "None is a trace without an answer: it has no vote.": None,
         "Leave None out before you normalise: it is no text.": AttributeError,
     }
-    expect(function, [[None, None, "1899"]], "1899", known)
-    expect(function, [[None] * n + ["harp"] * 2], "harp", known)
+    expect(function, [[None, None, word]], word, known)
+    expect(function, [[None] * n + [word] * 2], word, known)
+    nothing = (
+        'An empty answer is an answer, and has a vote: ask `is not None`, for "" is false too.'
+    )
+    expect(function, [["", word, ""]], "", {nothing: Either((word, None))})
     empty: dict[str, Any] = {"With no vote at all there is no winner: the answer is None.": ""}
-    empty["With no vote at all give None, before you look for the largest."] = ValueError
+    late = "With no vote at all give None, before you look for the largest."
+    empty |= {late: Either((ValueError, StatisticsError))}
     empty["With no vote at all give None: there is no first of the votes."] = IndexError
     expect(function, [[None, None]], None, empty)
     expect(function, [[]], None, empty)
@@ -137,19 +180,28 @@ def _no_vote(function: Function, rng: random.Random) -> None:
 
 def _ties(function: Function, rng: random.Random) -> None:
     late = "Of equal counts the one that was seen first wins."
-    first, second, third = rng.sample(("ant", "bee", "cat", "dog", "eel", "fox"), 3)
     expect(function, [["harp", "drum"]], "harp", {late: "drum"})
     expect(function, [["drum", "harp"]], "drum", {late: "harp"})
-    answers = [first, second, third, third, second, first]
-    expect(function, [answers], first, {f"{late[:-1]} (this is {x}).": x for x in (second, third)})
+    for _ in range(4):
+        first, second, third = _words(rng)
+        answers = [first, second, third, third, second, first]
+        known = {f"{late[:-1]} (this is {x}).": x for x in (second, third)}
+        expect(function, [answers], first, known)
 
 
+def _first_text(found: Any) -> Any:
+    while isinstance(found, (list, tuple)) and found:
+        found = found[0]
+    return found
+
+
+_MOST = "the most votes win"
 MAJORITY_ANSWER = Exercise(
     "lab5b",
     "majority_answer",
     majority_answer,
     (
-        Step("the most votes win", 1, _most_votes),
+        Step(_MOST, 1, _most_votes),
         Step("answers are compared as SQuAD normalises them", 1, _normalised),
         Step("None has no vote", 1, _no_vote),
         Step("of equal counts the first seen wins", 1, _ties),
@@ -160,6 +212,11 @@ MAJORITY_ANSWER = Exercise(
         "spelt.setdefault(normalize_answer(answer), answer).",
         "Counter.most_common(1) gives of equal counts the one that was counted first.",
     ),
-)
+    TEXT_OR_NONE,
+    (
+        Slip("The answer came with its count, or in a list: take the text out of it.", _MOST,
+             lambda f: lambda answers: _first_text(f(answers))),
+    ),
+)  # fmt: skip
 
 EXERCISES: tuple[Exercise, ...] = (MIXED_LANGUAGE, MAJORITY_ANSWER, KEEP_SHORTEST)

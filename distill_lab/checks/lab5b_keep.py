@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from distill_lab.checks.exercise import Exercise, Function, Step, expect
+from distill_lab.checks.exercise import Exercise, Function, Slip, Step, expect
+from distill_lab.checks.kinds import records
 from distill_lab.config import RejectSettings
 from distill_lab.records import Trace, Verdict
 from distill_lab.reject import keep
@@ -22,25 +23,27 @@ def keep_shortest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[
 
 
 def _judged(
-    question: str, sample: int, n_tokens: int, right: bool, words: int = 3
+    question: str, sample: int, n_tokens: int, right: bool, words: int = 3, twice: bool = False
 ) -> tuple[Trace, Verdict]:
-    """A trace and its verdict; `words` is how long its text is, whatever its tokens."""
+    """A trace and its verdict; `words` is how long its text is, whatever its tokens. One that says
+    the same `twice` is a duplicate, and refused though its EM is 100."""
     text = f"<think>{' '.join(['so'] * words)}</think> <answer>lute</answer>"
     trace = Trace(question, sample, text, n_tokens, "stop", "teacher", "prompt")
-    score = 100.0 * right
-    return trace, Verdict(question, sample, "ok" if right else "wrong_answer", score, score)
+    score = 100.0 * (right or twice)
+    reason = "duplicate" if twice else "ok" if right else "wrong_answer"
+    return trace, Verdict(question, sample, reason, score, score)
 
 
 def _drawn(rng: random.Random, questions: int = 3, samples: int = 4) -> list[tuple[Trace, Verdict]]:
     """Of each question's traces two or more are right and one or more is not; no two have as many
-    tokens, and the fewer tokens the more words."""
-    lengths = rng.sample(range(10, 90), questions * samples)
+    tokens, and the fewer tokens the fewer words."""
+    lengths = rng.sample(range(10, 300), questions * samples)
     rows = []
     for q in range(questions):
         right = rng.sample(range(samples), rng.randint(2, samples - 1))
         for s in range(samples):
             n = lengths.pop()
-            rows.append(_judged(f"q{q}", s, n, s in right, words=100 - n))
+            rows.append(_judged(f"q{q}", s, n, s in right, words=n))
     return rows
 
 
@@ -64,10 +67,8 @@ def _named(function: Function) -> Function:
     """The same function, its traces as `question/sample` in order: short to show, and free of the
     order in which the questions come."""
 
-    def named(traces: list[Trace], verdicts: list[Verdict]) -> Any:
+    def named(traces: list[Trace], verdicts: list[Verdict]) -> list[str]:
         found = function(traces, verdicts)
-        if not isinstance(found, list) or not all(isinstance(one, Trace) for one in found):
-            return found
         return sorted(f"{trace.question_id}/{trace.sample}" for trace in found)
 
     return named
@@ -97,6 +98,10 @@ def _shortest(rows: Rows, key: Callable[[Trace], int], last: bool = False) -> li
     return [f"{trace.question_id}/{trace.sample}" for trace in best.values()]
 
 
+def _names(rows: Rows) -> list[str]:
+    return [f"{trace.question_id}/{trace.sample}" for trace, _ in rows]
+
+
 def _fewest(rows: Rows) -> list[str]:
     return _shortest(rows, lambda trace: trace.n_tokens)
 
@@ -110,33 +115,47 @@ def _only_right(function: Function, rng: random.Random) -> None:
         right = {f"{trace.question_id}/{trace.sample}" for trace, _ in _right(rows)}
         return [name for name in _fewest(rows) if name in right]
 
+    refused = "A refused trace was kept"
+    of_all = {f"{refused}: the shortest right one is asked for, not of all.": _fewest}
+    _keeps(function, [_judged("q0", 3, 20, False), _judged("q1", 0, 30, True)], of_all)
     mistakes = {
-        "A refused trace was kept: the shortest right one is asked for, not of all.": _fewest,
+        f"{refused}, as another of its question is right: a verdict is one sample's.": _fewest,
         "Drop the refused ones first, then look for the shortest of them.": right_of,
     }
     _keeps(function, [_judged("q0", 0, 20, False), _judged("q0", 1, 40, True)], mistakes)
-    _keeps(function, [_judged("q0", 3, 20, False), _judged("q1", 0, 30, True)], mistakes)
-    few, many = rng.randint(10, 30), rng.randint(31, 60)
+    few, many = rng.randint(10, 400), rng.randint(401, 900)
     _keeps(function, [_judged("q5", 0, few, False), _judged("q5", 1, many, True)], mistakes)
+    em = "A duplicate has EM 100 too, and is refused: ask the verdict for its reason, `ok`."
+    two = [_judged("q6", 0, few, False, twice=True), _judged("q6", 1, many, True)]
+    _keeps(function, two, {em: lambda rows: _fewest([row for row in rows if row[1].em == 100])})
 
 
 def _tokens(function: Function, rng: random.Random) -> None:
     said = "Characters were counted: `n_tokens` is what the student must learn to write."
-    longest = "The longest was kept: fewer tokens are asked for."
     mistakes = {
         said: lambda rows: _shortest(rows, lambda t: len(t.completion)),
-        longest: lambda rows: _shortest(rows, lambda t: -t.n_tokens),
+        _LONGEST: lambda rows: _shortest(rows, lambda t: -t.n_tokens),
+        "The first right one was kept, however long it is.": lambda rows: _shortest(
+            rows, lambda t: 0
+        ),
+        "The last right one was kept, however long it is.": lambda rows: _shortest(
+            rows, lambda t: 0, last=True
+        ),
+        "All right ones were kept: one a question is asked for.": _names,
     }
-    three = [(40, 3), (20, 9), (60, 5)]
-    _keeps(function, [_judged("q0", s, n, True, w) for s, (n, w) in enumerate(three)], mistakes)
-    few, many = rng.randint(5, 20), rng.randint(21, 60)
+    five = [(40, 4), (20, 9), (50, 2), (60, 7), (30, 5)]
+    _keeps(function, [_judged("q0", s, n, True, w) for s, (n, w) in enumerate(five)], mistakes)
+    few, many = rng.randint(5, 400), rng.randint(401, 900)
     _keeps(function, [_judged("q0", 0, few, True, 30), _judged("q0", 1, many, True, 2)], mistakes)
 
 
 def _each_question(function: Function, rng: random.Random) -> None:
     """One a question, and verdicts by question and sample: the two files differ in their order."""
     one = "One trace a question is asked for, not one of all."
-    mistakes = {one: lambda rows: _fewest(_right(rows))[:1]}
+    mistakes = {
+        one: lambda rows: _fewest(_right(rows))[:1],
+        f"{one} Not the last.": lambda rows: _fewest(_right(rows))[-1:],
+    }
     _keeps(function, [_judged("q0", 0, 20, True), _judged("q1", 0, 30, True)], mistakes)
     by_sample = "A verdict belongs to a question and a sample: sample 0 of q1 is not that of q0."
     rows = [_judged("q0", 0, 20, True), _judged("q0", 1, 30, False)]
@@ -152,17 +171,35 @@ def _each_question(function: Function, rng: random.Random) -> None:
 def _equals(function: Function, rng: random.Random) -> None:
     said = "Of equally short ones the first is asked for."
     mistakes = {said: lambda rows: _shortest(rows, lambda t: t.n_tokens, last=True)}
-    n = rng.randint(10, 40)
+    n = rng.randint(10, 900)
     _keeps(function, [_judged("q0", s, n, True) for s in range(rng.randint(2, 4))], mistakes)
+    longer = [_judged("q0", 0, n + 5, True, words=9), *(_judged("q0", s, n, True) for s in (1, 2))]
+    _keeps(function, longer, mistakes)
 
 
+def _turned(function: Function) -> Function:
+    """The function on traces whose tokens are turned round: its longest are the shortest."""
+
+    def turned(traces: list[Trace], verdicts: list[Verdict]) -> list[Trace]:
+        known = {(trace.question_id, trace.sample): trace for trace in traces}
+        found = function([replace(t, n_tokens=1000 - t.n_tokens) for t in traces], verdicts)
+        return [known[trace.question_id, trace.sample] for trace in found]
+
+    return turned
+
+
+_RIGHT, _FEWEST = "only right traces are kept", "the one with the fewest tokens"
+_LONGEST = "The longest was kept: fewer tokens are asked for."
+_TRACES = (
+    "A list of traces is asked for: of `Trace`s themselves, not their names, texts or verdicts."
+)
 KEEP_SHORTEST = Exercise(
     "lab5b",
     "keep_shortest",
     keep_shortest,
     (
-        Step("only right traces are kept", 1, _only_right),
-        Step("the one with the fewest tokens", 1, _tokens),
+        Step(_RIGHT, 1, _only_right),
+        Step(_FEWEST, 1, _tokens),
         Step("one for each question, by its own verdicts", 1, _each_question),
         Step("of equals the first", 1, _equals),
     ),
@@ -172,4 +209,14 @@ KEEP_SHORTEST = Exercise(
         "it has fewer tokens.",
         "`if best is None or trace.n_tokens < best.n_tokens`: with < the first of equals stays.",
     ),
-)
+    records(Trace, _TRACES),
+    (
+        Slip("A dict is no list: list(best.values()) is one of its traces.", _RIGHT,
+             lambda f: lambda *rows: f(*rows).values()),
+        Slip("These are pairs: the traces alone are asked for.", _RIGHT,
+             lambda f: lambda *rows: [trace for _, trace in f(*rows)]),
+        Slip("These are lists in a list: the traces alone are asked for.", _RIGHT,
+             lambda f: lambda *rows: [trace for group in f(*rows) for trace in group]),
+        Slip(_LONGEST, _FEWEST, _turned),
+    ),
+)  # fmt: skip

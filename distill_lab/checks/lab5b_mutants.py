@@ -167,11 +167,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "lab5b.keep_shortest",
         (shortest_of_all, (ONLY_RIGHT, EACH), "not of all"),
         (shortest_of_all_if_right, (ONLY_RIGHT, EACH), "then look for the shortest"),
-        (counts_characters, (TOKENS, EACH), "Characters were counted"),
+        (counts_characters, (TOKENS,), "Characters were counted"),
         (one_of_all, (EACH,), "One trace a question"),
         (another_questions_verdict, (EACH,), "sample 0 of q1"),
         (verdicts_by_place, (EACH,), "find each by question and sample"),
         (last_of_equally_short, (EQUALS,), "Of equally short ones"),
-        (longest, (TOKENS, EACH), "The longest was kept"),
+        (longest, (TOKENS,), "The longest was kept"),
     ),
 )

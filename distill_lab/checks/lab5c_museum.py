@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from distill_lab.checks.exercise import Exercise, Function, Step, WrongError, alike, brief, told
+from distill_lab.checks.comparing import alike, brief, told
+from distill_lab.checks.exercise import Exercise, Function, Step, WrongError
 from distill_lab.checks.museum import EXHIBITS, TESTS, Loss, finding, mended, right, source
 from distill_lab.loss import IGNORED
 
@@ -34,9 +36,13 @@ def mend(bug: str) -> Answer | None:
 
 def _step(bug: str) -> Callable[[Function, random.Random], None]:
     def test(function: Function, rng: random.Random) -> None:
-        named, line, text = _answer(bug, function(bug))
-        _catches(bug, named)
-        _mends(bug, line, text, rng)
+        try:
+            named, line, text = _answer(bug, function(bug))
+            _catches(bug, named)
+            _mends(bug, line, text, rng)
+        except WrongError as wrong:
+            number = [*EXHIBITS].index(bug) + 1
+            raise WrongError(f'{wrong}\nhint("lab5c.mend", {number}) is on this one.') from None
 
     return test
 
@@ -47,9 +53,11 @@ def _answer(bug: str, answer: Any) -> Answer:
         raise WrongError(f"{call} is None: this one waits for you still.")
     form = isinstance(answer, (tuple, list)) and len(answer) == 3
     if not form or [type(part) for part in answer] != [str, int, str]:
+        number = form and isinstance(answer[1], str) and answer[1].strip().isdigit()
+        said = "\nThe number of the line is a number, not a text." if number else ""
         raise WrongError(
             f"{call}\nyours:    {brief(answer)}\nexpected: the name of a test, the number of a "
-            'line, and the line as it should read: ("positions", 3, "x = 1")'
+            f'line, and the line as it should read: ("positions", 3, "x = 1"){said}'
         )
     named, line, text = answer
     return named, line, text
@@ -70,6 +78,10 @@ def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
     n_lines = len(source(bug).splitlines())
     if not 1 <= line <= n_lines:
         raise WrongError(f'mend("{bug}")\nyours:    line {line}\nexpected: from 1 to {n_lines}')
+    if text.strip() == source(bug).splitlines()[line - 1].strip():
+        raise WrongError(
+            f'mend("{bug}")\nLine {line} reads so already, and the bug is still there.'
+        )
     mending = "\n  ".join(text.strip().splitlines())
     with_it = f'"{bug}" with its line {line} so:\n  {mending}'
     try:
@@ -87,7 +99,19 @@ def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
     except WrongError:
         raise
     except Exception as error:
-        raise WrongError(f"{with_it}\nraised    {told(error)}") from None
+        raise WrongError(f"{with_it}\n{_unfit(error)}") from None
+
+
+def _unfit(error: Exception) -> str:
+    """What a loss that does not run is told, in words: of shapes torch's own are hard to read."""
+    sizes = re.findall(r"\((\d+)\)", str(error))
+    if isinstance(error, RuntimeError):
+        which = f": {' and '.join(sizes[:2])} meet" if len(sizes) > 1 else ""
+        return (
+            f"does not run: what this line gives has another shape than the lines below it take"
+            f"{which}. Which axes has it, and how long is each?"
+        )
+    return f"does not run: {told(error)}"
 
 
 def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:
@@ -111,10 +135,12 @@ MEND = Exercise(
     mend,
     tuple(Step(bug, 1, _step(bug)) for bug in EXHIBITS),
     (
-        "Ask of each exhibit: is T in it? Is it 0 for identical models? What does it do with rows "
-        "that stand for no word? Which positions count? What does it divide by?",
-        "Lines 5, 6, 4, 6 and 7 are the wrong ones.",
-        "In the KL, p times (log p - log q); of both heads the words that both have; labels[:, 1:] "
-        "belong to positions :-1, and the last position never counts; n_items is the whole step's.",
+        "temperature: is T used on the way to log_p and log_q? It divides the logits of both.",
+        "entropy: what does it give for identical models? A KL is the sum of p * (log p - log q).",
+        "vocabulary: what does the padding of the narrower head add? Cut the wider one to what "
+        "both have.",
+        "shift: which token does position i predict? labels[:, 1:] belong to positions :-1, and "
+        "the last position never counts.",
+        "accumulation: what is it divided by? n_items is the number of the whole step's tokens.",
     ),
 )

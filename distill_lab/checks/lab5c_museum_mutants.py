@@ -73,7 +73,7 @@ MEND_MUTANTS = (
     _mutant("cut after the softmax", "vocabulary",
             _line("vocabulary", "t = t.log_softmax(-1)[:, : s.shape[-1]] * 2"), "fails the test"),
     _mutant("labels of another shape", "shift",
-            _line("shift", "counts = labels[:, 1:] != IGNORED"), "raised    RuntimeError"),
+            _line("shift", "counts = labels[:, 1:] != IGNORED"), "another shape"),
     _mutant("the wrong way", "shift",
             _line("shift", "counts = torch.roll(labels, 1, dims=1) != IGNORED"),
             "fails the test 'positions'"),

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab.checks import only_sums
-from distill_lab.checks.exercise import WrongError, alike, brief
+from distill_lab.checks.comparing import alike, brief
+from distill_lab.checks.exercise import WrongError
 from distill_lab.loss import IGNORED, DenseTeacher, Objective, divergence
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]

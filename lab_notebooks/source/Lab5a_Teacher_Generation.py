@@ -111,6 +111,11 @@ extract_answer = or_ours("lab5a.extract_answer", extract_answer)
 # over infinity is no chance. `torch.softmax` would do it; it is worth doing once by hand.
 
 # %% id="soften" role="exercise"
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -155,7 +160,7 @@ for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     stem = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
     more = teacher.tokenizer(begun, add_special_tokens=False, return_tensors="pt").input_ids
     ids = torch.cat([torch.tensor([stem]), more], 1).to(teacher.lm.device)
-    logits, _ = next_logits(teacher.lm, ids, torch.ones_like(ids), None)
+    logits = next_logits(teacher.lm, ids, torch.ones_like(ids), None)[0].detach().float().cpu()
     top = logits[0].topk(5).indices
     chances = {t: soften(logits, t)[0, top].tolist() for t in (0.3, 1.0, 2.0)}
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
@@ -261,6 +266,9 @@ table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wron
 
 # %% id="pass-at-k" role="exercise"
 import math
+from itertools import combinations
+
+import numpy as np
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:

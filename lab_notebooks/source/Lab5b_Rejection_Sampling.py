@@ -127,6 +127,7 @@ for found in refused(traces, mixed, all_reasons(mixed), questions):
 # **Exercise 1 (4 points).** `hint("lab5b.mixed_language")` helps, and again with `, 2`.
 
 # %% id="mixed-language" role="exercise"
+import re
 import unicodedata
 
 
@@ -194,7 +195,7 @@ show(yield_against_n(lab.verdicts))
 # **Exercise 2 (4 points).** `Counter` helps.
 
 # %% id="majority-answer" role="exercise"
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from distill_lab.squad_scores import normalize_answer
@@ -250,6 +251,9 @@ table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"
 # a verdict belongs to a question *and* a sample.
 
 # %% id="keep-shortest" role="exercise"
+from collections import defaultdict
+from collections.abc import Sequence
+
 from distill_lab.records import Trace, Verdict
 
 

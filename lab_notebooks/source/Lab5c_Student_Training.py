@@ -79,8 +79,11 @@ show(softened(["wolf", "dog", "car"], at))
 # *Your guess:* many tokenizers have no padding token, so the end token does both. What goes wrong if padding is told
 # by its id? (Stuck? `hint("lab5c.completion_labels")` in a cell of your own.)
 
-
 # %% id="write-labels" role="exercise"
+import numpy as np
+import torch
+
+
 def completion_labels(
     ids: list[int], prompt_length: int, pad_id: int, attention_mask: list[int]
 ) -> list[int]:
@@ -114,8 +117,11 @@ check("lab5c.completion_labels", completion_labels)
 #
 # *Your guess:* identical teacher and student, α = 1. The loss is …
 
-
 # %% id="write-loss" role="exercise"
+import torch
+import torch.nn.functional as F
+
+
 def kd_loss(
     student: torch.Tensor,
     teacher: torch.Tensor,

@@ -133,6 +133,8 @@ for prediction in ("Eiffel tower.", "the tower", "It is the Eiffel Tower in Pari
 # **Exercise 3 (4 points).** `np.random.default_rng(seed)` is a generator of random numbers.
 
 # %% id="bootstrap-interval" role="exercise"
+import random
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
