@@ -25,7 +25,7 @@ DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
-    ("records", "config", "budgets", "runs"),
+    ("safe_path", "records", "config", "budgets", "runs"),
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),

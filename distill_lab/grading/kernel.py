@@ -1,6 +1,6 @@
 """The kernel that runs a student's cells: IPython's, behind limits and the guard.
 
-    python -m distill_lab.grading.kernel LIMITS.json -f CONNECTION
+    python -m distill_lab.grading.kernel LIMITS.json -f CONNECTION     (by `safe_path.command`)
 
 It is started by `session` through a kernel spec of its own, so that no kernel that a notebook names
 is ever asked for.
@@ -51,9 +51,8 @@ def _start(limits: dict[str, Any]) -> None:
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
     platform.processor()  # it starts a process, once
     home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
-    # not the session's folder, which is there by `-m`: it holds the seed
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
-    os.chdir(home)  # not before: Python would import what lies there
+    os.chdir(home)
+    sys.path.append(str(home))  # modules that the student writes, behind all others
 
     def note(what: str) -> None:
         notes.write(what + "\n")
@@ -63,6 +62,7 @@ def _start(limits: dict[str, Any]) -> None:
     fence.put_up(home, places)
     guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
     app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
+    app.ignore_cwd = True  # it is the home, and not to be searched first
     app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
     app.start()
 

@@ -9,12 +9,12 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill_lab import safe_path
 from distill_lab.grading import record
 from distill_lab.grading.course import Lab
 from distill_lab.grading.limits import Limits, environment
@@ -113,7 +113,8 @@ def _watch(lab: str, plan: Path) -> None:
 def _new(lab: str) -> subprocess.Popen[bytes]:
     """A watcher in a group of its own: an interrupt at the terminal is not for it."""
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), lab],
+        safe_path.command("distill_lab.grading.watch", str(os.getpid()), lab),
+        cwd=os.sep,
         env=environment(Path(tempfile.gettempdir())),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

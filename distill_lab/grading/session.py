@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab import safe_path
 from distill_lab.grading import course, read, shell
 from distill_lab.grading.assemble import assemble
 from distill_lab.grading.limits import Limits, environment
@@ -114,7 +115,7 @@ def _kernel_spec(plan: Plan) -> None:
     limits = Path(plan.folder) / "limits.json"
     lab, home, notes = plan.unmarked["lab"], str(plan.home), str(plan.refused)
     write_text(limits, json.dumps({**plan.limits, "lab": lab, "home": home, "notes": notes}))
-    argv = [sys.executable, "-m", "distill_lab.grading.kernel", str(limits), "-f"]
+    argv = safe_path.command("distill_lab.grading.kernel", str(limits), "-f")
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
     folder = Path(plan.folder) / "kernels" / shell.NAME
     folder.mkdir(parents=True)

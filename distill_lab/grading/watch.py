@@ -1,6 +1,8 @@
 """Runs sessions, one after the other, and ends what goes beyond a limit.
 
-    python -m distill_lab.grading.watch GRADER LAB       each line that comes in is a plan's path
+    python -m distill_lab.grading.watch GRADER LAB     (by `safe_path.command`)
+
+Each line that comes in is a plan's path.
 
 For each it writes `outcome.json` beside the plan, how the session ended, and says that it is done;
 all that the session started has ended then as well. GRADER is the process that waits for it: when
