@@ -1,5 +1,5 @@
 """No module comes from the folder that a program was started in: grading is often started among
-the files that students handed in, and a `psutil.py` among them would be imported as if it were ours.
+the files that students handed in, and a `psutil.py` among them would be imported for the real one.
 
 Python's own `-P` does the same from 3.11 on. Nothing is imported here, not even `__future__`, but
 what Python has loaded before it runs any program.

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from distill_lab.checks.plain import plainly
+
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
 
@@ -83,7 +85,7 @@ def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
     errors = 0
     for number, step in enumerate(exercise.steps):
         try:
-            step.test(function, random.Random(f"{seed} {exercise.name} {number}"))
+            step.test(plainly(function), random.Random(f"{seed} {exercise.name} {number}"))
             wrong.append(None)
         except NotImplementedError:
             return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)

@@ -168,7 +168,7 @@ def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
         path.write_bytes(form.data)
         right = submissions.Submission("reference", path)
         graded = one.grade(lab, asked.labs, right, asked.seed, asked.limits)
-    if graded.result.points == graded.result.of:
+    if forms.judged(graded.result) == form.judged:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:
         written.forget(asked.out, submission)

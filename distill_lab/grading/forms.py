@@ -13,6 +13,7 @@ from typing import Any
 
 from distill_lab.checks.exercise import Exercise, Mutant
 from distill_lab.grading.course import Lab
+from distill_lab.grading.marks import Result
 
 Cell = dict[str, Any]
 
@@ -20,13 +21,20 @@ Cell = dict[str, Any]
 @dataclass(frozen=True, slots=True)
 class Form:
     """A submission and what is due to it: the points of each exercise, and texts of which each
-    stands in a mark, a remark or the failure. Of an `honest` one nothing waits for a review."""
+    stands in a mark, a remark or the failure. Of an `honest` one nothing waits for a review.
+    `judged`: where its answers are the package's, which get no points, what they would have."""
 
     name: str
     data: bytes
     due: tuple[int, ...]
     says: tuple[str, ...] = ()
     honest: bool = False
+    judged: tuple[int, ...] = ()
+
+
+def judged(result: Result) -> tuple[int, ...]:
+    """Of each exercise, what its right steps are worth, also where it waits for a look."""
+    return tuple(sum(s.points for s in mark.steps if s.right) for mark in result.marks)
 
 
 def right(lab: Lab, labs: Path) -> Form:
@@ -36,14 +44,17 @@ def right(lab: Lab, labs: Path) -> Form:
 
 
 def untouched(lab: Lab) -> Form:
-    none = (0,) * len(lab.exercises)
-    return Form("untouched", notebook(course_cells(lab)), none, honest=True)
+    return Form("untouched", notebook(course_cells(lab)), _none(lab), honest=True)
 
 
 def reference(lab: Lab) -> Form:
     """The package's own answers: they are right wherever the package is."""
     data = notebook(answered(lab, {one.name: ours(one) for one in lab.exercises}))
-    return Form("reference", data, tuple(one.points for one in lab.exercises))
+    return Form("reference", data, _none(lab), judged=tuple(one.points for one in lab.exercises))
+
+
+def _none(lab: Lab) -> tuple[int, ...]:
+    return (0,) * len(lab.exercises)
 
 
 def mutants(lab: Lab) -> Iterator[Form]:
@@ -61,13 +72,14 @@ def mutants(lab: Lab) -> Iterator[Form]:
         yield Form(
             f"wrong {number:02}",
             notebook(answered(lab, answers)),
-            tuple(_due(mutant, one) for mutant, one in zip(row, lab.exercises, strict=True)),
+            _none(lab),
             tuple(mutant.says for mutant in row if mutant),
+            judged=tuple(_due(m, one) for m, one in zip(row, lab.exercises, strict=True)),
         )
 
 
 def _due(mutant: Mutant | None, exercise: Exercise) -> int:
-    """What the steps give that it does not lose."""
+    """What the steps are worth that it does not lose."""
     lost = mutant.loses if mutant else ()
     return sum(step.points for step in exercise.steps if step.title not in lost)
 

@@ -6,11 +6,14 @@ starts it, and watches both.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from distill_lab.grading.record import Record, refused
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
+READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
 NOTES = 100  # of what was refused, at most
 
 
@@ -93,13 +97,9 @@ def _run(plan: Plan, found: Record) -> int:
 
     limits = Limits(**plan.limits)
     lab = course.find(found.result.lab, Path(plan.labs))
-    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
-    if not any(parts.exercises.values()):
-        raise LabError(
-            f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
-            "one? Hand in this one."
-        )
-    write_text(plan.home / "graded.ipynb", assemble(lab, parts))
+    with cpu_seconds(READING):
+        graded_notebook = _assembled(lab, plan, found)
+    write_text(plan.home / "graded.ipynb", graded_notebook)
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
     limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"
@@ -108,6 +108,35 @@ def _run(plan: Plan, found: Record) -> int:
     status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found, limits)])
     all_judged = len(found.reached) == len(found.result.marks)
     return 0 if status in (0, 1) and all_judged else int(status) or 1
+
+
+def _assembled(lab: course.Lab, plan: Plan, found: Record) -> str:
+    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
+    if not any(parts.exercises.values()):
+        raise LabError(
+            f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
+            "one? Hand in this one."
+        )
+    return assemble(lab, parts)
+
+
+@contextlib.contextmanager
+def cpu_seconds(most: float) -> Iterator[None]:
+    """LabError where what is inside takes more of this process's time."""
+
+    def stop(*_: object) -> None:
+        raise LabError(
+            f"Expected a notebook, found one that takes more than {most:g} seconds to be read. "
+            "Leave out the cells that are long or deeply nested."
+        )
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, most, 1.0)  # again, where somebody caught it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _kernel_spec(plan: Plan) -> None:

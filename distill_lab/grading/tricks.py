@@ -7,7 +7,7 @@ import sys
 
 from distill_lab.grading import fence
 
-LOOK = "Its code uses"
+LOOK = "Its answer reaches"
 VOID = "must fail did not fail as in an untouched kernel"
 REFUSED = "was refused"
 STOPPED = "Grading was stopped"
