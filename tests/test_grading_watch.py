@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill_lab.grading import refusals
 from distill_lab.grading.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,7 @@ WATCH = """
 import json, os, sys
 from pathlib import Path
 from distill_lab.grading import watch
+from distill_lab.grading import refusals
 from distill_lab.grading.limits import Limits
 watch._adopt_orphans()
 folder, command, limits, grader = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
@@ -92,13 +94,13 @@ def wait(folder: Path, *names: str) -> None:
 def test_a_process_within_its_limits_ends_by_itself(tmp_path, mark):
     code = "import sys; print('said'); sys.stderr.write('told'); sys.exit(3)"
     out, _ = start(tmp_path, code, mark).communicate(timeout=60)
-    assert json.loads(out) == [3, ""]
+    assert json.loads(out) == [3, "", []]
     assert sorted((tmp_path / "log.txt").read_text().split()) == ["said", "told"]
 
 
 def test_what_it_left_behind_is_ended_too(tmp_path, mark):
     out, _ = start(tmp_path, DAEMON, mark).communicate(timeout=60)
-    assert json.loads(out) == [0, ""]
+    assert json.loads(out) == [0, "", []]
     assert left(mark) == []
     assert not psutil.pid_exists(int((tmp_path / "one").read_text()))
 
@@ -181,6 +183,7 @@ def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
 GUARD = """
 import json, os, sys
 from pathlib import Path
+import multiprocessing.shared_memory
 import distill_lab, torch, socket, subprocess, multiprocessing, shutil, sqlite3, glob, tempfile
 from distill_lab.grading import guard
 home, package = Path(sys.argv[1]), Path(distill_lab.__file__).parent
@@ -221,6 +224,7 @@ import xml.dom.minidom, distill_lab.plots_5a
 torch.save(torch.ones(1), "a.pt"); torch.load("a.pt")
 os.environ["MINE"] = "1"
 list(Path(".").iterdir()), glob.glob("*")
+import tqdm; list(tqdm.tqdm([1], file=open(os.devnull, "w")))
 """
 REFUSED = """
 (root / "lab_notebooks" / "solutions" / "Lab5a_Teacher_Generation.ipynb").read_text() # reading
@@ -263,6 +267,8 @@ multiprocessing.get_context("spawn").Process(target=print).start()           # s
 multiprocessing.get_context("forkserver").Process(target=print).start()      # starting a process
 os.kill(os.getppid(), 0)                                                     # a signal
 os.killpg(0, 0)                                                              # a signal
+multiprocessing.shared_memory.SharedMemory(create=True, size=9)               # shared memory
+multiprocessing.shared_memory.SharedMemory("other")                          # shared memory
 socket.create_connection(("127.0.0.1", 9), 1)                                # the network
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"a", ("127.0.0.1", 9))  # the network
 socket.getaddrinfo("example.org", 80)                                        # the network
@@ -307,10 +313,51 @@ def test_what_it_may_not_do_is_refused_and_noted(line, became):
 
 def test_each_kind_of_attempt_is_noted(became):
     said = {note.split()[0] for _, notes in became.values() for note in notes}
-    assert said == {"reading", "writing", "changing", "starting", "a", "the"}
+    assert said == {"reading", "writing", "changing", "starting", "a", "the", "shared"}
     notes = [note for _, notes in became.values() for note in notes]
     assert "reading solutions/Lab5a_Teacher_Generation.ipynb" in notes
     assert len(notes) == len(set(notes))
+
+
+# -- what was noted of it
+
+KERNEL = """
+import os, signal, sys
+from pathlib import Path
+from distill_lab.grading import refusals
+note = refusals.writer(refusals.pipe(Path.cwd()))
+[end] = [int(n) for n in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + n)
+         and os.readlink("/proc/self/fd/" + n).endswith("/refusals")]
+note("first")
+{does}
+note("second")
+"""
+TAMPERING = {
+    "none": ("", ["first", "second"], 0),
+    "half a character": (r"note('\ud800')", ["first", "?", "second"], 0),
+    "closes it": ("os.close(end)", ["first"], 1),
+    "puts another in its place": ("os.dup2(os.open('mine', os.O_CREAT | os.O_RDWR), end)",
+                                  ["first"], 1),
+    "leaves": ("os.kill(os.getpid(), signal.SIGKILL)", ["first"], -9),
+    "cuts it": ("import contextlib\nwith contextlib.suppress(OSError):\n    os.ftruncate(end, 0)",
+                ["first", "second"], 0),
+    "writes into it": (r"os.write(end, b'\xff\n')", ["first", "\ufffd", "second"], 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_what_was_refused_stays_noted_whatever_the_kernel_does(name, tmp_path, mark):
+    does, noted, status = TAMPERING[name]
+    code = KERNEL.replace("{does}", does)
+    out, _ = start(tmp_path, code, mark).communicate(timeout=60)
+    assert json.loads(out) == [status, "", noted], (tmp_path / "log.txt").read_text()
+
+
+def test_notes_without_end_are_cut(tmp_path, mark):
+    code = KERNEL.replace("{does}", "for n in range(10_000): note('x' * 100)")
+    out, _ = start(tmp_path, code, mark).communicate(timeout=60)
+    status, beyond, noted = json.loads(out)
+    assert (status, beyond, len(noted), noted[0]) == (0, "", refusals.MOST, "first")
 
 
 # -- the kernel's limits

@@ -8,6 +8,8 @@ and does not prevent it. A class that must not be trusted belongs into a contain
 
 from __future__ import annotations
 
+import _multiprocessing
+import _posixshmem
 import _posixsubprocess
 import os
 import subprocess
@@ -111,6 +113,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
                     refuse(f"changing {shown(path)}", path)
 
     _replace_fork_exec(lambda *_: refuse("starting a process"))
+    _replace_shared_memory(lambda *_, **named: refuse("shared memory"))
     sys.addaudithook(hook)
 
 
@@ -120,6 +123,23 @@ def _replace_fork_exec(refusing: Callable[..., None]) -> None:
         for name in ("fork_exec", "_fork_exec"):
             if hasattr(module, name):
                 setattr(module, name, refusing)
+
+
+def _replace_shared_memory(refusing: Callable[..., None]) -> None:
+    """Of which no hook is told either, and which would outlive the session. Semaphores are refused
+    as Landlock does, without a note: many libraries (tqdm) ask for one, and do without."""
+
+    class Semaphore:
+        SEM_VALUE_MAX = _multiprocessing.SemLock.SEM_VALUE_MAX
+
+        def __init__(self, *_: Any) -> None:
+            raise PermissionError("Grading refuses this: a semaphore.")
+
+    for module, name, other in (
+        (_multiprocessing, "SemLock", Semaphore),
+        (_posixshmem, "shm_open", refusing),
+    ):
+        setattr(module, name, other)
 
 
 def _importing() -> bool:

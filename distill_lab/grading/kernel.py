@@ -45,18 +45,14 @@ def _start(limits: dict[str, Any]) -> None:
 
     import distill_lab
     from distill_lab import checks
-    from distill_lab.grading import fence, guard
+    from distill_lab.grading import fence, guard, refusals
 
     checks.or_ours = lambda name, function: function  # nothing steps in where marks are given
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
     platform.processor()  # it starts a process, once
-    home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
+    home, note = Path(limits["home"]), refusals.writer(Path(limits["refusals"]))
     os.chdir(home)
     sys.path.append(str(home))  # modules that the student writes, behind all others
-
-    def note(what: str) -> None:
-        notes.write(what + "\n")
-        notes.flush()
 
     places = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
     fence.put_up(home, places)

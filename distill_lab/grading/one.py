@@ -142,19 +142,16 @@ def _found(place: Path, empty: Result) -> Graded:
     result, finished = empty, False
     if (place / "result.json").exists():
         finished, result = record.load(place / "result.json")
-    if finished:
-        return Graded(result)
     why = ended.get("beyond", "")
-    said = f"Grading was stopped: {why}. What was reached before counts." if why else ""
-    said = said or "Grading ended before its end. What was reached before counts."
-    remark = Remark("review", "", f"{said} {_refused(place)}".strip())
-    result = dataclasses.replace(result, failure=said, remarks=(*result.remarks, remark))
-    return Graded(result, "" if why else _text(place / "log.txt")[-4000:] or "no log")
-
-
-def _refused(place: Path) -> str:
-    lines = _text(place / "refused.txt").splitlines()
-    return record.refused("; ".join(lines[:5])) if lines else ""
+    if not finished:
+        said = f"Grading was stopped: {why}." if why else "Grading ended before its end."
+        said += " What was reached before counts."
+        result = dataclasses.replace(
+            result, failure=said, remarks=(*result.remarks, Remark("review", "", said))
+        )
+    refused = dict.fromkeys(map(record.refused, ended.get("refused", ())))
+    result = dataclasses.replace(result, remarks=(*result.remarks, *refused))
+    return Graded(result, "" if finished or why else _text(place / "log.txt")[-4000:] or "no log")
 
 
 def _text(file: Path) -> str:

@@ -80,8 +80,8 @@ class Record:
         write_text(self.path, json.dumps(whole, indent=1, ensure_ascii=False))
 
 
-def refused(what: str) -> str:
-    return f"Its code tried this, and was refused: {what}."
+def refused(what: str) -> Remark:
+    return Remark("review", "", _short(f"Its code tried this, and was refused: {what}."))
 
 
 def load(path: Path) -> tuple[bool, Result]:

@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab import safe_path
-from distill_lab.grading import course, read, shell
+from distill_lab.grading import course, read, refusals, shell
 from distill_lab.grading.assemble import assemble
 from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import from_json
-from distill_lab.grading.record import Record, refused
+from distill_lab.grading.record import Record
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
 READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
-NOTES = 100  # of what was refused, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,6 @@ class Plan:
     def result(self) -> Path:
         return Path(self.folder) / "result.json"
 
-    @property
-    def refused(self) -> Path:
-        return Path(self.folder) / "refused.txt"
-
 
 def load(lab: str) -> None:
     """Loads what a session of that lab needs."""
@@ -75,17 +70,8 @@ def run(path: Path) -> None:
     except LabError as error:  # of a file that is no notebook
         found.fail(str(error))
         status = 0
-    for line in noted(plan.refused):
-        found.remark("review", "", refused(line))
     found.save(finished=status == 0)
     sys.exit(status)
-
-
-def noted(file: Path) -> list[str]:
-    """What a kernel noted of what was refused to it. It has the file open, and may write there
-    whatever it likes."""
-    text = file.read_bytes().decode(errors="replace") if file.exists() else ""
-    return text.splitlines()[:NOTES]
 
 
 def _run(plan: Plan, found: Record) -> int:
@@ -142,8 +128,8 @@ def cpu_seconds(most: float) -> Iterator[None]:
 def _kernel_spec(plan: Plan) -> None:
     """The kernel that is started, whichever the notebook names: ours, behind its limits."""
     limits = Path(plan.folder) / "limits.json"
-    lab, home, notes = plan.unmarked["lab"], str(plan.home), str(plan.refused)
-    write_text(limits, json.dumps({**plan.limits, "lab": lab, "home": home, "notes": notes}))
+    place = {"home": str(plan.home), "refusals": str(refusals.pipe(Path(plan.folder)))}
+    write_text(limits, json.dumps({**plan.limits, "lab": plan.unmarked["lab"], **place}))
     argv = safe_path.command("distill_lab.grading.kernel", str(limits), "-f")
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
     folder = Path(plan.folder) / "kernels" / shell.NAME

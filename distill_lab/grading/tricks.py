@@ -184,6 +184,57 @@ time.sleep(20)
         "",
         "from distill_lab.checks import or_ours\n{function} = or_ours('{name}', {function})\n",
     ),
+    (
+        "the package's answer in a thread that was there before",
+        LOOK,
+        """
+from concurrent.futures import ThreadPoolExecutor
+import distill_lab.checks as c
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()
+def {function}(*arguments):
+    return pool.submit(c.find('{name}').ours, *arguments).result()
+""",
+    ),
+    (
+        "the package's answer in a table",
+        LOOK,
+        """
+import distill_lab.checks as c
+TABLE = {{}}
+TABLE['it'] = c.find('{name}').ours
+def {function}(*arguments):
+    return TABLE['it'](*arguments)
+""",
+    ),
+    (
+        "rows without end",
+        "nothing that an untouched kernel sends",
+        """
+import torch
+def {function}(*arguments):
+    return torch.empty(10_000_000, 0)
+""",
+    ),
+    ("lines without end", "lines, the longest of", "\n" * 200_000),
+    ("5,000 digits", "lines, the longest of", "X = 0x" + "f" * 5000 + "\n"),
+    (
+        "erases what was noted",
+        REFUSED,
+        """
+import os
+try:
+    os.fork()
+except PermissionError:
+    pass
+for n in range(3, 40):
+    try:
+        if os.readlink('/proc/self/fd/' + str(n)).endswith('refusals'):
+            os.dup2(os.open('mine', os.O_CREAT | os.O_RDWR), n)
+    except OSError:
+        pass
+""",
+    ),
     ("starts a program", REFUSED, "import subprocess\nsubprocess.run(['true'])\n"),
     (
         "fills the disk",
