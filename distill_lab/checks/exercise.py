@@ -81,11 +81,12 @@ class Outcome:
 
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
     """All steps of an exercise on a student's function; nothing that it raises comes through."""
+    function = plainly(function)
     wrong: list[WrongError | None] = []
     errors = 0
     for number, step in enumerate(exercise.steps):
         try:
-            step.test(plainly(function), random.Random(f"{seed} {exercise.name} {number}"))
+            step.test(function, random.Random(f"{seed} {exercise.name} {number}"))
             wrong.append(None)
         except NotImplementedError:
             return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)

@@ -185,7 +185,7 @@ time.sleep(20)
         "from distill_lab.checks import or_ours\n{function} = or_ours('{name}', {function})\n",
     ),
     (
-        "the package's answer in a thread that was there before",
+        "our answer in a thread that was there before",
         LOOK,
         """
 from concurrent.futures import ThreadPoolExecutor
@@ -197,7 +197,7 @@ def {function}(*arguments):
 """,
     ),
     (
-        "the package's answer in a table",
+        "our answer in a table",
         LOOK,
         """
 import distill_lab.checks as c
@@ -217,7 +217,7 @@ def {function}(*arguments):
 """,
     ),
     ("lines without end", "lines, the longest of", "\n" * 200_000),
-    ("5,000 digits", "lines, the longest of", "X = 0x" + "f" * 5000 + "\n"),
+    ("a number of 5000 digits", "lines, the longest of", "X = 0x" + "f" * 5000 + "\n"),
     (
         "erases what was noted",
         REFUSED,
