@@ -99,6 +99,7 @@ FORGED = {
                    "import math\n" + calling("math.f(*a)")],
     "by exec": ["exec('import distill_lab.lo' + 'ss as l')", calling("l.soften(*a)")],
     "by eval": [calling("eval('l.so' + 'ften')(*a)")],
+    "by what the shell remembers": ["import distill_lab.loss as l\nl.soften", calling("_(*a)")],
     "by pickle": ["import pickle\n" + calling("pickle.loads(b'...')(*a)")],
     "by an argument": [calling("type(a[0]).__init__.__globals__['sys'].f(*a)")],
     "by a file": ["import json, distill_lab.loss as l\njson.dump(l.soften(1), open('t', 'w'))",
@@ -146,6 +147,8 @@ HONEST = {
     "local names that are imported elsewhere": [
         "def soften(show, table):\n    loss, check = show / table, 1\n    return loss.softmax(-1)"],
     "names of the course, bound anew": ["def show(x): return x\n" + calling("show(a[0] / a[1])")],
+    "a run's settings": ["from distill_lab.config import PROFILES\nlab = begin()\n"
+                         "lab.config = PROFILES['tiny']", SOFTEN],
     "a plot's settings": ["import distill_lab.plots as p\np.COLOR = 'red'", SOFTEN],
     "settings of other libraries": ["import os, matplotlib.pyplot as plt\nos.environ['X'] = '1'\n"
                                     "plt.rcParams['a'] = 1\nfrom distill_lab.plots import curves",

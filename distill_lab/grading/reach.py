@@ -88,7 +88,8 @@ class _Notebook:
             self.modules[name] += map(unit, statements(source))
         self.binders, self.users = _index(self.units, "binds"), _index(self.units, "uses")
         self.given = _index(_of_course(lab), "binds")
-        self.own = {name for one in self.units if not one.is_import for name in one.binds}
+        imported = {name for one in self.units if one.is_import for name in one.binds}
+        self.others = imported | {*self.given, *_KNOWN, ""}
         data = {name for one in self.units if _is_data(one) for name in one.binds}
         self.changers: dict[str, list[Unit]] = defaultdict(list)
         for one in self.units:
@@ -98,9 +99,9 @@ class _Notebook:
         self.stars = [one for one in self.units if any(i.name == "*" for i in one.imports)]
 
     def _has_effects(self, one: Unit) -> bool:
-        """Whether it may change what none of its names is bound to: something of a module's."""
+        """Whether it may change what none of the notebook's own names is bound to."""
         in_names = one.names & _NAMESPACES and one.attributes & _UPDATES
-        return bool(one.words & _EFFECTS or in_names or one.stores - self.own)
+        return bool(one.words & _EFFECTS or in_names or one.stores & self.others)
 
 
 def _students(lab: Lab, parts: Parts) -> Iterator[Statement]:
@@ -177,6 +178,8 @@ class _Walk:
         if not binders and name not in _KNOWN:
             for one in book.stars:
                 self._import(one.imports)
+            if name.startswith("_") or name == "Out":  # what the shell remembers of any cell
+                self._all()
 
     def _changes(self, one: Unit) -> None:
         """A function that changes something does so where it is called."""
