@@ -204,6 +204,7 @@ for number, action in enumerate(json.loads(sys.argv[3])):
 """
 ALLOWED = """
 open(guard.__file__).read()
+open("my_answers.py", "w").close(); open("my_answers.py").read()
 open(torch.__file__).read()
 (root / "constraints.txt").read_text()
 os.listdir(root / "data")
@@ -231,6 +232,7 @@ REFUSED = """
 os.listdir(root / "lab_notebooks" / "solutions")                             # reading
 (root / "tests" / "conftest.py").read_text()                                 # reading
 (package / ".." / "tests" / "conftest.py").read_text()                       # reading
+(package / "checks" / "lab5c_museum_answers.py").read_text()                 # reading
 open(os.fsencode(other / "b.ipynb"))                                         # reading
 os.open(other / "b.ipynb", os.O_RDONLY)                                      # reading
 os.listdir(other)                                                            # reading

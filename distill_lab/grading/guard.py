@@ -43,6 +43,8 @@ _CHANGES = {
     **dict.fromkeys("os.rename os.link os.symlink".split(), 2),
 }
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_PACKAGE = Path(manifests.__file__).resolve().parent.parent
+_ANSWERS = "_answers."  # in the names of files that only the judge reads
 _SYSTEM = "/bin /sbin /lib /lib64 /usr /opt /etc /dev /sys /System /Library /proc/self".split()
 _PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys", "/proc/filesystems")
 
@@ -69,7 +71,11 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
     own, pid, owners, seen = os.path.realpath(home), os.getpid(), _OWNERS, set[str]()
     searched = frozenset(sys.path)  # importing looks at what lies there
     realpath, fspath, fsdecode = os.path.realpath, os.fspath, os.fsdecode
-    lexists = os.path.lexists
+    lexists, package, answers = os.path.lexists, str(_PACKAGE), _ANSWERS
+
+    def basename(path: Any) -> str:
+        return fsdecode(fspath(path)).rpartition(os.sep)[2]
+
     allowed = (own, *places, f"/proc/{pid}")
 
     def inside(path: Any, roots: Sequence[str]) -> bool:
@@ -77,6 +83,10 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             return True
         place = realpath(fsdecode(fspath(path)))
         return any(place == root or place.startswith(root + os.sep) for root in roots)
+
+    def is_answers(path: Any) -> bool:
+        """Expected answers that are data, in a file of their own."""
+        return inside(path, (package,)) and not isinstance(path, int) and answers in basename(path)
 
     def elsewhere(path: Any) -> bool:
         return not lexists(os.sep.join(realpath(fsdecode(fspath(path))).split(os.sep)[:2]))
@@ -94,7 +104,7 @@ def install(home: Path, places: Sequence[str], note: Callable[[str], None]) -> N
             writes = isinstance(flags, int) and flags & writing
             if writes and not inside(path, (own, "/dev/null", "/dev/tty")):
                 refuse(f"writing {shown(path)}", path)
-            if not inside(path, allowed):
+            if not inside(path, allowed) or is_answers(path):
                 refuse(f"reading {shown(path)}", path)
         elif event in processes:
             refuse("starting a process")
