@@ -423,8 +423,9 @@ def test_a_solved_notebook_has_nothing_said_of_it(name):
         assert f"def {exercise.function}(" in (parts.exercises[exercise.name] or "")
 
 
-def test_a_file_that_a_cell_writes_is_there_before_what_imports_it():
-    file = "%%writefile helpers.py\nhalf = 0.5\n"
+@pytest.mark.parametrize("magic", ["writefile", "file", "writefile -a"])
+def test_a_file_that_a_cell_writes_is_there_before_what_imports_it(magic):
+    file = f"%%{magic} helpers.py\nhalf = 0.5\n"
     student = [forms.cell("mine", file), *fresh(soften=f"from helpers import half\n{SOFTEN}")]
     first = order(graded(*student)[0])[0][1]
     assert first.index(file) < first.index("from helpers import half")

@@ -108,6 +108,9 @@ FORGED = {
                            "import os\n" + calling("os.environ['T']")],
     "by a module that a cell writes": ["%%writefile h.py\nfrom distill_lab.loss import soften as f",
                                        "import h\n" + calling("h.f(*a)")],
+    "by a module that two cells write": ["%%writefile 'h.py'\nx = 1", "%%writefile -a h.py\nfrom "
+                                         "distill_lab.loss import soften as f",
+                                         "import h\n" + calling("h.f(*a)")],
     "by a module that code writes": ["open('h.py', 'w').write('from distill_' 'lab.loss import *')",
                                      "import h\n" + calling("h.soften(*a)")],
     "bound anew elsewhere": ["import distill_lab.loss as l\nif l:\n    soften = l.soften", SOFTEN],

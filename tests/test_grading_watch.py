@@ -148,34 +148,47 @@ def test_when_the_grader_has_ended_all_of_it_is_ended(tmp_path, mark):
     assert left(mark) == []
 
 
-def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
+def watching(folder: Path, mark: str, grader: int) -> subprocess.Popen[str]:
     """`watch.main` with a session that waits: the plan of one, whose submission is a pipe."""
-    os.mkfifo(tmp_path / "submission")
+    os.mkfifo(folder / "submission")
     plan = {
         "unmarked": {
             **dict.fromkeys(("student", "file", "sha256", "failure"), ""),
             **{"lab": "lab5a", "seed": 1, "marks": [], "remarks": []},
         },
-        "submission": str(tmp_path / "submission"),
+        "submission": str(folder / "submission"),
         "labs": str(ROOT / "lab_notebooks"),
-        "folder": str(tmp_path),
+        "folder": str(folder),
         "limits": dataclasses.asdict(PATIENT),
     }
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_text(json.dumps(plan))
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), "lab5b"],
+        [sys.executable, "-m", "distill_lab.grading.watch", str(grader), "lab5b"],
         cwd=ROOT, stdin=subprocess.PIPE, text=True,
         env={**os.environ, "GRADING_TEST": mark, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert watcher.stdin
-    watcher.stdin.write(f"{tmp_path / 'plan.json'}\n")
+    watcher.stdin.write(f"{folder / 'plan.json'}\n")
     watcher.stdin.flush()
+    return watcher
+
+
+def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
+    watcher = watching(tmp_path, mark, os.getpid())
     wait(tmp_path, "log.txt")
     assert len(left(mark)) >= 1
     watcher.terminate()
     assert watcher.wait(60) == 1
     assert left(mark) == []
     assert not (tmp_path / "outcome.json").exists()
+
+
+def test_a_watcher_whose_grader_was_killed_leaves_no_file(tmp_path, mark):
+    (tmp_path / "grading").mkdir()
+    watcher = watching(tmp_path / "grading", mark, 1)
+    assert watcher.wait(60) == 0
+    assert left(mark) == []
+    assert [*tmp_path.iterdir()] == []
 
 
 # -- the guard

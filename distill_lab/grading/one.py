@@ -62,10 +62,10 @@ def _folder() -> Iterator[Path]:
         yield place
     finally:
         with contextlib.suppress(OSError):
-            _remove(place)
+            remove(place)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """With all in it, nested deeper than Python's own `rmtree` goes: what is in an inner folder
     is moved up before that one is removed."""
     while inner := list(os.scandir(folder)):

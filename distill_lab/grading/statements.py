@@ -18,7 +18,7 @@ from distill_lab.checks.matching import reading
 
 _DEFINES = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _IPYTHONS = ("system", "getoutput", "run_line_magic", "run_cell_magic")  # !pip, %matplotlib
-_FILE = re.compile(r"\s*%%(?:writefile|file)[ \t]+(?!-a\b)(\S+)[ \t]*\n(.*)", re.DOTALL)
+_FILE = re.compile(r"\s*%%(?:writefile|file)[ \t]+(?:-a[ \t]+)?(\S+)[ \t]*\n(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def named(source: str) -> Iterator[str]:
 def written(source: str) -> tuple[str, str] | None:
     """The file that a cell writes by `%%writefile`: its name and text."""
     found = _FILE.match(source)
-    return (found[1], found[2]) if found else None
+    return (found[1].strip("'\""), found[2]) if found else None
 
 
 def _text(node: ast.stmt, data: bytes, starts: list[int]) -> str:

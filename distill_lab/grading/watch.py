@@ -28,6 +28,7 @@ import psutil
 
 from distill_lab.grading import session
 from distill_lab.grading.limits import Limits
+from distill_lab.grading.one import remove
 from distill_lab.grading.refusals import Refusals
 from distill_lab.records import write_text
 
@@ -54,6 +55,9 @@ def main() -> None:
         plan = Path(line.rstrip("\n"))
         limits = Limits(**json.loads(plan.read_text(encoding="utf-8"))["limits"])
         outcome = run(session.run, (plan,), plan.parent, limits, grader)
+        if os.getppid() != grader:  # nobody else will
+            remove(plan.parent)
+            return
         write_text(plan.parent / "outcome.json", json.dumps(outcome._asdict()))
         print("done", flush=True)
 
