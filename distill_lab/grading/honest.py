@@ -10,7 +10,7 @@ from pathlib import Path
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, cell, notebook
 from distill_lab.grading.read import cells as cells_of
-from distill_lab.grading.statements import definitions
+from distill_lab.grading.statements import definitions, imports, named
 
 NOISE = """
 import sys, warnings
@@ -181,11 +181,14 @@ def _own_print(lab: Lab, cells: list[Cell]) -> list[Cell]:
 
 
 def _module(lab: Lab, cells: list[Cell]) -> list[Cell]:
-    """Each answer comes from a file that a cell before it writes."""
-    files = []
+    """Each answer comes from a file that a cell before it writes, with the imports that it has."""
+    files, texts = [], [one["source"] for one in cells]
     for n, (one, exercise) in enumerate(zip(_answers(lab, cells), lab.exercises, strict=True)):
         name = exercise.function
-        files.append(cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{one['source']}\n"))
+        used = {*named(one["source"])}
+        found = [s for text in texts for s in imports(text, used) if "distill_lab" not in s]
+        source = "\n".join([*found, one["source"]])
+        files.append(cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{source}\n"))
         one["source"] = f"from answers_{n} import {name} as inner_{n}\n"
         one["source"] += f"def {name}(*arguments):\n    return inner_{n}(*arguments)\n"
     return [*files, *cells]
