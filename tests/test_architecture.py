@@ -25,7 +25,7 @@ DOCTOR = ("memory", "timing", "doctor")
 # A module may import those in earlier layers and those before it in its own; stages (layer 3) never
 # import each other. Not all exist yet.
 LAYERS = (
-    ("json_text", "records", "json_files", "config", "budgets", "runs", "history"),
+    ("safe_path", "json_text", "records", "json_files", "config", "budgets", "runs", "history"),
     ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
     (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
     ("generate", "reject", "train", "evaluate"),

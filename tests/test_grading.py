@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from distill_lab.grading import course, forgeries, forms, honest
+from distill_lab.grading.marks import from_json
 
 ROOT = Path(__file__).parent.parent
 LABS = ROOT / "lab_notebooks"
@@ -140,6 +141,7 @@ def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole, a_cl
         said = (whole / "students" / f"{form.name}.json").read_text(encoding="utf-8")
         says = [json.dumps(text, ensure_ascii=False)[1:-1] for text in form.says]
         assert all(text in said for text in says), form.name
+        assert not form.judged or forms.judged(from_json(said)) == form.judged, form.name
     assert marks["no JSON"]["failure"].startswith("Expected a notebook")
     assert int(marks["hides tracebacks"]["review"]) > 0
     broken = {"a link", *(form.name for form in a_class if form in BROKEN)}

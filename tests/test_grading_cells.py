@@ -4,6 +4,7 @@ in which order, and what is said about it. Notebooks by hand, against the course
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 
 from distill_lab import checks
-from distill_lab.grading import course, forms, honest, statements
+from distill_lab.grading import course, forms, honest, session, statements
 from distill_lab.grading.assemble import Parts, assemble
 from distill_lab.grading.marks import Result
 from distill_lab.grading.read import cells
@@ -82,9 +83,15 @@ def said(record: Record, kind: str = "notice") -> list[tuple[str, str]]:
         ("%%writefile a.py\nx = 1", []),
         ("# a comment", []),
         ("", []),
-        ("def (:", ["def (:"]),
-        ("x = 1\ny = (", ["x = 1\ny = ("]),
-        ("x = 1\x00", ["x = 1\x00"]),
+        ("def (:", ["compile('def (:', 'the cell', 'exec')"]),
+        ("x = 1\x00", ["compile('x = 1\\x00', 'the cell', 'exec')"]),
+        ("run /tmp/a.py b", ["compile('run /tmp/a.py b', 'the cell', 'exec')"]),
+        ("f\"{a.replace('\xa0', ' ')}\"", ["f\"{a.replace('\xa0', ' ')}\""]),
+        ("f'{b:\ufeff>3}'; y = 1", ["f'{b:\ufeff>3}'", "y = 1"]),
+        ("x = 0x" + "f" * 5000, ["x = 0x" + "f" * 5000]),
+        ("é = 'é'; y = (\n'é')  # é\nz = 1", ["é = 'é'", "y = (\n'é')", "z = 1"]),
+        ("@a\n# b\n@ c\ndef f(): ...", ["@a\n# b\n@ c\ndef f(): ..."]),
+        ("if x:\n    !ls\n    !ls -l\n    y", ["if x:\n    pass\n    pass\n    y"]),
         ("return 3", ["return 3"]),
         ("await f()", ["await f()"]),
         ("x = '\\ud800'", ["x = '\\ud800'"]),
@@ -105,7 +112,7 @@ def test_definitions_are_imports_functions_and_classes_alone():
         "import os\nx = f()\nfrom a import b\ndef f(): ...\nclass C: ...\nif x:\n  def g(): ..."
     )
     assert statements.definitions(source) == [
-        "import os", "from a import b", "def f():\n    ...", "class C:\n    ...",
+        "import os", "from a import b", "def f(): ...", "class C: ...",
     ]  # fmt: skip
     assert statements.definitions("def (:") == []
 
@@ -125,7 +132,6 @@ def test_names_are_those_used_at_any_depth():
         *"b d f g h i j m".split()
     }
     assert [*statements.named("x = 'ours'  # ours")] == ["x"]
-    assert [*statements.imported("from distill_lab.loss import kd\nfrom a import b")] == ["kd"]
 
 
 def deep(function: str) -> str:
@@ -307,10 +313,10 @@ def test_added_cells_are_carried_where_they_stand_and_their_definitions_before_a
     student = [forms.cell("mine", "z = 0"), *student]
     notebook, record, _ = graded(*student)
     roles = order(notebook)
-    prelude = "\nimport re\nfrom torch import Tensor\nimport math\ndef helper():\n    ..."
+    prelude = "\nimport re\nfrom torch import Tensor\nimport math\ndef helper(): ..."
     assert roles[0][1].endswith(prelude)
     assert roles[1] == ("student", "z = 0")
-    x = roles.index(("student", "x = 1\ndef helper():\n    ..."))
+    x = roles.index(("student", "x = 1\ndef helper(): ..."))
     y = roles.index(("student", "y = x"))
     checks_ = [n for n, (role, _) in enumerate(roles) if role == "check"]
     assert x < checks_[0] < checks_[1] < y < checks_[2]
@@ -400,54 +406,7 @@ def test_no_notebook_is_too_odd_to_be_put_together():
         assert [role for role, _ in order(notebook)].count("check") == 3, form.name
 
 
-# -- the look at a student's code
-
-
-@pytest.mark.parametrize(
-    ("source", "word"),
-    [
-        ("import distill_lab.checks as c\nsoften = c.find('lab5a.soften').ours", "ours"),
-        ("from distill_lab.loss import soften", "soften"),
-        ("from distill_lab.loss import soften as theirs\nsoften = theirs", "soften"),
-        ("import sys\ndef soften(*a):\n    return sys._getframe().f_back.f_locals", "f_locals"),
-        ("import os\nos._exit(0)", "_exit"),
-        ("get_ipython().ast_transformers.append(1)", "ast_transformers"),
-        ("from gc import get_objects", "get_objects"),
-        ("import ctypes", "ctypes"),
-    ],
-)
-def test_ways_around_a_check_are_for_an_instructor_to_read(source, word):
-    _, record, _ = graded(*fresh(soften=f"{SOFTEN}\n{source}"))
-    [(where, text)] = said(record, "review")
-    assert where == "lab5a.soften"
-    assert text.startswith("Its code uses ")
-    assert word in text
-
-
-def test_the_look_is_at_added_and_changed_cells_too():
-    for student in (put(fresh(), "setup", "import ctypes"), fresh(use_soften="import ctypes")):
-        assert said(graded(*student)[1], "review") == [
-            ("", "Its code uses ctypes: read it before you give these points.")
-        ]
-
-
-@pytest.mark.parametrize(
-    "source",
-    ["# ours, ctypes, _exit", "text = 'f_locals and ours'", "import torch\nfrom torch import nn",
-     "from distill_lab.prompts import encode"],
-)  # fmt: skip
-def test_honest_code_is_not_looked_at(source):
-    _, record, _ = graded(*fresh(soften=f"{SOFTEN}\n{source}"))
-    assert said(record, "review") == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_the_course_wrote_into_a_changed_cell_is_not_looked_at(name):
-    lab = course.find(name, LABS)
-    cells = forms.course_cells(lab)
-    for cell in cells:
-        cell["source"] += "\nprint('done')"
-    assert said(graded(*cells, lab=lab)[1], "review") == []
+# -- what is said of a student's code
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -457,10 +416,76 @@ def test_a_solved_notebook_has_nothing_said_of_it(name):
     record = Record(Path("none.json"), Result("a", name, "a", "", 1, lab.unmarked))
     parts = sort(lab, cells(data), record)
     assert record.result.remarks == ()
+    assert record.voided == {}
     assert parts.added == {}
     assert all(parts.exercises.values())
     for exercise in lab.exercises:
         assert f"def {exercise.function}(" in (parts.exercises[exercise.name] or "")
+
+
+@pytest.mark.parametrize("magic", ["writefile", "file", "writefile -a"])
+def test_a_file_that_a_cell_writes_is_there_before_what_imports_it(magic):
+    file = f"%%{magic} helpers.py\nhalf = 0.5\n"
+    student = [forms.cell("mine", file), *fresh(soften=f"from helpers import half\n{SOFTEN}")]
+    first = order(graded(*student)[0])[0][1]
+    assert first.index(file) < first.index("from helpers import half")
+
+
+@pytest.mark.parametrize(
+    ("source", "review"),
+    [("x = 1\n" * 4000, False), ("x = 1\n" * 6000, True), (f"x = '{'a' * 3000}'", False),
+     (f"x = 0x{'f' * 5000}", True)],
+    ids=["4,000 lines", "6,000 lines", "3,000 characters", "5,000 digits"],
+)  # fmt: skip
+def test_a_cell_that_nobody_writes_so_long_is_to_be_read(source, review):
+    for student in (put(fresh(), "setup", source), fresh(soften=f"{SOFTEN}\n{source}")):
+        assert any("read it" in text for _, text in said(graded(*student)[1], "review")) == review
+
+
+HARD = {
+    "lines": "\n" * 200_000,
+    "lines and a magic": "\n" * 200_000 + "!ls\n",
+    "blanks": f"{' ' * 900_000}\n!ls",
+    "magics": "!ls\n" * 50_000,
+    "magics that are assigned": "x = !ls\n" * 19 + "\n" * 300_000,
+    "a comment of blanks": f"#{' ' * 900_000}x",
+    "digits": f"x = {'9' * 5000}",
+    "digits in hexadecimal": f"x = 0x{'f' * 500_000}",
+    "brackets": f"x = {'[' * 100_000}{']' * 100_000}",
+    "signs": f"x = {'-' * 100_000}1",
+    "a sum": f"x = {'+'.join(['1'] * 100_000)}",
+    "names": "\n".join(f"n{n} = n{n + 1}" for n in range(10_000)),
+    "names that change each other": "x.y = z(x)\nz = x\n" * 10_000,
+}
+
+
+@pytest.mark.parametrize("source", HARD.values(), ids=HARD.keys())
+def test_no_cell_takes_long_to_read(source):
+    student = fresh(pass_at_k=f"def pass_at_k(n, c, k):\n    return 0\n{source}")
+    begun = time.process_time()
+    graded(*student)
+    assert time.process_time() - begun < 10
+
+
+def test_what_takes_too_long_to_read_ends_in_a_reason():
+    def compute(seconds):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    with pytest.raises(LabError, match=r"more than 0\.2 seconds"), session.cpu_seconds(0.2):
+        compute(5)
+    with session.cpu_seconds(0.2):
+        pass
+    compute(0.4)  # it is over
+
+
+@pytest.mark.parametrize("n", [(10_001, 1), (101, 10_000)])
+def test_a_notebook_of_too_much_code_is_refused_with_a_reason(n):
+    many = [forms.cell(f"c{i}", "x" * n[1]) for i in range(n[0])]
+    with pytest.raises(LabError, match="Data belongs into a file"):
+        cells(forms.notebook(many))
+    assert len(cells(forms.notebook(many[:100]))) == 100
 
 
 def test_a_mark_for_nbval_has_no_effect_and_it_is_said():
@@ -487,18 +512,5 @@ def test_a_lab_is_found_by_its_part_and_by_its_notebook():
 
 def test_a_lab_without_exercises_or_of_another_name_is_refused():
     for name in ("lab5e", "", "Lab5_Distillation_Unsloth_SQuAD"):
-        with pytest.raises(LabError, match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d; found"):
+        with pytest.raises(LabError, match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d; f"):
             course.find(name, LABS)
-
-
-def test_what_another_exercises_stub_imports_is_given_but_not_as_an_answer():
-    """Lab 5d's f1 is given normalize_answer, which is the answer to normalize."""
-    lab = course.find("lab5d", LABS)
-    whole = nbformat.reads(assemble(lab, Parts({one.name: "" for one in lab.exercises}, {}, {})), 4)
-    given = {
-        cell.metadata["grading"]["exercise"]: cell.metadata["grading"]["given"]
-        for cell in whole.cells
-        if cell.metadata["grading"]["role"] == "check"
-    }
-    assert given["lab5d.normalize"] == []
-    assert given["lab5d.f1"] == ["normalize_answer"]

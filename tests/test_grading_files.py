@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from distill_lab import checks, cli
 from distill_lab.checks.exercise import Outcome, WrongError, expect, judge
-from distill_lab.grading import course, junit, one, session, written
+from distill_lab.grading import course, junit, one, written
 from distill_lab.grading.collected import Collected
 from distill_lab.grading.marks import Mark, Remark, Result, StepMark, from_json, to_json
 from distill_lab.grading.record import Record, claimed_points, load, state_of
@@ -401,8 +401,13 @@ def test_the_command_refuses_what_is_no_folder_and_no_lab(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("line", [b"writing a\n", b"\xff\n", b"\0\n"])
-def test_notes_of_refusals_are_read_whatever_they_are_and_cut(line, tmp_path):
-    assert session.noted(tmp_path / "none") == []
-    (tmp_path / "refused").write_bytes(line * 3000)
-    assert session.noted(tmp_path / "refused") == [line.decode(errors="replace")[:-1]] * 100
+@pytest.mark.parametrize("finished", [True, False])
+def test_what_was_refused_is_remarked_once_however_the_session_ended(finished, tmp_path):
+    record = new(tmp_path)
+    record.save(finished=finished)
+    ended = {"status": 0, "beyond": "", "refused": ["writing a", "\ufffd", "writing a", "x" * 9999]}
+    (tmp_path / "outcome.json").write_text(json.dumps(ended))
+    found = one._found(tmp_path, record.result).result.remarks[not finished :]
+    assert [remark.kind for remark in found] == ["review"] * 3
+    assert found[0].said == "Its code tried this, and was refused: writing a."
+    assert len(found[2].said) <= 2000

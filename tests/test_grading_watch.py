@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distill_lab.grading import refusals
 from distill_lab.grading.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,7 @@ WATCH = """
 import json, os, sys
 from pathlib import Path
 from distill_lab.grading import watch
+from distill_lab.grading import refusals
 from distill_lab.grading.limits import Limits
 watch._adopt_orphans()
 folder, command, limits, grader = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
@@ -92,13 +94,13 @@ def wait(folder: Path, *names: str) -> None:
 def test_a_process_within_its_limits_ends_by_itself(tmp_path, mark):
     code = "import sys; print('said'); sys.stderr.write('told'); sys.exit(3)"
     out, _ = start(tmp_path, code, mark).communicate(timeout=60)
-    assert json.loads(out) == [3, ""]
+    assert json.loads(out) == [3, "", []]
     assert sorted((tmp_path / "log.txt").read_text().split()) == ["said", "told"]
 
 
 def test_what_it_left_behind_is_ended_too(tmp_path, mark):
     out, _ = start(tmp_path, DAEMON, mark).communicate(timeout=60)
-    assert json.loads(out) == [0, ""]
+    assert json.loads(out) == [0, "", []]
     assert left(mark) == []
     assert not psutil.pid_exists(int((tmp_path / "one").read_text()))
 
@@ -146,28 +148,33 @@ def test_when_the_grader_has_ended_all_of_it_is_ended(tmp_path, mark):
     assert left(mark) == []
 
 
-def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
+def watching(folder: Path, mark: str, grader: int) -> subprocess.Popen[str]:
     """`watch.main` with a session that waits: the plan of one, whose submission is a pipe."""
-    os.mkfifo(tmp_path / "submission")
+    os.mkfifo(folder / "submission")
     plan = {
         "unmarked": {
             **dict.fromkeys(("student", "file", "sha256", "failure"), ""),
             **{"lab": "lab5a", "seed": 1, "marks": [], "remarks": []},
         },
-        "submission": str(tmp_path / "submission"),
+        "submission": str(folder / "submission"),
         "labs": str(ROOT / "lab_notebooks"),
-        "folder": str(tmp_path),
+        "folder": str(folder),
         "limits": dataclasses.asdict(PATIENT),
     }
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    (folder / "plan.json").write_text(json.dumps(plan))
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), "lab5b"],
+        [sys.executable, "-m", "distill_lab.grading.watch", str(grader), "lab5b"],
         cwd=ROOT, stdin=subprocess.PIPE, text=True,
         env={**os.environ, "GRADING_TEST": mark, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert watcher.stdin
-    watcher.stdin.write(f"{tmp_path / 'plan.json'}\n")
+    watcher.stdin.write(f"{folder / 'plan.json'}\n")
     watcher.stdin.flush()
+    return watcher
+
+
+def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
+    watcher = watching(tmp_path, mark, os.getpid())
     wait(tmp_path, "log.txt")
     assert len(left(mark)) >= 1
     watcher.terminate()
@@ -176,11 +183,20 @@ def test_a_watcher_that_is_told_to_end_ends_all_of_it_first(tmp_path, mark):
     assert not (tmp_path / "outcome.json").exists()
 
 
+def test_a_watcher_whose_grader_was_killed_leaves_no_file(tmp_path, mark):
+    (tmp_path / "grading").mkdir()
+    watcher = watching(tmp_path / "grading", mark, 1)
+    assert watcher.wait(60) == 0
+    assert left(mark) == []
+    assert [*tmp_path.iterdir()] == []
+
+
 # -- the guard
 
 GUARD = """
 import json, os, sys
 from pathlib import Path
+import multiprocessing.shared_memory
 import distill_lab, torch, socket, subprocess, multiprocessing, shutil, sqlite3, glob, tempfile
 from distill_lab.grading import guard
 home, package = Path(sys.argv[1]), Path(distill_lab.__file__).parent
@@ -201,6 +217,7 @@ for number, action in enumerate(json.loads(sys.argv[3])):
 """
 ALLOWED = """
 open(guard.__file__).read()
+open("my_answers.py", "w").close(); open("my_answers.py").read()
 open(torch.__file__).read()
 (root / "constraints.txt").read_text()
 os.listdir(root / "data")
@@ -221,12 +238,14 @@ import xml.dom.minidom, distill_lab.plots_5a
 torch.save(torch.ones(1), "a.pt"); torch.load("a.pt")
 os.environ["MINE"] = "1"
 list(Path(".").iterdir()), glob.glob("*")
+import tqdm; list(tqdm.tqdm([1], file=open(os.devnull, "w")))
 """
 REFUSED = """
 (root / "lab_notebooks" / "solutions" / "Lab5a_Teacher_Generation.ipynb").read_text() # reading
 os.listdir(root / "lab_notebooks" / "solutions")                             # reading
 (root / "tests" / "conftest.py").read_text()                                 # reading
 (package / ".." / "tests" / "conftest.py").read_text()                       # reading
+(package / "checks" / "lab5c_museum_answers.py").read_text()                 # reading
 open(os.fsencode(other / "b.ipynb"))                                         # reading
 os.open(other / "b.ipynb", os.O_RDONLY)                                      # reading
 os.listdir(other)                                                            # reading
@@ -263,6 +282,8 @@ multiprocessing.get_context("spawn").Process(target=print).start()           # s
 multiprocessing.get_context("forkserver").Process(target=print).start()      # starting a process
 os.kill(os.getppid(), 0)                                                     # a signal
 os.killpg(0, 0)                                                              # a signal
+multiprocessing.shared_memory.SharedMemory(create=True, size=9)               # shared memory
+multiprocessing.shared_memory.SharedMemory("other")                          # shared memory
 socket.create_connection(("127.0.0.1", 9), 1)                                # the network
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"a", ("127.0.0.1", 9))  # the network
 socket.getaddrinfo("example.org", 80)                                        # the network
@@ -307,10 +328,51 @@ def test_what_it_may_not_do_is_refused_and_noted(line, became):
 
 def test_each_kind_of_attempt_is_noted(became):
     said = {note.split()[0] for _, notes in became.values() for note in notes}
-    assert said == {"reading", "writing", "changing", "starting", "a", "the"}
+    assert said == {"reading", "writing", "changing", "starting", "a", "the", "shared"}
     notes = [note for _, notes in became.values() for note in notes]
     assert "reading solutions/Lab5a_Teacher_Generation.ipynb" in notes
     assert len(notes) == len(set(notes))
+
+
+# -- what was noted of it
+
+KERNEL = """
+import os, signal, sys
+from pathlib import Path
+from distill_lab.grading import refusals
+note = refusals.writer(refusals.pipe(Path.cwd()))
+[end] = [int(n) for n in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + n)
+         and os.readlink("/proc/self/fd/" + n).endswith("/refusals")]
+note("first")
+{does}
+note("second")
+"""
+TAMPERING = {
+    "none": ("", ["first", "second"], 0),
+    "half a character": (r"note('\ud800')", ["first", "?", "second"], 0),
+    "closes it": ("os.close(end)", ["first"], 1),
+    "puts another in its place": ("os.dup2(os.open('mine', os.O_CREAT | os.O_RDWR), end)",
+                                  ["first"], 1),
+    "leaves": ("os.kill(os.getpid(), signal.SIGKILL)", ["first"], -9),
+    "cuts it": ("import contextlib\nwith contextlib.suppress(OSError):\n    os.ftruncate(end, 0)",
+                ["first", "second"], 0),
+    "writes into it": (r"os.write(end, b'\xff\n')", ["first", "\ufffd", "second"], 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_what_was_refused_stays_noted_whatever_the_kernel_does(name, tmp_path, mark):
+    does, noted, status = TAMPERING[name]
+    code = KERNEL.replace("{does}", does)
+    out, _ = start(tmp_path, code, mark).communicate(timeout=60)
+    assert json.loads(out) == [status, "", noted], (tmp_path / "log.txt").read_text()
+
+
+def test_notes_without_end_are_cut(tmp_path, mark):
+    code = KERNEL.replace("{does}", "for n in range(10_000): note('x' * 100)")
+    out, _ = start(tmp_path, code, mark).communicate(timeout=60)
+    status, beyond, noted = json.loads(out)
+    assert (status, beyond, len(noted), noted[0]) == (0, "", refusals.MOST, "first")
 
 
 # -- the kernel's limits

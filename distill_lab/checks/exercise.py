@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from distill_lab.checks.comparing import alike, brief, named, nearly, said_of, told
 from distill_lab.checks.kinds import ANY, Kind
+from distill_lab.checks.plain import plain
 
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
@@ -127,7 +128,7 @@ class Asked:
 def of_kind(result: Any, kind: Kind) -> Any:
     """A result in its kind's plain form; WrongKindError where it holds something else."""
     try:
-        return kind.plain(result)
+        return kind.plain(plain(result))
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
         said = NO_RETURN if result is None else kind.asks
     raise WrongKindError(result, said)

@@ -16,22 +16,12 @@ from distill_lab.loss import IGNORED
 
 Answer = tuple[str, int, str]
 
-_ANSWERS: dict[str, Answer] = {
-    "temperature": (
-        "two temperatures",
-        5,
-        "log_q, log_p = (F.log_softmax(z / temperature, dim=-1) for z in (s, t))",
-    ),
-    "entropy": ("identical models", 6, "kl = F.kl_div(log_q, p, reduction='none').sum(-1)"),
-    "vocabulary": ("wider head", 4, "t = t[:, : s.shape[-1]]"),
-    "shift": ("positions", 6, "counts = F.pad(labels[:, 1:], (0, 1), value=IGNORED) != IGNORED"),
-    "accumulation": ("micro-batches", 7, "return temperature**2 * kl.sum() / n_items"),
-}
-
 
 def mend(bug: str) -> Answer | None:
     """Of an exhibit: the test that catches it, the number of its wrong line, the line mended."""
-    return _ANSWERS.get(bug)
+    from distill_lab.checks.lab5c_museum_answers import ANSWERS  # not there where marks are given
+
+    return ANSWERS.get(bug)
 
 
 def _step(bug: str) -> Callable[[Function, random.Random], None]:

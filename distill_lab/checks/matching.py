@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -21,6 +21,7 @@ How = Literal["id", "first line", "function name", ""]
 
 # cell magics around plain Python; what stands below any other is none
 _AROUND_PYTHON = re.compile(r"%%(time|timeit|capture|prun)\b.*")
+_MOST_OF_IPYTHON = 2_000_000  # characters: it reads a cell anew for each of its lines
 _MARKER = re.compile(r"#\s*exercise\s+([\w.]+)\s*")
 
 
@@ -75,23 +76,23 @@ def _match(code: Sequence[Cell], line: Mapping[str, Any]) -> Match:
     )
     found: list[tuple[How, list[Cell]]]
     found = [(how, [cell for cell in code if is_its(cell)]) for how, is_its in ways]
-    stubs = [cell for cell in code if is_stub(source_of(cell), line)]
+    stubs = _ids(cell for cell in code if is_stub(source_of(cell), line))
     for n, (how, ours) in enumerate(found):
-        answers = _answers([cell for cell in ours if not _is_in(cell, stubs)], function)
+        answers = _answers([cell for cell in ours if id(cell) not in stubs], function)
         if answers:
-            before = [cell for _, cells in found[: n + 1] for cell in cells]
-            after = [cell for _, cells in found[n + 1 :] for cell in cells]
-            mine = [cell for cell in code if _is_in(cell, [*before, *stubs])]
-            others = [cell for cell in code if _is_in(cell, after) and not _is_in(cell, mine)]
+            before = stubs.union(*(_ids(cells) for _, cells in found[: n + 1]))
+            after = _ids(cell for _, cells in found[n + 1 :] for cell in cells)
+            mine = [cell for cell in code if id(cell) in before]
+            others = [cell for cell in code if id(cell) in after - before]
             return Match(answers[-1], how, tuple(mine), tuple(answers), tuple(others))
     nothing: tuple[How, list[Cell]] = ("", [])
     how, ours = next((one for one in found if one[1]), nothing)
     return Match(ours[-1] if ours else None, how, tuple(ours), (), ())
 
 
-def _is_in(cell: Cell, cells: Sequence[Cell]) -> bool:
-    """Whether it is one of these, and not only like one."""
-    return any(cell is one for one in cells)
+def _ids(cells: Iterable[Cell]) -> set[int]:
+    """Cells that are these, and not only like these."""
+    return {id(cell) for cell in cells}
 
 
 def _answers(cells: Sequence[Cell], function: str) -> list[Cell]:
@@ -112,7 +113,7 @@ def source_of(cell: Cell) -> str:
     """Its text, which a file may have as a list of lines."""
     source = cell.get("source", "")
     text = "".join(map(str, source)) if isinstance(source, list) else str(source)
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def ids_of(cell: Cell) -> tuple[str, ...]:
@@ -186,10 +187,25 @@ def _functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     return [node for node in tree.body if isinstance(node, kinds)] if tree else []
 
 
-@lru_cache(maxsize=256)  # each cell is asked for each exercise
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A cell as Python: `tree` is that of `text`, which is the cell without what is IPython's."""
+
+    text: str
+    tree: ast.Module
+
+
 def parsed(source: str) -> ast.Module | None:
     """A cell's code, IPython's additions aside; None where it is no Python."""
-    return next((tree for text in _readings(source) if (tree := _tree(text))), None)
+    found = reading(source)
+    return found.tree if found else None
+
+
+@lru_cache(maxsize=20_000)  # each cell is asked for each exercise
+def reading(source: str) -> Reading | None:
+    """The cell as Python; None where it is none."""
+    found = ((text, _tree(text)) for text in _readings(source))
+    return next((Reading(text, tree) for text, tree in found if tree), None)
 
 
 def fault(source: str) -> str:
@@ -212,10 +228,12 @@ def _tree(text: str) -> ast.Module | None:
         return None
 
 
-def _readings(source: str) -> list[str]:
+def _readings(source: str) -> Iterator[str]:
     """The cell as it is, as IPython reads it, and without IPython's lines."""
     text = _below_magic(source)
-    return [text, _as_ipython_reads(text), _without_magic(text)]
+    yield text
+    yield _as_ipython_reads(text)
+    yield _without_magic(text)
 
 
 def _below_magic(source: str) -> str:
@@ -232,6 +250,9 @@ def _below_magic(source: str) -> str:
 
 
 def _as_ipython_reads(text: str) -> str:
+    lines = 1 + sum(bool(re.search("[!%?]", line)) for line in text.split("\n"))
+    if lines * len(text) > _MOST_OF_IPYTHON:
+        return text
     try:
         from IPython.core.inputtransformer2 import TransformerManager
 
@@ -242,5 +263,10 @@ def _as_ipython_reads(text: str) -> str:
 
 def _without_magic(text: str) -> str:
     """Lines of IPython and of a shell become `pass`: their block keeps a statement."""
-    magic = re.compile(r"^(\s*)(?:[%!?].*|.*\?)$", re.MULTILINE)
-    return magic.sub(r"\1pass", text)
+    return "\n".join(map(_passed, text.split("\n")))
+
+
+def _passed(line: str) -> str:
+    code = line.strip()
+    is_ipythons = code.startswith(("%", "!", "?")) or code.endswith("?")
+    return f"{line[: -len(line.lstrip())]}pass" if is_ipythons else line

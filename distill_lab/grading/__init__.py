@@ -240,7 +240,7 @@ def _fault(lab: Lab, asked: Grade, faults: Sequence[Submission]) -> int:
         path.write_bytes(form.data)
         right = collected.Submission("reference", path)
         [(_, graded)] = _side_by_side(lab, [right], asked)
-    if graded.result.points == graded.result.of:
+    if forms.judged(graded.result) == form.judged:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:
         written.forget(asked.out, submission)

@@ -17,7 +17,7 @@ from typing import Any
 from distill_lab import checks
 from distill_lab.checks.exercise import judge
 from distill_lab.grading.course import Lab
-from distill_lab.grading.statements import definitions, imported, imports, named, new, split
+from distill_lab.grading.statements import definitions, failing, imports, named, new, split, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,20 @@ def assemble(lab: Lab, parts: Parts) -> str:
 def _cells(lab: Lab, parts: Parts) -> Iterator[Any]:
     check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
     used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
-    stubs = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "exercise"]
-    given = {name for stub in stubs for name in imported(stub)}
     yield _student("definitions", _prelude(lab, parts, used))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
-            yield _student(name, new(lab.sources[name], parts.changed.get(name, "")))
+            source = parts.changed.get(name, "")
+            found = [one.text for one in new(lab.sources[name], source)]
+            yield _student(name, found or failing(source))
         elif role == "exercise":
             statements = split(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
         elif role == "check":
             yield _canary(name, exercise)  # behind all that the student's code did before
-            others = sorted(given - {checks.find(exercise).ours.__name__})  # not its own answer
-            yield _cell(name, "check", exercise, lab.sources[name], given=others)
+            yield _cell(name, "check", exercise, lab.sources[name])
         yield from _added(name, parts.added.get(name, ()))
 
 
@@ -70,15 +69,17 @@ def _written(parts: Parts) -> Iterator[str]:
 
 
 def _prelude(lab: Lab, parts: Parts, used: AbstractSet[str]) -> list[str]:
-    """What is used of the course's imports, and then what the student imports and defines, wherever
-    that is: the order of cells does not matter. An exercise that is begun anew, or is no Python
-    yet, must not take from the next one what its stub had imported."""
+    """The files that cells write, what is used of the course's imports, and then what the student
+    imports and defines, wherever that is: the order of cells does not matter. An exercise that is
+    begun anew, or is no Python yet, must not take from the next one what its stub had imported."""
     roles = ("setup", "run", "exercise")
     open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in roles]
     student = list(_written(parts))
     own = [s for s in student if s not in parts.exercises.values()]
     first = [text for source in (*open_cells, *student) for text in imports(source, used)]
-    return list(dict.fromkeys([*first, *(text for source in own for text in definitions(source))]))
+    files = [source for source in own if written(source)]
+    defined = (text for source in own for text in definitions(source))
+    return [*files, *dict.fromkeys([*first, *defined])]
 
 
 def _student(name: str, statements: Sequence[str]) -> Any:

@@ -4,9 +4,10 @@
 the wall behind it, which nothing in the process can take down: files are written in the
 submission's own folder alone, read where `guard` allows it, no program is started, and where Linux
 is new enough nothing outside is signalled and no TCP connection made. A filter of system calls
-keeps it one process, as those that fork without an end would outlive their grading, and its limits
-to itself: a second of CPU time, as the limit of the grader's process, would end that. Where there
-is no Landlock (macOS, an old Linux) the guard stands alone.
+keeps it one process, as those that fork without an end would outlive their grading, without shared
+memory and semaphores, which would as well, and its limits to itself: a second of CPU time, as the
+limit of the grader's process, would end that. Where there is no Landlock (macOS, an old Linux) the
+guard stands alone, or with that filter.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
 _OF_FILES = 1 | _WRITE_FILE | _READ_FILE | _TRUNCATE | 1 << 15  # what a rule for no folder may name
 _FILES = (0, 13, 14, 15, 15, 16)  # how many kinds of access each version knows
-# of a machine: how Linux calls it; fork, vfork, setpriority, pidfd_send_signal; prlimit64,
-# sched_setaffinity; and its clone (sched_setscheduler is what ZeroMQ starts its threads with)
+# of a machine: how Linux calls it; fork, vfork, setpriority, pidfd_send_signal, and what outlives
+# a process: shmget, semget, msgget, mq_open; prlimit64, sched_setaffinity; and its clone
+# (sched_setscheduler is what ZeroMQ starts its threads with)
 _MACHINES = {
-    "x86_64": (0xC000003E, (57, 58, 141, 424), (302, 203), 56),
-    "aarch64": (0xC00000B7, (140, 424), (261, 122), 220),
+    "x86_64": (0xC000003E, (57, 58, 141, 424, 29, 64, 68, 240), (302, 203), 56),
+    "aarch64": (0xC00000B7, (140, 424, 194, 190, 186, 180), (261, 122), 220),
 }
 _OWN = ~1  # in the own folder all but to start a program
 
@@ -39,6 +41,14 @@ def stands() -> bool:
 
 def put_up(home: Path, places: Sequence[str]) -> bool:
     """Whether there is one from here on: for this thread, and for all that it starts."""
+    if sys.platform != "linux":
+        return False
+    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which both ask for
+    is_fenced = _landlock(home, places)
+    return _one_process() and is_fenced
+
+
+def _landlock(home: Path, places: Sequence[str]) -> bool:
     version = _version()
     if version < 1:
         return False
@@ -49,8 +59,7 @@ def put_up(home: Path, places: Sequence[str]) -> bool:
         _allow(rules, place, handled & (_READ_FILE | _READ_DIR))
     _allow(rules, "/dev/null", handled & (_READ_FILE | _WRITE_FILE | _TRUNCATE))
     _allow(rules, str(home), handled & _OWN)
-    ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which Landlock asks for
-    return _call(_RESTRICT, rules, 0) == 0 and _one_process()
+    return _call(_RESTRICT, rules, 0) == 0
 
 
 def _one_process() -> bool:

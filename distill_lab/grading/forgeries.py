@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, answered, cell, notebook
-from distill_lab.grading.tricks import CODE
+from distill_lab.grading.tricks import CODE, LOOK
 
 
 def forgeries(lab: Lab) -> Iterator[Form]:
@@ -28,13 +28,13 @@ def forgeries(lab: Lab) -> Iterator[Form]:
 
 
 def _ours(lab: Lab) -> Form:
-    """The package's own answer is right, and whoever hands it in is to be asked about it."""
+    """The package's own answer, which is right, and not the student's."""
     first, cells = lab.exercises[0], _wrong(lab)
     own = next(c for c in cells if c["id"] == lab.cell_of(first.name))
     find = f"__import__('distill_lab.checks').checks.find('{first.name}')"
     own["source"] += f"{first.function} = getattr({find}, 'o' + 'urs')\n"
-    due = (first.points, *[0] * (len(lab.exercises) - 1))
-    return Form("an answer of the package", notebook(cells), due, ("Its function calls",))
+    none = (0,) * len(lab.exercises)
+    return Form("an answer of the package", notebook(cells), none, (LOOK,))
 
 
 def _wrong(lab: Lab) -> list[Cell]:

@@ -11,22 +11,32 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from distill_lab.checks.exercise import Exercise, Mutant
+from distill_lab.checks.exercise import Exercise, Function, Mutant
+from distill_lab.checks.museum import EXHIBITS
 from distill_lab.grading.course import Lab
+from distill_lab.grading.marks import Result
 
 Cell = dict[str, Any]
+_DATA = {"lab5c.mend": tuple(EXHIBITS)}  # of exercises whose answers are data, what they are asked
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
     """A submission and what is due to it: the points of each exercise, and texts of which each
-    stands in a mark, a remark or the failure. Of an `honest` one nothing waits for a review."""
+    stands in a mark, a remark or the failure. Of an `honest` one nothing waits for a review.
+    `judged`: where its answers are the package's, which get no points, what they would have."""
 
     name: str
     data: bytes
     due: tuple[int, ...]
     says: tuple[str, ...] = ()
     honest: bool = False
+    judged: tuple[int, ...] = ()
+
+
+def judged(result: Result) -> tuple[int, ...]:
+    """Of each exercise, what its right steps are worth, also where it waits for a look."""
+    return tuple(sum(s.points for s in mark.steps if s.right) for mark in result.marks)
 
 
 def right(lab: Lab, labs: Path) -> Form:
@@ -36,14 +46,24 @@ def right(lab: Lab, labs: Path) -> Form:
 
 
 def untouched(lab: Lab) -> Form:
-    none = (0,) * len(lab.exercises)
-    return Form("untouched", notebook(course_cells(lab)), none, honest=True)
+    return Form("untouched", notebook(course_cells(lab)), _none(lab), honest=True)
 
 
 def reference(lab: Lab) -> Form:
     """The package's own answers: they are right wherever the package is."""
     data = notebook(answered(lab, {one.name: ours(one) for one in lab.exercises}))
-    return Form("reference", data, tuple(one.points for one in lab.exercises))
+    full = tuple(one.points for one in lab.exercises)
+    return Form("reference", data, _given(lab, full), judged=full)
+
+
+def _none(lab: Lab) -> tuple[int, ...]:
+    return (0,) * len(lab.exercises)
+
+
+def _given(lab: Lab, judged: Sequence[int]) -> tuple[int, ...]:
+    """What is given of these points: those of answers that are data, handed in as such."""
+    pairs = zip(lab.exercises, judged, strict=True)
+    return tuple(points if one.name in _DATA else 0 for one, points in pairs)
 
 
 def mutants(lab: Lab) -> Iterator[Form]:
@@ -56,25 +76,34 @@ def mutants(lab: Lab) -> Iterator[Form]:
         answers = {one.name: ours(one) for one in lab.exercises}
         for mutant in filter(None, row):
             place = f'__import__("{module}", fromlist=["MUTANTS"]).MUTANTS[{known.index(mutant)}]'
-            function = mutant.exercise.partition(".")[2]
-            answers[mutant.exercise] = f"{function} = {place}.function"
+            answers[mutant.exercise] = _text(mutant.exercise, mutant.function, f"{place}.function")
+        judged = tuple(_due(m, one) for m, one in zip(row, lab.exercises, strict=True))
+        says = tuple(mutant.says for mutant in row if mutant)
+        given = _given(lab, judged)
         yield Form(
-            f"wrong {number:02}",
-            notebook(answered(lab, answers)),
-            tuple(_due(mutant, one) for mutant, one in zip(row, lab.exercises, strict=True)),
-            tuple(mutant.says for mutant in row if mutant),
+            f"wrong {number:02}", notebook(answered(lab, answers)), given, says, False, judged
         )
 
 
 def _due(mutant: Mutant | None, exercise: Exercise) -> int:
-    """What the steps give that it does not lose."""
+    """What the steps are worth that it does not lose."""
     lost = mutant.loses if mutant else ()
     return sum(step.points for step in exercise.steps if step.title not in lost)
 
 
 def ours(exercise: Exercise) -> str:
     find = f'__import__("distill_lab.checks", fromlist=["find"]).find("{exercise.name}")'
-    return f"{exercise.function} = {find}.ours"
+    return _text(exercise.name, exercise.ours, f"{find}.ours")
+
+
+def _text(exercise: str, function: Function, place: str) -> str:
+    """A cell that answers with the package's function of that place; with what it gives, where that
+    is data, which the kernel cannot read."""
+    name = exercise.partition(".")[2]
+    if exercise in _DATA:
+        table = {asked: function(asked) for asked in _DATA[exercise]}
+        return f"{name} = {table!r}.get"
+    return f"{name} = {place}"
 
 
 def course_cells(lab: Lab) -> list[Cell]:

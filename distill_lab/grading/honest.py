@@ -10,7 +10,7 @@ from pathlib import Path
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, cell, notebook
 from distill_lab.grading.read import cells as cells_of
-from distill_lab.grading.statements import definitions
+from distill_lab.grading.statements import definitions, imports, named
 
 NOISE = """
 import sys, warnings
@@ -38,6 +38,9 @@ def honest(lab: Lab, labs: Path) -> Iterator[Form]:
         ("neither ids nor first lines", _without_first_lines, ""),
         ("half an emoji", _half_an_emoji, ""),
         ("a print of its own", _own_print, ""),
+        ("a module that a cell writes", _module, ""),
+        ("characters that nobody sees", _unseen, ""),
+        ("words that tricks use too", _words, ""),
         ("quits", _quits, ""),
     ):
         changed = change(lab, solved(lab, labs))
@@ -175,6 +178,37 @@ def _half_an_emoji(lab: Lab, cells: list[Cell]) -> list[Cell]:
 def _own_print(lab: Lab, cells: list[Cell]) -> list[Cell]:
     """As `from rich import print`, which shows its text in another way."""
     return [cell("mine", "def print(*texts):\n    pass"), *cells]
+
+
+def _module(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """Each answer comes from a file that a cell before it writes, with the imports that it has."""
+    files, texts = [], [one["source"] for one in cells]
+    for n, (one, exercise) in enumerate(zip(_answers(lab, cells), lab.exercises, strict=True)):
+        name = exercise.function
+        used = {*named(one["source"])}
+        found = [s for text in texts for s in imports(text, used) if "distill_lab" not in s]
+        source = "\n".join([*found, one["source"]])
+        files.append(cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{source}\n"))
+        one["source"] = f"from answers_{n} import {name} as inner_{n}\n"
+        one["source"] += f"def {name}(*arguments):\n    return inner_{n}(*arguments)\n"
+    return [*files, *cells]
+
+
+def _unseen(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """A no-break space and a byte order mark, in strings within f-strings."""
+    for one in _answers(lab, cells):
+        one["source"] += "\ntext = 'a'\n"
+        one["source"] += "print(f\"{text.replace('\xa0', ' ')}{text.strip('\ufeff')}\")\n"
+    return cells
+
+
+def _words(lab: Lab, cells: list[Cell]) -> list[Cell]:
+    """In a cell that only looks around, and as a name in each answer's."""
+    for one in _answers(lab, cells):
+        one["source"] += "\nours = 1\ndef f_back():\n    return ours\n"
+    look = "import inspect, sys\nprint(sys.getrecursionlimit(), inspect.currentframe().f_back)"
+    ours = "import distill_lab.checks as c\nprint(c.find, 'ctypes')"
+    return [cell("mine", look), *cells, cell("mine-2", ours)]
 
 
 def _quits(lab: Lab, cells: list[Cell]) -> list[Cell]:

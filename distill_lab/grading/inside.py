@@ -8,59 +8,28 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import distill_lab
 from distill_lab.grading.values import decode, encode
 
-_PACKAGE = os.path.dirname(distill_lab.__file__) + os.sep
-_GRADING = os.path.dirname(__file__) + os.sep
 MOST = 4_000_000  # characters of an answer; the largest honest one has some thousand
 
 
 def call(function: Callable[..., Any], sent: str) -> str:
     """`function` of the arguments that were sent: its value and gradients, or what it raised, as
-    JSON in base64; and which functions of this package it called."""
+    JSON in base64."""
     arguments = decode(json.loads(sent))
-
-    def answered() -> dict[str, Any]:
-        value = function(*arguments)  # an object of the student's may compute as it is read
-        return {"value": encode(value), "gradients": _gradients(value, arguments)}
-
     try:
-        answer, called = _heard(answered)
-        text = json.dumps({**answer, "called": sorted(called)})
+        value = function(*arguments)  # an object of the student's may compute as it is read
+        text = json.dumps({"value": encode(value), "gradients": _gradients(value, arguments)})
     except RecursionError:
         text = _raised("RecursionError", "maximum recursion depth exceeded")
     except BaseException as error:  # SystemExit too: it is the function's own
         text = _raised(type(error).__name__, _said(error))
     text = text if len(text) <= MOST else _raised("ValueError", "the result is too large")
     return base64.b64encode(text.encode()).decode()
-
-
-def _heard(function: Callable[[], Any]) -> tuple[Any, set[str]]:
-    """What it gives, and which functions of this package were called, in threads too."""
-    called: set[str] = set()
-
-    def is_ours(file: str) -> bool:
-        return file.startswith(_PACKAGE) and not file.startswith(_GRADING)
-
-    def look(frame: Any, event: str, _: Any) -> None:
-        code, caller = frame.f_code, frame.f_back.f_code if frame.f_back else look.__code__
-        if event == "call" and is_ours(code.co_filename) and not is_ours(caller.co_filename):
-            called.add(code.co_name)
-
-    threading.setprofile(look)
-    sys.setprofile(look)
-    try:
-        return function(), called
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
 
 
 def _raised(kind: str, said: str) -> str:

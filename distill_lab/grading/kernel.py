@@ -1,6 +1,6 @@
 """The kernel that runs a student's cells: IPython's, behind limits and the guard.
 
-    python -m distill_lab.grading.kernel LIMITS.json -f CONNECTION
+    python -m distill_lab.grading.kernel LIMITS.json -f CONNECTION     (by `safe_path.command`)
 
 It is started by `session` through a kernel spec of its own, so that no kernel that a notebook names
 is ever asked for.
@@ -45,24 +45,20 @@ def _start(limits: dict[str, Any]) -> None:
 
     import distill_lab
     from distill_lab import checks
-    from distill_lab.grading import fence, guard
+    from distill_lab.grading import fence, guard, refusals
 
     checks.or_ours = lambda name, function: function  # nothing steps in where marks are given
     importlib.import_module(f"distill_lab.checks.{limits['lab']}")  # what it needs, and no more
     platform.processor()  # it starts a process, once
-    home, notes = Path(limits["home"]), open(limits["notes"], "a", encoding="utf-8")  # noqa: SIM115
-    # not the session's folder, which is there by `-m`: it holds the seed
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
-    os.chdir(home)  # not before: Python would import what lies there
-
-    def note(what: str) -> None:
-        notes.write(what + "\n")
-        notes.flush()
+    home, note = Path(limits["home"]), refusals.writer(Path(limits["refusals"]))
+    os.chdir(home)
+    sys.path.append(str(home))  # modules that the student writes, behind all others
 
     places = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
     fence.put_up(home, places)
     guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
     app = kernelapp.IPKernelApp.instance(outstream_class="distill_lab.grading.output.Cut")
+    app.ignore_cwd = True  # it is the home, and not to be searched first
     app.initialize([*sys.argv[1:], "--HistoryManager.enabled=False"])
     app.start()
 

@@ -7,8 +7,6 @@ import site
 from dataclasses import dataclass
 from pathlib import Path
 
-import distill_lab
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -23,11 +21,10 @@ class Limits:
 
 def environment(place: Path) -> dict[str, str]:
     """Nothing of the grader's own: no tokens, no network, no settings of Jupyter or Python."""
-    home, package = str(place / "home"), str(Path(distill_lab.__file__).parent.parent)
+    home = str(place / "home")
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
-        "PYTHONPATH": package,
         "PYTHONHASHSEED": "0",
         "PYTHONUSERBASE": site.getuserbase(),
         "PYTHONDONTWRITEBYTECODE": "1",

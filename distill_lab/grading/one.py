@@ -9,12 +9,12 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from distill_lab import safe_path
 from distill_lab.grading import record
 from distill_lab.grading.collected import Submission
 from distill_lab.grading.course import Lab
@@ -62,10 +62,10 @@ def _folder() -> Iterator[Path]:
         yield place
     finally:
         with contextlib.suppress(OSError):
-            _remove(place)
+            remove(place)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """With all in it, nested deeper than Python's own `rmtree` goes: what is in an inner folder
     is moved up before that one is removed."""
     while inner := list(os.scandir(folder)):
@@ -111,7 +111,8 @@ def _watch(lab: str, plan: Path) -> None:
 def _new(lab: str) -> subprocess.Popen[bytes]:
     """A watcher in a group of its own: an interrupt at the terminal is not for it."""
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.grading.watch", str(os.getpid()), lab],
+        safe_path.command("distill_lab.grading.watch", str(os.getpid()), lab),
+        cwd=os.sep,
         env=environment(Path(tempfile.gettempdir())),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -139,19 +140,16 @@ def _found(place: Path, empty: Result) -> Graded:
     result, finished = empty, False
     if (place / "result.json").exists():
         finished, result = record.load(place / "result.json")
-    if finished:
-        return Graded(result)
     why = ended.get("beyond", "")
-    said = f"Grading was stopped: {why}. What was reached before counts." if why else ""
-    said = said or "Grading ended before its end. What was reached before counts."
-    remark = Remark("review", "", f"{said} {_refused(place)}".strip())
-    result = dataclasses.replace(result, failure=said, remarks=(*result.remarks, remark))
-    return Graded(result, "" if why else _text(place / "log.txt")[-4000:] or "no log")
-
-
-def _refused(place: Path) -> str:
-    lines = _text(place / "refused.txt").splitlines()
-    return record.refused("; ".join(lines[:5])) if lines else ""
+    if not finished:
+        said = f"Grading was stopped: {why}." if why else "Grading ended before its end."
+        said += " What was reached before counts."
+        result = dataclasses.replace(
+            result, failure=said, remarks=(*result.remarks, Remark("review", "", said))
+        )
+    refused = dict.fromkeys(map(record.refused, ended.get("refused", ())))
+    result = dataclasses.replace(result, remarks=(*result.remarks, *refused))
+    return Graded(result, "" if finished or why else _text(place / "log.txt")[-4000:] or "no log")
 
 
 def _text(file: Path) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 from distill_lab.checks import matching
 from distill_lab.records import LabError
 
+MOST_CELLS, MOST_CODE = 10_000, 1_000_000  # characters; a lab's notebook has some ten thousand
+
 
 def cells(data: bytes) -> list[dict[str, Any]]:
     """The cells of a notebook, of any nbformat: source as one text, without outputs. LabError says
@@ -30,7 +32,14 @@ def cells(data: bytes) -> list[dict[str, Any]]:
     found = _listed(whole)
     if found is None:
         raise LabError("Expected a notebook with cells, found other JSON. Hand in the .ipynb file.")
-    return [_cell(cell) for cell in found if isinstance(cell, dict)]
+    read = [_cell(cell) for cell in found[: MOST_CELLS + 1] if isinstance(cell, dict)]
+    size = sum(len(cell["source"]) for cell in read)
+    if len(found) > MOST_CELLS or size > MOST_CODE:
+        raise LabError(
+            f"Expected at most {MOST_CELLS:,} cells with {MOST_CODE:,} characters of text, found "
+            f"{len(found):,} with {size:,}. Data belongs into a file: take it out of the cells."
+        )
+    return read
 
 
 def writable(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from distill_lab.checks import report
@@ -44,7 +43,7 @@ class Record:
         self.result = dataclasses.replace(self.result, failure=why)
 
     def void(self, name: str, why: str) -> None:
-        self.voided[name] = why
+        self.voided[name] = f"{self.voided[name]} {why}" if name in self.voided else why
 
     def mark(self, exercise: Exercise, outcome: Outcome) -> Mark:
         """The exercise's mark, which is saved with all before."""
@@ -65,13 +64,6 @@ class Record:
         self.save()
         return mark
 
-    def calls(self, exercise: Exercise, ours: AbstractSet[str]) -> None:
-        """Functions of this package that the student's calls: its answer may be one of them."""
-        names = [name for name in sorted(ours) if name.isidentifier()]
-        if names:
-            said = f"Its function calls {', '.join(names)} of this package: read it before you give"
-            self.remark("review", exercise.name, f"{said} these points.")
-
     def compare(self, exercise: Exercise, claimed: str, outcome: Outcome) -> None:
         """Points that the check cell printed in the kernel, and were not found outside it."""
         if claimed_points(exercise, claimed) > outcome.points:
@@ -88,8 +80,8 @@ class Record:
         write_text(self.path, json.dumps(whole, indent=1, ensure_ascii=False))
 
 
-def refused(what: str) -> str:
-    return f"Its code tried this, and was refused: {what}."
+def refused(what: str) -> Remark:
+    return Remark("review", "", _short(f"Its code tried this, and was refused: {what}."))
 
 
 def load(path: Path) -> tuple[bool, Result]:

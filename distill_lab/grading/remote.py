@@ -19,25 +19,28 @@ class UnreadableResultError(Exception):
 
 
 def remote(
-    name: str, ask: Callable[[str], str], called: set[str] | None = None
+    name: str, ask: Callable[[str], str], unreadable: Callable[[str], None] = lambda why: None
 ) -> Callable[..., Any]:
     """The function `name` of the kernel. `ask` evaluates an expression there and gives its repr; it
-    raises what became of it otherwise (TimeoutError, say). `called` gets the names of the package's
-    functions that it calls."""
+    raises what became of it otherwise (TimeoutError, say). `unreadable` is told why an answer is
+    none that `inside.call` writes, before that is raised."""
 
     def function(*arguments: Any) -> Any:
         sent = json.dumps(encode(list(arguments)))
         module = "__import__('distill_lab.grading.inside', fromlist=['call'])"
-        answer = _read(ask(f"{module}.call({name}, {sent!r})"))
-        if "raised" in answer:
-            raise _error(*_texts(answer))
+        said = ask(f"{module}.call({name}, {sent!r})")
         try:
-            value = decode(answer["value"])
-            if called is not None:
-                called.update(str(one)[:80] for one in answer.get("called", ()))
-            return _with_gradients(value, answer.get("gradients"), arguments)
+            answer = _read(said)
+            raised = _error(*_texts(answer)) if "raised" in answer else None
+            value = None if raised else decode(answer["value"])
+            value = _with_gradients(value, answer.get("gradients"), arguments)
         except Exception as error:
-            raise UnreadableResultError(str(error)[:200]) from None
+            why = str(error)[:200]
+            unreadable(why)
+            raise UnreadableResultError(why) from None
+        if raised:
+            raise raised
+        return value
 
     function.__name__ = name
     return function

@@ -16,6 +16,7 @@ from pathlib import Path
 from distill_lab.grading import Grade, course, forgeries, forms, grade, honest, needed
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Form
+from distill_lab.grading.marks import from_json
 
 
 def self_test(name: str, asked: Grade, brief: bool = False) -> int:
@@ -68,6 +69,8 @@ def differs(form: Form, lab: Lab, out: Path) -> str:
     if form.honest and row["review"] != "0":
         return f"{form.name}: expected nothing to be looked at, found {row['review']} remarks."
     said = (out / "students" / f"{form.name}.json").read_text(encoding="utf-8")
+    if form.judged and (found := forms.judged(from_json(said))) != form.judged:
+        return f"{form.name}: expected steps of {form.judged} to be right, found {found}."
     for text in form.says:
         if json.dumps(text, ensure_ascii=False)[1:-1] not in said:
             return f"{form.name}: expected {text!r} in its marks, found it nowhere."

@@ -6,24 +6,28 @@ starts it, and watches both.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.grading import course, read, shell
+from distill_lab import safe_path
+from distill_lab.grading import course, read, refusals, shell
 from distill_lab.grading.assemble import assemble
 from distill_lab.grading.limits import Limits, environment
 from distill_lab.grading.marks import from_json
-from distill_lab.grading.record import Record, refused
+from distill_lab.grading.record import Record
 from distill_lab.grading.sort import sort
 from distill_lab.records import LabError, write_text
 
-NOTES = 100  # of what was refused, at most
+READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,6 @@ class Plan:
     def result(self) -> Path:
         return Path(self.folder) / "result.json"
 
-    @property
-    def refused(self) -> Path:
-        return Path(self.folder) / "refused.txt"
-
 
 def load(lab: str) -> None:
     """Loads what a session of that lab needs."""
@@ -70,17 +70,8 @@ def run(path: Path) -> None:
     except LabError as error:  # of a file that is no notebook
         found.fail(str(error))
         status = 0
-    for line in noted(plan.refused):
-        found.remark("review", "", refused(line))
     found.save(finished=status == 0)
     sys.exit(status)
-
-
-def noted(file: Path) -> list[str]:
-    """What a kernel noted of what was refused to it. It has the file open, and may write there
-    whatever it likes."""
-    text = file.read_bytes().decode(errors="replace") if file.exists() else ""
-    return text.splitlines()[:NOTES]
 
 
 def _run(plan: Plan, found: Record) -> int:
@@ -92,13 +83,9 @@ def _run(plan: Plan, found: Record) -> int:
 
     limits = Limits(**plan.limits)
     lab = course.find(found.result.lab, Path(plan.labs))
-    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
-    if not any(parts.exercises.values()):
-        raise LabError(
-            f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
-            "one? Hand in this one."
-        )
-    write_text(plan.home / "graded.ipynb", assemble(lab, parts))
+    with cpu_seconds(READING):
+        graded_notebook = _assembled(lab, plan, found)
+    write_text(plan.home / "graded.ipynb", graded_notebook)
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
     limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"
@@ -109,12 +96,41 @@ def _run(plan: Plan, found: Record) -> int:
     return 0 if status in (0, 1) and all_judged else int(status) or 1
 
 
+def _assembled(lab: course.Lab, plan: Plan, found: Record) -> str:
+    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
+    if not any(parts.exercises.values()):
+        raise LabError(
+            f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
+            "one? Hand in this one."
+        )
+    return assemble(lab, parts)
+
+
+@contextlib.contextmanager
+def cpu_seconds(most: float) -> Iterator[None]:
+    """LabError where what is inside takes more of this process's time."""
+
+    def stop(*_: object) -> None:
+        raise LabError(
+            f"Expected a notebook, found one that takes more than {most:g} seconds to be read. "
+            "Leave out the cells that are long or deeply nested."
+        )
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, most, 1.0)  # again, where somebody caught it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
 def _kernel_spec(plan: Plan) -> None:
     """The kernel that is started, whichever the notebook names: ours, behind its limits."""
     limits = Path(plan.folder) / "limits.json"
-    lab, home, notes = plan.unmarked["lab"], str(plan.home), str(plan.refused)
-    write_text(limits, json.dumps({**plan.limits, "lab": lab, "home": home, "notes": notes}))
-    argv = [sys.executable, "-m", "distill_lab.grading.kernel", str(limits), "-f"]
+    place = {"home": str(plan.home), "refusals": str(refusals.pipe(Path(plan.folder)))}
+    write_text(limits, json.dumps({**plan.limits, "lab": plan.unmarked["lab"], **place}))
+    argv = safe_path.command("distill_lab.grading.kernel", str(limits), "-f")
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
     folder = Path(plan.folder) / "kernels" / shell.NAME
     folder.mkdir(parents=True)

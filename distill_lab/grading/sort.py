@@ -6,21 +6,17 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from distill_lab import checks
 from distill_lab.checks import matching
 from distill_lab.checks.manifests import LOCKED, digest, marker
 from distill_lab.grading.assemble import Parts
 from distill_lab.grading.course import Lab
+from distill_lab.grading.reach import reached
 from distill_lab.grading.record import Record
-from distill_lab.grading.statements import imported, named, new
 
-# What an answer to these exercises does not need, and ways around a check do.
-_ODD = frozenset(
-    "ast_transformers showtraceback _showtraceback _getframe f_back f_locals _exit settrace "
-    "setprofile get_objects get_referrers EXERCISES ours ctypes".split()
-)
 # nbval's, but for the two that the course's own cells begin with
-_MARKS = re.compile(r"^\s*#\s*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+\s*$", re.MULTILINE)
+_MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]*$", re.MULTILINE)
+
+MOST_LINES, MOST_CHARACTERS = 5_000, 4_000  # of a cell, and of a line
 
 
 def sort(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> Parts:
@@ -35,12 +31,13 @@ def sort(lab: Lab, cells: Sequence[matching.Cell], record: Record) -> Parts:
     taken = {id(cell): lab.cell_of(name) for name, match in found.items() for cell in match.cells}
     added, changed = _others(lab, cells, taken)
     for name, source in exercises.items():
-        _look(name, source or "", record, lab.sources[lab.cell_of(name)])
-    for name, source in changed.items():
-        _look("", source, record, lab.sources[name])
-    for source in (one for sources in added.values() for one in sources):
+        _look(name, source or "", record)
+    for source in (*changed.values(), *(one for sources in added.values() for one in sources)):
         _look("", source, record)
-    return Parts(exercises, added, changed)
+    parts = Parts(exercises, added, changed)
+    for name, things in reached(lab, parts).items():
+        record.void(name, f"Its answer reaches {', '.join(things)}: read it.")
+    return parts
 
 
 def _noticed(name: str, match: matching.Match, record: Record) -> None:
@@ -92,17 +89,13 @@ def _others(
     return dict(added), changed
 
 
-def _look(name: str, source: str, record: Record, course: str = "") -> None:
-    """What has no effect; and what an instructor should read, as it may be a way around a check.
-    `course`: the cell as it was given out, whose statements are not the student's."""
+def _look(name: str, source: str, record: Record) -> None:
+    """What has no effect, and cells that are longer than anybody writes."""
     for mark in _MARKS.findall(source):
         said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
         record.remark("notice", name, said)
-    odd = _ODD & {word for statement in new(course, source) for word in named(statement)}
-    if name:
-        exercise = checks.find(name)
-        ours = {exercise.function, exercise.ours.__name__}
-        odd |= ours & (set(imported(source)) - set(imported(course)))
-    if odd:
-        said = f"Its code uses {', '.join(sorted(odd))}: read it before you give these points."
+    lines = source.split("\n")
+    longest = max(map(len, lines))
+    if len(lines) > MOST_LINES or longest > MOST_CHARACTERS:
+        said = f"A cell has {len(lines):,} lines, the longest of {longest:,} characters: read it."
         record.remark("review", name, said)

@@ -7,7 +7,7 @@ import sys
 
 from distill_lab.grading import fence
 
-LOOK = "Its code uses"
+LOOK = "Its answer reaches"
 VOID = "must fail did not fail as in an untouched kernel"
 REFUSED = "was refused"
 STOPPED = "Grading was stopped"
@@ -183,6 +183,57 @@ time.sleep(20)
         "or_ours",
         "",
         "from distill_lab.checks import or_ours\n{function} = or_ours('{name}', {function})\n",
+    ),
+    (
+        "our answer in a thread that was there before",
+        LOOK,
+        """
+from concurrent.futures import ThreadPoolExecutor
+import distill_lab.checks as c
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()
+def {function}(*arguments):
+    return pool.submit(c.find('{name}').ours, *arguments).result()
+""",
+    ),
+    (
+        "our answer in a table",
+        LOOK,
+        """
+import distill_lab.checks as c
+TABLE = {{}}
+TABLE['it'] = c.find('{name}').ours
+def {function}(*arguments):
+    return TABLE['it'](*arguments)
+""",
+    ),
+    (
+        "rows without end",
+        "nothing that an untouched kernel sends",
+        """
+import torch
+def {function}(*arguments):
+    return torch.empty(10_000_000, 0)
+""",
+    ),
+    ("lines without end", "lines, the longest of", "\n" * 200_000),
+    ("a number of 5000 digits", "lines, the longest of", "X = 0x" + "f" * 5000 + "\n"),
+    (
+        "erases what was noted",
+        REFUSED,
+        """
+import os
+try:
+    os.fork()
+except PermissionError:
+    pass
+for n in range(3, 40):
+    try:
+        if os.readlink('/proc/self/fd/' + str(n)).endswith('refusals'):
+            os.dup2(os.open('mine', os.O_CREAT | os.O_RDWR), n)
+    except OSError:
+        pass
+""",
     ),
     ("starts a program", REFUSED, "import subprocess\nsubprocess.run(['true'])\n"),
     (

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_lab import records
+from distill_lab.checks.plain import plain
 
 RECORDS = {
     kind.__name__: kind
@@ -26,7 +27,7 @@ RECORDS = {
         records.Prediction,
     )
 }
-MOST_ROWS = 10_000_000
+MOST_ROWS = 100_000  # that hold nothing: of what holds numbers, they are counted
 _GROUPS = {"tuple": tuple, "set": set, "frozenset": frozenset}
 _DTYPES = "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint8 bool".split()
 
@@ -42,21 +43,22 @@ class Foreign:
 
 
 def encode(value: Any) -> Any:
-    """A value in JSON's types. Subclasses of int, str and the like are foreign, as they may behave
-    in any way."""
+    """A value in JSON's types, of which only what is plain crosses."""
+    return _encoded(plain(value))
+
+
+def _encoded(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if type(value) is list:
-        return [encode(item) for item in value]
+        return [_encoded(item) for item in value]
     if type(value) in _GROUPS.values():
-        return {type(value).__name__: [encode(item) for item in value]}
+        return {type(value).__name__: [_encoded(item) for item in value]}
     if type(value) is dict:
-        return {"dict": [[encode(key), encode(item)] for key, item in value.items()]}
+        return {"dict": [[_encoded(key), _encoded(item)] for key, item in value.items()]}
     if type(value) in RECORDS.values():
         fields = [getattr(value, field.name) for field in dataclasses.fields(value)]
         return {type(value).__name__: [encode(field) for field in fields]}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # named, and a tuple to the checks
-        return encode(tuple(value))
     crossed = _numbers(value) or _texts(value)
     return {"foreign": type(value).__name__} if crossed is None else crossed
 
@@ -133,6 +135,6 @@ def _shape(shape: list[int], size: int) -> list[int]:
     """The shape as it was given, if it has as many numbers as came."""
     if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != size:
         raise ValueError(f"a shape of {shape} with {size} numbers")
-    if math.prod(n or 1 for n in shape) > MOST_ROWS:  # a billion empty rows, as lists
+    if not size and math.prod(n or 1 for n in shape) > MOST_ROWS:  # a billion, as lists
         raise ValueError(f"a shape of {shape}")
     return shape

@@ -1,6 +1,8 @@
 """Runs sessions, one after the other, and ends what goes beyond a limit.
 
-    python -m distill_lab.grading.watch GRADER LAB       each line that comes in is a plan's path
+    python -m distill_lab.grading.watch GRADER LAB     (by `safe_path.command`)
+
+Each line that comes in is a plan's path.
 
 For each it writes `outcome.json` beside the plan, how the session ended, and says that it is done;
 all that the session started has ended then as well. GRADER is the process that waits for it: when
@@ -20,17 +22,28 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from distill_lab.grading import session
 from distill_lab.grading.limits import Limits
+from distill_lab.grading.one import remove
+from distill_lab.grading.refusals import Refusals
 from distill_lab.records import write_text
 
 POLL = 0.25  # seconds between two looks
 LEAST = 4096  # bytes that a file counts for: a million empty ones are too many as well
 PROCESSES = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+
+
+class Outcome(NamedTuple):
+    """How a session ended: its exit status, the limit that it went beyond ("": none), and what was
+    refused to it."""
+
+    status: int | None
+    beyond: str
+    refused: list[str]
 
 
 def main() -> None:
@@ -41,8 +54,11 @@ def main() -> None:
     for line in sys.stdin:
         plan = Path(line.rstrip("\n"))
         limits = Limits(**json.loads(plan.read_text(encoding="utf-8"))["limits"])
-        status, beyond = run(session.run, (plan,), plan.parent, limits, grader)
-        write_text(plan.parent / "outcome.json", json.dumps({"status": status, "beyond": beyond}))
+        outcome = run(session.run, (plan,), plan.parent, limits, grader)
+        if os.getppid() != grader:  # nobody else will
+            remove(plan.parent)
+            return
+        write_text(plan.parent / "outcome.json", json.dumps(outcome._asdict()))
         print("done", flush=True)
 
 
@@ -52,21 +68,23 @@ def run(
     folder: Path,
     limits: Limits,
     grader: int,
-) -> tuple[int | None, str]:
-    """Calls the target in a process of its own: its exit status, and the limit that it went beyond
-    ("": none). It runs in `folder`, whose log.txt has what it says."""
+) -> Outcome:
+    """Calls the target in a process of its own. It runs in `folder`, whose log.txt has what it
+    says."""
+    refusals = Refusals(folder)
     process = PROCESSES.Process(target=_inside, args=(folder, target, arguments))
     start, beyond = time.monotonic(), ""
     try:
         process.start()
         while process.is_alive() and not beyond:
             time.sleep(POLL)
+            refusals.read()
             beyond = _beyond(time.monotonic() - start, folder, limits)
             if os.getppid() != grader:
                 beyond = "the grader has ended"
     finally:
         _end_all()
-    return process.exitcode, beyond
+    return Outcome(process.exitcode, beyond, refusals.close())
 
 
 def _inside(folder: Path, target: Callable[..., Any], arguments: Sequence[Any]) -> None:
