@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_grading_values import bridged
+from wrong_answers import WRONG
 
 from distill_lab import config
 from distill_lab.checks import find, report
@@ -80,7 +82,7 @@ FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab5d.bootstrap_interval": {**ROWS, "array.array": lambda value: array.array("d", value)},
     "lab5d.gap_closed": NUMBERS,
 }
-CASES = [
+CASES: Any = [
     pytest.param(name, form, id=f"{name}: {how}")
     for name, forms in FORMS.items()
     for how, form in {"as it is": lambda value: value, **forms}.items()
@@ -119,6 +121,35 @@ def test_a_form_that_is_refused_is_told_which_is_asked_for(name, form, says):
     outcome = judge(find(name), in_form(name, form))
     assert outcome.state == "wrong"
     assert says in report(find(name), outcome)
+
+
+# -- where it is graded
+
+NOT_CROSSING = ("array.array", "values of a dict")
+
+
+@pytest.mark.parametrize(("name", "form"), [c for c in CASES if not c.id.endswith(NOT_CROSSING)])
+def test_a_form_that_is_taken_in_the_notebook_is_taken_where_it_is_graded(name, form):
+    exercise = find(name)
+    outcome = judge(exercise, bridged(in_form(name, form), exercise.function), 1)
+    assert outcome.state == "right", report(exercise, outcome)
+
+
+def costly(name: str) -> list[Any]:
+    """The bootstrap is asked for some dozens of intervals."""
+    return [pytest.mark.slow] if name == "lab5d.bootstrap_interval" else []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [pytest.param(e, f, id=f"{e}: {slip}", marks=costly(e)) for e, slip, f, _ in WRONG],
+)
+def test_a_wrong_answer_gets_the_same_points_where_it_is_graded(name, function):
+    exercise = find(name)
+    here, there = judge(exercise, function), judge(exercise, bridged(function, exercise.function))
+    assert [bool(wrong) for wrong in here.wrong] == [bool(wrong) for wrong in there.wrong]
+    assert there.state == here.state
 
 
 # -- the notebooks
