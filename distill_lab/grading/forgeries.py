@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from distill_lab.grading.course import Lab
 from distill_lab.grading.forms import Cell, Form, answered, cell, notebook
-from distill_lab.grading.tricks import CODE, LOOK
+from distill_lab.grading.harms import LOOK
+from distill_lab.grading.tricks import CODE
 
 
 def forgeries(lab: Lab) -> Iterator[Form]:
