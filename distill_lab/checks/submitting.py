@@ -13,7 +13,7 @@ from distill_lab.checks.manifests import Entry
 from distill_lab.checks.matching import Cell, Match
 
 _AGAIN = "Restart the kernel, run all cells, save"
-_NO_EFFECT = re.compile(r"^\s*(#\s*NBVAL_(?:SKIP|RAISES_EXCEPTION))\b", re.MULTILINE)
+_NO_EFFECT = re.compile(r"^[ \t]*(#[ \t]*NBVAL_(?:SKIP|RAISES_EXCEPTION))\b", re.MULTILINE)
 _NO_EFFECT_TAGS = ("nbval-skip", "raises-exception")
 
 
