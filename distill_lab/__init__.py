@@ -7,8 +7,8 @@ import os
 
 __version__ = "0.1.0"
 
-# Threads of OpenMP that wait sleep instead of spinning, so that training beside one busy program (a
-# browser, another submission) takes a little longer and not many times as long; read as torch is
-# loaded. `python -m benchmarks busy` shows both. A choice of the user's own stands.
-if "GOMP_SPINCOUNT" not in os.environ:
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# How long threads of OpenMP (libgomp) spin before they sleep; it is read as torch is loaded. By
+# default they spin so long that training beside one busy program (a browser, another submission)
+# takes about three times as long; `python -m benchmarks busy` compares. A choice of the user's stands.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")

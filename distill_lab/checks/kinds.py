@@ -4,7 +4,7 @@ made the plain kind that the notebook goes on with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, KeysView, ValuesView
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,12 @@ class Kind:
 
 
 def listed(value: Any) -> Any:
-    """Tensors, arrays, tuples and the views of a dict as lists, what is in them too; a single
-    number, truth value or text of NumPy's or torch's as Python's. An array of objects stays: what
-    is in it could be anything."""
+    """Tensors, arrays and tuples as lists, what is in them too; a single number, truth value or
+    text of NumPy's or torch's as Python's (`plain` sees to the rest). An array of objects stays:
+    what is in it could be anything."""
     if hasattr(value, "tolist") and not getattr(getattr(value, "dtype", None), "hasobject", False):
         value = value.tolist()
-    if isinstance(value, (list, tuple, KeysView, ValuesView)):
+    if isinstance(value, (list, tuple)):
         return [listed(item) for item in value]
     return value
 
