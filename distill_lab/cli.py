@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distill_lab.arguments import parse_flat, parse_run, value
 from distill_lab.config import PROFILES, Config, ExportSettings
-from distill_lab.processes import from_main, is_main, join, rank
+from distill_lab.processes import from_main, is_main, join, leave, rank
 from distill_lab.records import LabError
 from distill_lab.runner import STAGES, quiet, run_stage
 from distill_lab.runs import adopt
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = _status(list(sys.argv[1:] if arguments is None else arguments))
         print(end="", flush=True)  # here, where a reader that has gone is no traceback
+        leave()
         sys.exit(status)
     except LabError as error:
         sys.exit(_fail(str(error)))

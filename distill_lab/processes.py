@@ -64,6 +64,16 @@ def join(device: str) -> None:
     PartialState(cpu=on_cpu, timeout=_LONGEST)
 
 
+def leave() -> None:
+    """Ends what `join` began. Threads of the group that still run as Python ends can abort it after
+    all work was done: seen once, on a busy machine."""
+    if size() > 1 and "torch" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
 def wait() -> None:
     """Returns when all processes have come here."""
     if size() > 1:

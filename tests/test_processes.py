@@ -67,6 +67,20 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, run(out, 2, "--runtime.micro-batch", "2").stdout
 
 
+def test_processes_that_leave_end_their_group(tmp_path):
+    (tmp_path / "leaves.py").write_text(
+        "from torch import distributed\n"
+        "from distill_lab import processes\n"
+        "processes.join('cpu')\n"
+        "assert distributed.is_initialized()\n"
+        "processes.leave()\n"
+        "assert not distributed.is_initialized()\n"
+    )
+    leaves = [sys.executable, *launcher(2), str(tmp_path / "leaves.py")]
+    done = subprocess.run(leaves, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
 @pytest.mark.parametrize(
     "name",
     ["traces.jsonl", "verdicts.jsonl", "examples.jsonl", "teacher_cache/rows.bin",
