@@ -29,7 +29,7 @@ test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and 
 	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
 
 test-grading: .venv/.dev ## Does grading give what is due? A made-up class; the self-test of each lab that changed
-	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py
+	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py tests/test_grading_shared.py tests/test_safe_path.py
 	@$(BIN)/python -m tests.self_tests
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)
