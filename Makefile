@@ -26,7 +26,7 @@ test-all: .venv/.dev ## The slow tests and those of notebooks too, and all self-
 
 test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
 	@$(BIN)/distill-lab notebooks check
-	@$(BIN)/python -m pytest -m notebook tests/test_notebooks.py tests/test_lab_notebooks.py
+	@$(BIN)/python -m pytest -m notebook --durations 12 tests/test_notebooks.py tests/test_lab_notebooks.py
 
 test-grading: .venv/.dev ## Does grading give what is due? A made-up class; the self-test of each lab that changed
 	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py tests/test_grading_shared.py tests/test_safe_path.py
