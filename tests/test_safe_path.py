@@ -72,7 +72,7 @@ def test_a_class_is_graded_in_a_folder_of_shadows_of_all_modules(way, names, tmp
     assert {file.name: file.read_text() for file in marks.iterdir()} == {}
     assert done.returncode == 0, done.stderr
     with open(handed_in / "grades" / "grades.csv", encoding="utf-8") as file:
-        [row] = csv.DictReader(file)
+        row = next(row for row in csv.DictReader(file) if row["student"] == "right")
     assert (row["points"], row["review"]) == ("10", "0")
 
 
