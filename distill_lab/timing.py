@@ -69,11 +69,11 @@ def of_cpu(dtype: str, threads: int, seconds: float = 0.5) -> Speed:
     step = 1 / _a_second(lambda: layer(token), seconds / 3)
     low, high = _LAYERS
     return Speed(
-        2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (1.0, 0.5), (low * step, high * step)
+        2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (0.6, 0.2), (low * step, high * step)
     )
 
 
-_LAYERS = 1.0, 3.0  # a layer of a language model with its cache, in such layers
+_LAYERS = 5.0, 16.0  # a layer of a language model, its cache and sampling, in such layers
 
 
 def _a_second(work: Callable[[], object], seconds: float) -> float:
