@@ -44,26 +44,30 @@ def learnt(
     """The estimate of each stage, corrected by how far off it was for this machine's past stages:
     those with the same settings if there are any, else all. Without a past it is left as it is."""
     times = dict(estimate(config))
-    past = _past(device)
+    past = _past(estimate, device)
     for stage, now in times.items():
-        mine = [(seconds, then) for name, seconds, then in past if name == stage]
-        mine = [entry for entry in mine if entry[1] == config] or mine
-        ratios = [seconds / _middle(estimate(then)[stage]) for seconds, then in mine[-_TAKEN:]]
+        mine = [(then, ratio) for name, then, ratio in past if name == stage]
+        mine = [entry for entry in mine if entry[0] == config] or mine
+        ratios = [ratio for _, ratio in mine[-_TAKEN:]]
         if ratios:
             low, high = min(ratios) / _SPREAD, max(ratios) * _SPREAD
             times[stage] = (low * _middle(now), high * _middle(now))
     return times
 
 
-def _past(device: str) -> list[tuple[str, float, Config]]:
-    """(stage, seconds, settings) of this machine, the latest last. Lines of other versions, and
-    runs of models that are gone, are left out."""
-    entries: list[tuple[str, float, Config]] = []
+def _past(
+    estimate: Callable[[Config], Mapping[str, Range]], device: str
+) -> list[tuple[str, Config, float]]:
+    """(stage, settings, its time over its estimate) of this machine, the latest last. Lines of
+    other versions, and runs of models that are gone and so have no estimate, are left out."""
+    entries: list[tuple[str, Config, float]] = []
     for line in _lines():
         with contextlib.suppress(ValueError, TypeError, KeyError, LabError):
             entry = parse(line)
             if entry["machine"] == _machine(device) and entry["seconds"] > 0:
-                entries.append((entry["stage"], entry["seconds"], from_json(entry["config"])))
+                config, stage = from_json(entry["config"]), entry["stage"]
+                ratio = entry["seconds"] / _middle(estimate(config)[stage])
+                entries.append((stage, config, ratio))
     return entries
 
 

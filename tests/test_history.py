@@ -10,6 +10,7 @@ import pytest
 from distill_lab import history
 from distill_lab.config import PROFILES, Config
 from distill_lab.history import learnt, remember
+from distill_lab.records import LabError
 
 TINY = PROFILES["tiny"]
 TWICE = replace(TINY, data=replace(TINY.data, n_train=2 * TINY.data.n_train))
@@ -51,6 +52,18 @@ def test_the_estimate_is_corrected_by_how_far_off_it_was(past, asked, expected):
 def test_another_machine_teaches_nothing():
     remember("generate", 99, TINY, "cuda:0")
     assert learnt(estimate, TINY, "cpu") == estimate(TINY)
+
+
+def test_a_run_of_a_model_that_is_gone_teaches_nothing():
+    gone = replace(TINY, models=replace(TINY.models, teacher="gone"))
+
+    def of_models_that_are_there(config: Config) -> dict[str, tuple[float, float]]:
+        if config == gone:
+            raise LabError("gone: expected a model, found none.")
+        return estimate(config)
+
+    remember("generate", 99, gone, "cpu")
+    assert learnt(of_models_that_are_there, TINY, "cpu") == estimate(TINY)
 
 
 def test_lines_that_cannot_be_read_are_left_out(capsys):
