@@ -20,6 +20,7 @@ from distill_lab.config import BUNDLED, PROFILES, Config, RuntimeSettings
 from distill_lab.memory import Stage, Way, predict, weights
 from distill_lab.records import LabError
 from distill_lab.report import version
+from distill_lab.runner import STAGES
 from distill_lab.runs import flag
 from distill_lab.shapes import shape_of
 from distill_lab.timing import GPUS, Range, Speed, estimate, of_cpu, of_gpu
@@ -88,6 +89,8 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
 def expected(config: Config, finished: Collection[str] = ()) -> str:
     """The same for those who begin or go on with a run here, of the stages that are not finished:
     one sentence."""
+    if all(name in finished for name, stage in STAGES.items() if stage.slow):
+        return "No model has to be run any more: what is left takes a moment."
     machine = _here(config)
     try:
         most = max(predict(config, machine.way), key=lambda stage: stage.total)
@@ -95,8 +98,6 @@ def expected(config: Config, finished: Collection[str] = ()) -> str:
         return f"Time and memory are not predicted: {error}"
     times = _estimated(config, machine, here=True)
     left = {stage: time for stage, time in times.items() if stage not in finished}
-    if not left:
-        return "No model has to be run any more: what is left takes a moment."
     whole, parts = _times(left)
     memory = f"at most {_gb(most.total).strip()} of memory ({most.name})"
     return f"Expected on {machine.title}: {whole} for what is left ({parts}), and {memory}."
