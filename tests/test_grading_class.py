@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from laid_files import lay
 
 from distill_lab import checks, cli
 from distill_lab.checks.exercise import judge
@@ -34,14 +35,6 @@ MARKS = (
     Mark("lab5a.soften", "partly right", 2, 3),
     Mark("lab5a.pass_at_k", "wrong", 0, 3),
 )
-
-
-def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
-    for file in files:
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
 
 
 def graded(folder: Path, out: Path) -> None:

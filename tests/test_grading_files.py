@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laid_files import lay
 
 from distill_lab import checks, cli
 from distill_lab.checks.exercise import Outcome, WrongError, expect, judge
@@ -31,14 +32,6 @@ LAB = course.find("lab5a", LABS)
 SOFTEN = checks.find("lab5a.soften")
 HALF = "a\ud800b"  # half a character: no file in UTF-8 holds it
 ODD = 'a\x00\x1b[31m\u202e"<&>\',;\n\r\ud800 = "\U0001f600'
-
-
-def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
-    for file in files:
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
 
 
 # -- marks

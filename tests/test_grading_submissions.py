@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from laid_files import lay
 
 from distill_lab.grading import archives, course, one, written
 from distill_lab.grading.collected import Collected
@@ -20,14 +21,6 @@ from distill_lab.records import LabError
 LABS = Path(__file__).parent.parent / "lab_notebooks"
 LAB = course.find("lab5a", LABS)
 NOTEBOOK = LAB.notebook
-
-
-def lay(folder: Path, *files: str, data: bytes = b"{}") -> Path:
-    for file in files:
-        path = folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
 
 
 def collect(source: Path) -> Collected:
