@@ -26,22 +26,22 @@ test-all: .venv/.dev ## The slow tests and those of notebooks too, and all self-
 
 test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and do they all run? (some minutes, offline)
 	@$(BIN)/distill-lab notebooks check
-	@$(BIN)/python -m pytest -m notebook --durations 12 tests/test_notebooks.py tests/test_lab_notebooks.py
+	@$(BIN)/python -m pytest -m notebook --durations 12 tests/course/test_notebooks.py tests/course/test_lab_notebooks.py
 
 test-grading: .venv/.dev ## Does grading give what is due? A made-up class; the self-test of each lab that changed
-	@$(BIN)/python -m pytest -m "notebook and not slow" tests/test_grading.py tests/test_grading_shared.py tests/test_safe_path.py
+	@$(BIN)/python -m pytest -m "notebook and not slow" tests/course/grading
 	@$(BIN)/python -m tests.self_tests
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)
-	@.venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth*.py
+	@.venv-unsloth/bin/python -m pytest -m unsloth tests/models/test_unsloth*.py
 
 check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (network; metadata only)
-	@$(BIN)/python -m pytest -m network -s tests/test_resolver.py
+	@$(BIN)/python -m pytest -m network -s tests/course/test_resolver.py
 
 test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
 test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
-	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/test_unsloth.py
+	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/models/test_unsloth.py
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check

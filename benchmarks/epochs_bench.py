@@ -18,10 +18,10 @@ import torch
 from benchmarks.measure import Case
 from benchmarks.training_bench import RANK, random_model
 from benchmarks.worker import Work
-from distill_lab import squad
-from distill_lab.config import BUNDLED, Config, ModelSettings, TrainSettings, profile
-from distill_lab.prompts import user_text
-from distill_lab.records import Example, write_records
+from distill_lab.run.records import Example, write_records
+from distill_lab.run.settings import BUNDLED, Config, ModelSettings, TrainSettings, profile
+from distill_lab.tasks.prompts import user_text
+from distill_lab.tasks.squad import questions as squad
 
 CONTENDERS = ("cached", "online")
 
@@ -43,7 +43,7 @@ def cases(quick: bool) -> list[Case]:
 
 def prepare(contender: str, settings: dict[str, Any]) -> Work:
     """`distill-lab train`, of the arm `kd` alone."""
-    from distill_lab import train
+    from distill_lab.pipeline import train
 
     torch.manual_seed(0)
     folder = tempfile.TemporaryDirectory()

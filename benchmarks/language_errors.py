@@ -18,9 +18,9 @@ from typing import Any
 import tyro
 
 from benchmarks.measure import ROOT
-from distill_lab.config import RejectSettings, data_folder
-from distill_lab.records import Question, Trace
-from distill_lab.rules import Attempt, mixed_language
+from distill_lab.pipeline.rejection_rules import Attempt, mixed_language
+from distill_lab.run.records import Question, Trace
+from distill_lab.run.settings import RejectSettings, data_folder
 
 Thought = tuple[str, Question]  # a text, and what it is said to answer
 _SENTENCE = re.compile(r"(?<=[.!?।;])\s+|(?<=。)")

@@ -17,8 +17,8 @@ from benchmarks import loss_peers
 from benchmarks.loss_inputs import Inputs, make, top
 from benchmarks.measure import Case, UnavailableError
 from benchmarks.worker import Work
-from distill_lab.fused_loss import distillation_loss
-from distill_lab.loss import DenseTeacher, Head, Objective, SparseTeacher, plain_loss
+from distill_lab.losses.distillation import DenseTeacher, Head, Objective, SparseTeacher, plain_loss
+from distill_lab.losses.fused import distillation_loss
 
 CORE = ("ours", "full_logits", "trl_chunked_torch", "products")  # what the targets are about
 OTHERS = ("ours_with_ce", "ours_plain", "trl_chunked_triton", "trl_gkd", "liger", "torchtune")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.loss import IGNORED, SparseTeacher
+from distill_lab.losses.distillation import IGNORED, SparseTeacher
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ import torch
 
 from benchmarks.measure import Case, UnavailableError
 from benchmarks.worker import Work
-from distill_lab import squad
-from distill_lab.backends import Backend
-from distill_lab.config import BUNDLED
-from distill_lab.models import Loaded, load
-from distill_lab.prompts import STOP, encode
-from distill_lab.records import LabError, Question
-from distill_lab.sampling import Job, Sampling, complete_all, jobs_for
-from distill_lab.sources import SMOLLM2
+from distill_lab.models.backend import Backend
+from distill_lab.models.loading import LanguageModel, load
+from distill_lab.models.sources import SMOLLM2
+from distill_lab.run.records import LabError, Question
+from distill_lab.run.settings import BUNDLED
+from distill_lab.sampling.decode import Job, Sampling, complete_all, jobs_for
+from distill_lab.tasks.prompts import STOP, encode
+from distill_lab.tasks.squad import questions as squad
 
 PAIR = ("ours", "generate")
 CONTENDERS = (*PAIR, "generate_stop")
@@ -77,13 +77,13 @@ def prepare(contender: str, settings: dict[str, Any]) -> Work:
     return lambda: _counted(function(model, jobs, sampling), jobs, model)
 
 
-def _counted(useful: int, jobs: list[Job], model: Loaded) -> dict[str, float]:
+def _counted(useful: int, jobs: list[Job], model: LanguageModel) -> dict[str, float]:
     longest = max(len(encode(model.tokenizer, job.prompt)) for job in jobs)
     return {"tokens": useful, "prompt": longest}
 
 
 @cache
-def _model(name: str) -> Loaded:
+def _model(name: str) -> LanguageModel:
     backend = Backend("transformers", "cpu", "float32", torch.get_num_threads(), "benchmark")
     try:
         return load(name, backend, "teacher")
@@ -91,7 +91,7 @@ def _model(name: str) -> Loaded:
         raise UnavailableError(f"the model is not here: {error}") from None
 
 
-def _questions(model: Loaded, length: int, count: int) -> list[Question]:
+def _questions(model: LanguageModel, length: int, count: int) -> list[Question]:
     """Questions on one paragraph of about `length` tokens, made of bundled ones put together."""
     questions = squad.load(BUNDLED, "train").questions
     paragraphs = list(dict.fromkeys(q.context for q in questions))
@@ -105,19 +105,19 @@ def _questions(model: Loaded, length: int, count: int) -> list[Question]:
     ]
 
 
-def ours(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
+def ours(model: LanguageModel, jobs: list[Job], sampling: Sampling) -> int:
     """As `distill-lab generate` does it."""
     rows = len(jobs) * sampling.n
     batches = complete_all(model, jobs, sampling, rows, set(), "ours")
     return sum(c.n_tokens for batch in batches for _, made in batch for c in made)
 
 
-def generate_stop(model: Loaded, jobs: list[Job], sampling: Sampling) -> int:
+def generate_stop(model: LanguageModel, jobs: list[Job], sampling: Sampling) -> int:
     """`generate` with `stop_strings`."""
     return generate(model, jobs, sampling, stop_strings=[STOP], tokenizer=model.tokenizer)
 
 
-def generate(model: Loaded, jobs: list[Job], sampling: Sampling, **more: Any) -> int:
+def generate(model: LanguageModel, jobs: list[Job], sampling: Sampling, **more: Any) -> int:
     """`generate(num_return_sequences=N)` on all prompts in one batch, until every row has ended."""
     tokenizer: Any = model.tokenizer
     tokenizer.padding_side = "left"

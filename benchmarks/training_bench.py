@@ -19,10 +19,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.measure import Case, UnavailableError
 from benchmarks.worker import Work
-from distill_lab.config import BUNDLED, Config, TrainSettings, profile
-from distill_lab.encoding import Encoded, collate
-from distill_lab.models import Loaded, for_training
-from distill_lab.sources import resolve
+from distill_lab.models.loading import LanguageModel, for_training
+from distill_lab.models.sources import resolve
+from distill_lab.run.settings import BUNDLED, Config, TrainSettings, profile
+from distill_lab.training.batches import Encoded, collate
 
 CONTENDERS = ("ours", "trl_gkd", "ours_cached", "trl_gkd_default")
 RANK = 16
@@ -67,7 +67,7 @@ def prepare(contender: str, settings: dict[str, Any]) -> Work:
     return work
 
 
-def random_model(vocabulary: int, width: int, layers: int) -> Loaded:
+def random_model(vocabulary: int, width: int, layers: int) -> LanguageModel:
     """A random Qwen2 of Qwen2.5's proportions, with the bundled tokenizer."""
     from transformers import AutoTokenizer
 
@@ -84,7 +84,7 @@ def random_model(vocabulary: int, width: int, layers: int) -> Loaded:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )
-    return Loaded(Qwen2ForCausalLM(config).eval(), tokenizer, f"random Qwen2, {width} wide")
+    return LanguageModel(Qwen2ForCausalLM(config).eval(), tokenizer, f"random Qwen2, {width} wide")
 
 
 def _data(settings: dict[str, Any]) -> list[Encoded]:
@@ -99,16 +99,16 @@ def _data(settings: dict[str, Any]) -> list[Encoded]:
 
 
 def _ours(
-    student: Loaded,
-    teacher: Loaded,
+    student: LanguageModel,
+    teacher: LanguageModel,
     data: list[Encoded],
     settings: dict[str, Any],
     folder: Path,
     cached: bool,
 ) -> Any:
     """Our trainer; `cached`: the teacher has been run before, and only its top 64 are read."""
-    from distill_lab.teacher_cache import Kind, TeacherCache, fill
-    from distill_lab.trainer import DistillationTrainer
+    from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
+    from distill_lab.training.trainer import DistillationTrainer
 
     train = TrainSettings(
         alpha=1.0, temperature=1.0, epochs=1, learning_rate=LEARNING_RATE, warmup=0.0,
@@ -120,7 +120,7 @@ def _ours(
     )
     lora, source = for_training(student, RANK), teacher
     if cached:
-        kind = Kind("topk", 64, (train.temperature,), settings["vocabulary"])
+        kind = RowFormat("topk", 64, (train.temperature,), settings["vocabulary"])
         fill(folder / "cache", teacher, data, kind, settings["rows"])
         source = TeacherCache(folder / "cache", kind, teacher.name)
     trainer = DistillationTrainer(lora, source, data, "kd", config, folder)
@@ -129,8 +129,8 @@ def _ours(
 
 
 def _gkd(
-    student: Loaded,
-    teacher: Loaded,
+    student: LanguageModel,
+    teacher: LanguageModel,
     data: list[Encoded],
     settings: dict[str, Any],
     folder: Path,

@@ -1,11 +1,49 @@
 """Reasoning distillation on SQuAD, as in DeepSeek-R1 section 2.4.
 
-Importing this loads neither torch nor transformers.
+Notebooks import the parts of the pipeline from here (`from distill_lab import Sampling`), and from
+`distill_lab.notebook`, `.checks`, `.install` and `.squad_scores`, whose names stay as they are: a
+notebook that was handed out goes on working when a module moves.
+
+Importing this loads neither torch nor transformers; a part is loaded when it is first used.
 """
 
 import os
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PARTS = {
+    "run.records": "Trace Verdict",
+    "run.settings": "RejectSettings",
+    "tasks.prompts": "encode parse",
+    "losses": "distillation",
+    "sampling.decode": "Sampling complete complete_all jobs_for",
+    "sampling.shared_prefix": "next_logits",
+    "training.batches": "encode_examples",
+    "training.teacher_cache.build": "measure",
+    "training.teacher_cache.forward": "completion_logits",
+    "training.teacher_cache.rows": "RowFormat row_dtype",
+    "pipeline.generate": "teacher_sampling",
+    "pipeline.reject": "all_reasons choose_examples summary",
+    "pipeline.rejection_rules": "foreign_words",
+    "pipeline.ablation": "student_of",
+    "reporting": "page paper plots",
+    "reporting.page": "comparisons percent refused",
+    "course.plots.lab5a": "lengths next_token passes",
+    "course.plots.lab5bd": "bootstrap_means compared in_order retention_by_size yield_against_n",
+    "course.plots.lab5c": "gradient_norms softened",
+}
+_MODULE_OF = {name: module for module, names in _PARTS.items() for name in names.split()}
+__all__ = [*sorted(_MODULE_OF)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = f"{__name__}.{_MODULE_OF[name]}"
+    return getattr(import_module(module), name, None) or import_module(f"{module}.{name}")
+
 
 # How long threads of OpenMP (libgomp) spin before they sleep; it is read as torch is loaded. By
 # default they spin so long that training beside one busy program (a browser, another submission)

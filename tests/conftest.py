@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab.config import data_folder
+from distill_lab.run.settings import data_folder
 
 ROOT = Path(__file__).parent.parent
 CACHE = tempfile.TemporaryDirectory()
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("markexpr") == "unsloth":
         import gpu_stand_in
 
-        from distill_lab import unsloth_backend
+        from distill_lab.models import unsloth_backend
 
         if gpu_stand_in.ASKED:
             gpu_stand_in.import_unsloth()

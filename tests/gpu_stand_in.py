@@ -99,7 +99,7 @@ def _without_4_bits() -> None:
 
 def import_unsloth() -> None:
     """Imports Unsloth with its GPU half, before transformers. Raises where Triton is missing."""
-    from distill_lab import unsloth_backend
+    from distill_lab.models import unsloth_backend
 
     os.environ["TRITON_INTERPRET"] = "1"
     os.environ["UNSLOTH_COMPILE_DISABLE"] = "1"

@@ -15,16 +15,17 @@ from typing import Any
 import torch
 
 from benchmarks.worker import reset_peak
-from distill_lab import memory, train
-from distill_lab.backends import choose_backend
-from distill_lab.config import Config, GenerateSettings, ModelSettings, RuntimeSettings
-from distill_lab.config import TrainSettings as Train
-from distill_lab.encoding import Encoded
-from distill_lab.models import Loaded, for_training, load
-from distill_lab.pick import Sampling
-from distill_lab.sampling import Job, complete
-from distill_lab.shapes import shape_of
-from distill_lab.teacher_cache import Kind, fill
+from distill_lab.models.backend import choose_backend
+from distill_lab.models.loading import LanguageModel, for_training, load
+from distill_lab.pipeline import train
+from distill_lab.planning import memory
+from distill_lab.planning.shapes import shape_of
+from distill_lab.run.settings import Config, GenerateSettings, ModelSettings, RuntimeSettings
+from distill_lab.run.settings import TrainSettings as Train
+from distill_lab.sampling.decode import Job, complete
+from distill_lab.sampling.nucleus import Sampling
+from distill_lab.training.batches import Encoded
+from distill_lab.training.teacher_cache.build import RowFormat, fill
 
 
 def examples(n: int, length: int, completion: int) -> list[Encoded]:
@@ -54,7 +55,7 @@ def peak_of(device: str) -> int:
     return resident_peak() if device == "cpu" else torch.cuda.max_memory_allocated()
 
 
-def sampled(model: Loaded, prompts: int, length: int, how: Sampling) -> None:
+def sampled(model: LanguageModel, prompts: int, length: int, how: Sampling) -> None:
     """So many prompts of that length, answered."""
     ids = {f"{e.student_prompt[0]}": e.student_prompt for e in examples(prompts, length, 0)}
     list(complete(model, [Job(prompt, prompt) for prompt in ids], how, ids))
@@ -82,7 +83,7 @@ def work(name: str, folder: str, s: dict[str, Any]) -> tuple[int, memory.Parts]:
         parts |= memory.sampling(shape, parts["weights"], n, prompts, length, new, way)
     elif name == "fill":
         some = examples(2 * s["micro"], s["length"], s["new"])
-        fill(Path(folder) / "cache", model, some, Kind("topk", 64, (2.0,), 1000), s["micro"])
+        fill(Path(folder) / "cache", model, some, RowFormat("topk", 64, (2.0,), 1000), s["micro"])
         parts |= memory.filling(shape, s["micro"], s["length"], s["new"], way)
     else:
         teacher = load(folder, backend, "teacher") if s.get("online") else None

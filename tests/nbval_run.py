@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from distill_lab.notebooks import execute
+from distill_lab.course.builder import execute
 
 
 def nbval(notebook: Path, work: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 CHECKS = '''\
-"""The demo's exercises, found as `distill_lab.checks.demo` where this folder is on its path."""
+"""The demo's exercises: `distill_lab.course.exercises.demo` where this folder is on its path."""
 
-from distill_lab.checks.exercise import Exercise, Step, expect
+from distill_lab.course.exercises.exercise import Exercise, Step, expect
 
 
 def _double(function, rng):
@@ -37,12 +37,12 @@ SOURCE = f'''\
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
 import base64
-import distill_lab.checks
+import distill_lab.course.exercises
 from IPython.display import display
 from distill_lab.notebook import show, table
-from distill_lab.plots import Plot
+from distill_lab.reporting.plots import Plot
 
-distill_lab.checks.__path__.append(".")
+distill_lab.course.exercises.__path__.append(".")
 from distill_lab.checks import check, or_ours
 
 # %% id="double" role="exercise"

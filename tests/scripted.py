@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
+from distill_lab.models.loading import LanguageModel
+from distill_lab.sampling.decode import Completion
+from distill_lab.tasks.prompts import STOP, encode
+
 
 def scripted(lines: Sequence[Sequence[str]], tokenizer: Any) -> LlamaForCausalLM:
     """A model that follows each token of a line with the next one, whatever came before.
@@ -48,3 +52,20 @@ def save_answering(folder: Path, tokenizer_of: Path) -> Path:
     scripted([ANSWER], tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def generated(model: LanguageModel, prompt: str, max_new_tokens: int) -> Completion:
+    """The oracle: transformers' own greedy search on this prompt alone."""
+    ids = torch.tensor([encode(model.tokenizer, prompt)])
+    lm: Any = model.lm
+    tokenizer: Any = model.tokenizer
+    out = lm.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False,
+        stop_strings=[STOP], tokenizer=tokenizer, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    new = out[0, ids.shape[1] :].tolist()
+    text = tokenizer.decode(new, skip_special_tokens=True)
+    ends = lm.generation_config.eos_token_id
+    ended = STOP in text or new[-1] in (ends if isinstance(ends, list) else [ends])
+    text = text.partition(STOP)[0] + STOP if STOP in text else text
+    return Completion(text, len(new), "stop" if ended else "length")

@@ -45,11 +45,13 @@ def digest(lab: str) -> str:
 def _inputs(lab: str) -> Iterator[Path]:
     package, notebooks = ROOT / "distill_lab", ROOT / "lab_notebooks"
     others = tuple(other for other in LABS if other != lab)
-    for file in (*package.glob("grading/**/*.py"), *package.glob("checks/*.py")):
-        if not file.name.startswith(others):
+    course = package / "course"
+    for file in (*course.glob("grading/**/*.py"), *course.glob("exercises/**/*.py")):
+        if not any(part.startswith(others) for part in file.relative_to(package).parts):
             yield file
     yield from notebooks.glob(f"**/L{lab[1:]}_*.ipynb")
-    yield from (package / name for name in ("loss.py", "squad_scores.py", "stats.py", "records.py"))
+    shared = ("losses/distillation", "tasks/squad/scores", "reporting/stats", "run/records")
+    yield from (package / f"{name}.py" for name in shared)
     yield ROOT / "constraints.txt"
 
 

@@ -1,130 +1,119 @@
-"""The order of the modules, and what importing the package may load."""
+"""The order of the folders, read from the folders themselves, and what importing may load."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "distill_lab"
-
-SQUAD = ("squad_scores", "squad_files", "squad", "squad_metric")
-TEXT = ("prompts", "languages", "rules")
-LOSS = ("loss", "fused_loss")
-INSTALL = ("install", "install_cell")
-MODELS = ("unsloth_backend", "backends", "models")
-SAMPLING = ("kv_cache", "prefill", "pick", "sampling", "vllm_sampling", "sampler")
-CACHE = ("cache_rows", "cache_file", "teacher_pass", "teacher_cache")
-PLOTS = ("plots", "plots_5a", "plots_5bd", "plots_5c")
-PAGE = ("templates", "page")
-CHECKS = ("checks", "notebooks", "grading")
-DOCTOR = ("memory", "timing", "doctor")
-# A module may import those in earlier layers and those before it in its own; stages (layer 3) never
-# import each other. Not all exist yet.
-LAYERS = (
-    ("safe_path", "json_text", "records", "json_files", "config", "budgets", "runs", "history"),
-    ("processes", "paper", *SQUAD, "stats", "sources", *TEXT, *LOSS, *INSTALL, "shapes"),
-    (*MODELS, "encoding", *SAMPLING, *CACHE, "trainer"),
-    ("generate", "reject", "train", "evaluate"),
-    (
-        *PLOTS,
-        *PAGE,
-        "run_folder",
-        "report",
-        "runner",
-        "ablation",
-        *CHECKS,
-        *DOCTOR,
-        "export",
-        "drive",
-    ),
-    ("arguments", "cli", "notebook", "__main__"),
-)
-STAGES = 3
-PLACE = {name: (n, m) for n, layer in enumerate(LAYERS) for m, name in enumerate(layer)}
-WITH_TORCH = {
-    "loss",
-    "fused_loss",
-    "squad_metric",
-}  # the only ones of the first two layers: `evaluate` loads transformers
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "distill_lab"
+STAGES = ("generate", "reject", "train", "evaluate")
+# what a notebook, a help text or the grader's watcher loads before it needs a model
+LIGHT = ("run", "tasks", "reporting.stats", "reporting.paper", "course.install_cell")
+WITH_TORCH = {"tasks.squad.metric"}  # `evaluate` loads transformers
 
 
-def name_of(file: Path) -> str:
-    """`distill_lab/grading/forms.py` is part of `grading`."""
-    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_name(file: Path) -> str:
+    """`losses.fused` of `distill_lab/losses/fused.py`; a folder's own name of its `__init__.py`."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = sorted(
-    file
-    for file in PACKAGE.rglob("*.py")
-    if file != PACKAGE / "__init__.py" and name_of(file) != "data"
-)
+MODULES = {name: file for file in sorted(PACKAGE.rglob("*.py")) if (name := module_name(file))}
 
 
-def imported(file: Path) -> set[str]:
-    """Full names of all that a file imports, inside functions too."""
+def imports(file: Path) -> set[str]:
+    """Which modules of the package a file imports, inside functions too, by `importlib` too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: write `from distill_lab...`, not a relative import"
-            module = node.module or ""
-            is_package = module == "distill_lab"
-            names |= {f"{module}.{a.name}" for a in node.names} if is_package else {module}
-    return names
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
+            names |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
+    ours = {name.removeprefix("distill_lab.") for name in names if name.startswith("distill_lab.")}
+    return {found for name in ours if (found := _module_of(name))} - {module_name(file)}
 
 
-def own(file: Path) -> set[str]:
-    """Which modules of the package a file imports."""
-    parts = [name.split(".") for name in imported(file)]
-    used = {p[1] for p in parts if p[0] == "distill_lab" and len(p) > 1} - {"__version__"}
-    return used - {name_of(file)}
+def _module_of(name: str) -> str:
+    """The module in which a dotted name lies: `losses.fused` of `losses.fused.kd_loss`."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
 
 
-def may_import(importer: str, used: str) -> bool:
-    here, there = PLACE[importer], PLACE[used]
-    return there[0] < here[0] or (there[0] == here[0] != STAGES and there[1] < here[1])
+IMPORTS = {name: imports(file) for name, file in MODULES.items()}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_comes_before_it(file):
-    name = name_of(file)
-    new = sorted({name, *own(file)} - set(PLACE))
-    assert not new, (
-        f"new here: {', '.join(new)}. Give it a place in LAYERS (tests/test_architecture.py)"
-    )
-    wrong = sorted(used for used in own(file) if not may_import(name, used))
-    assert not wrong, f"{name} (layer {PLACE[name][0]}) may not import {', '.join(wrong)}"
+def folder(name: str) -> str:
+    return name.partition(".")[0]
 
 
-@pytest.mark.parametrize("name", LAYERS[0])
-def test_the_first_layer_needs_only_the_standard_library(name):
-    roots = {used.split(".")[0] for used in imported(PACKAGE / f"{name}.py")}
-    assert roots <= sys.stdlib_module_names | {"distill_lab"}
+def folders() -> dict[str, set[str]]:
+    """What each folder imports of the others."""
+    graph: dict[str, set[str]] = {folder(name): set() for name in MODULES}
+    for name, used in IMPORTS.items():
+        graph[folder(name)] |= {folder(one) for one in used} - {folder(name)}
+    return graph
 
 
-def test_the_rule_itself():
-    assert may_import("train", "loss")
-    assert may_import("cli", "train")
-    assert may_import("config", "records")
-    assert not may_import("records", "config")
-    assert not may_import("train", "generate")
-    assert not may_import("generate", "train")
-    assert not may_import("loss", "models")
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """The names round a cycle; [] where all imports go down."""
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return error.args[1]
+    return []
 
 
-def test_importing_the_package_and_its_first_layers_loads_neither_torch_nor_transformers():
-    light = [name for name in (*LAYERS[0], *LAYERS[1]) if name not in WITH_TORCH]
-    there = [name for name in light if (PACKAGE / f"{name}.py").exists()]
-    modules = ["distill_lab", *(f"distill_lab.{name}" for name in there)]
-    code = (
-        f"import sys, {', '.join(modules)}\nprint(*{{'torch', 'transformers'}} & set(sys.modules))"
-    )
+def test_imports_between_folders_only_go_down():
+    assert cycle(folders()) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert cycle(IMPORTS) == []
+
+
+def test_a_circle_is_found():
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_no_folder_holds_more_than_twelve_modules():
+    held: dict[Path, int] = {}
+    for file in MODULES.values():
+        held[file.parent] = held.get(file.parent, 0) + (file.name != "__init__.py")
+    assert {place.name: n for place, n in held.items() if n > 12} == {}
+
+
+def test_stages_meet_through_records_and_never_import_each_other():
+    for stage in STAGES:
+        others = {f"pipeline.{other}" for other in STAGES if other != stage}
+        assert IMPORTS[f"pipeline.{stage}"].isdisjoint(others), stage
+
+
+@pytest.mark.parametrize("upper", ["pipeline", "course", "cli", "planning"])
+def test_the_engine_knows_nothing_of_what_stands_on_it(upper):
+    for lower in ("run", "tasks", "losses", "models", "sampling", "training", "reporting"):
+        assert upper not in folders()[lower]
+
+
+def test_importing_what_is_light_loads_neither_torch_nor_transformers():
+    light = [
+        f"distill_lab.{name}"
+        for name in MODULES
+        if name.startswith(LIGHT) and name not in WITH_TORCH
+    ]
+    code = f"import sys, distill_lab, {', '.join(light)}\n"
+    code += "print(*{'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.split() == []

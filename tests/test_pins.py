@@ -16,8 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from distill_lab import install, install_cell
-from distill_lab.records import LabError
+from distill_lab.course import colab_install, install_cell
+from distill_lab.run.records import LabError
 
 ROOT = Path(__file__).parent.parent
 COLAB_PYTHON = "3.12"
@@ -91,13 +91,13 @@ def test_every_line_of_the_constraints_is_one_exact_pin_and_no_package_has_two()
         assert re.fullmatch(r"==[^*+,]+", str(one.specifier)), one  # no range, no local tag
     names = [canonicalize_name(one.name) for one in wanted]
     assert len(names) == len(set(names))
-    assert set(names) == set(install.pins())
+    assert set(names) == set(colab_install.pins())
 
 
 def test_the_pins_are_read_by_name_whatever_its_spelling_and_without_markers():
-    assert install.pins()["unsloth-zoo"] == install.pins()["unsloth"]
-    line = install.pin_lines()["trl"]
-    assert line == f'trl=={install.pins()["trl"]}; python_version >= "3.11"'
+    assert colab_install.pins()["unsloth-zoo"] == colab_install.pins()["unsloth"]
+    line = colab_install.pin_lines()["trl"]
+    assert line == f'trl=={colab_install.pins()["trl"]}; python_version >= "3.11"'
 
 
 # --- pyproject.toml and Unsloth's metadata --------------------------------------------------------
@@ -106,15 +106,15 @@ def test_the_pins_are_read_by_name_whatever_its_spelling_and_without_markers():
 @pytest.mark.parametrize("wanted", requirements(*ALL_EXTRAS), ids=str)
 def test_a_pin_is_within_the_range_that_pyproject_gives(wanted):
     name = canonicalize_name(wanted.name)
-    assert name in install.pins(), f"{name} is asked for and has no pin"
-    pin = install.pins()[name]
+    assert name in colab_install.pins(), f"{name} is asked for and has no pin"
+    pin = colab_install.pins()[name]
     assert wanted.specifier.contains(pin), f"{name}=={pin} in constraints.txt, {wanted} here"
 
 
 @pytest.mark.parametrize("line", UNSLOTH_SAYS)
 def test_a_pin_is_what_unsloth_admits(line):
     wanted = Requirement(line)
-    assert wanted.specifier.contains(install.pins()[wanted.name])
+    assert wanted.specifier.contains(colab_install.pins()[wanted.name])
 
 
 @pytest.mark.parametrize(("name", "version"), ABOVE_THE_CAP.items())
@@ -157,7 +157,7 @@ def test_the_makefile_has_no_version_and_installs_nothing_without_pins():
 def test_the_makefile_reads_torchs_pin():
     command = ["make", "-s", "--eval", "pin: ; @echo $(TORCH)", "pin"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"torch=={install.pins()['torch']}"
+    assert done.stdout.strip() == f"torch=={colab_install.pins()['torch']}"
 
 
 # An older release on purpose: it lies in a folder beside the environment, never in it.
@@ -171,7 +171,7 @@ OTHER_FILES = sorted(
 
 @pytest.mark.parametrize("file", OTHER_FILES)
 def test_another_environment_has_the_same_versions_of_what_is_pinned_here(file):
-    pins = install.pins()
+    pins = colab_install.pins()
     for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if not text or text.startswith("-"):
@@ -186,19 +186,19 @@ def test_another_environment_has_the_same_versions_of_what_is_pinned_here(file):
 
 
 def test_the_stack_is_pinned_for_colabs_python_and_is_not_what_is_kept():
-    for name in install.STACK:
-        marker = Requirement(install.pin_lines()[name]).marker
+    for name in colab_install.STACK:
+        marker = Requirement(colab_install.pin_lines()[name]).marker
         assert marker is None or marker.evaluate({"python_version": COLAB_PYTHON})
-    assert not {*install.STACK} & {*install.KEPT}
+    assert not {*colab_install.STACK} & {*colab_install.KEPT}
 
 
 def test_the_stack_holds_all_that_the_gpu_extra_names():
     extra = project()["project"]["optional-dependencies"]["gpu"]
-    assert {canonicalize_name(Requirement(line).name) for line in extra} <= {*install.STACK}
+    assert {canonicalize_name(Requirement(line).name) for line in extra} <= {*colab_install.STACK}
 
 
 def test_the_cell_has_no_version_and_never_upgrades_or_reinstalls():
-    here = Path(install.__file__).read_text(encoding="utf-8")
+    here = Path(colab_install.__file__).read_text(encoding="utf-8")
     for text in (install_cell.source(), here):
         assert "--no-deps" in text
         assert not re.search(r'"(-U|--upgrade|--force-reinstall|-I|--ignore-installed)"', text)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from distill_lab.squad_scores import normalize_answer
+from distill_lab.tasks.squad.scores import normalize_answer
 
 WRONG = []
 

@@ -24,12 +24,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.mini_squad.make import Fact, Item, Passage, fact_stream
-from distill_lab import squad
-from distill_lab.backends import choose_backend
-from distill_lab.config import RuntimeSettings
-from distill_lab.models import load
-from distill_lab.prompts import answer_text, render, user_text
-from distill_lab.sampling import Sampling, complete_all, jobs_for
+from distill_lab.models.backend import choose_backend
+from distill_lab.models.loading import load
+from distill_lab.run.settings import RuntimeSettings
+from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
+from distill_lab.tasks.prompts import answer_text, render, user_text
+from distill_lab.tasks.squad import questions as squad
 
 HERE = Path(__file__).parent
 VOCABULARY = 1000

@@ -49,7 +49,7 @@ lab = begin()
 # NBVAL_IGNORE_OUTPUT
 lab.run("data")
 teacher = lab.model("teacher")
-from distill_lab.sampling import Sampling, complete, complete_all, jobs_for
+from distill_lab import Sampling, complete, complete_all, jobs_for
 
 question = lab.questions[0]
 [job] = jobs_for([question], teacher.tokenizer, lab.config.models.teacher_shots)
@@ -152,9 +152,7 @@ soften = or_ours("lab5a.soften", soften)
 # NBVAL_IGNORE_OUTPUT
 import torch
 
-from distill_lab.plots_5a import next_token
-from distill_lab.prefill import next_logits
-from distill_lab.prompts import encode
+from distill_lab import encode, next_logits, next_token
 
 for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     stem = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
@@ -207,7 +205,7 @@ table(rows, ["sample", "tokens", "trace", "right"])
 # %% id="generate"
 # NBVAL_IGNORE_OUTPUT
 lab.run("generate", "reject")
-from distill_lab.plots_5a import lengths
+from distill_lab import lengths
 
 pairs = lab.judged  # each trace with its own verdict, whatever order the two files are in
 show(
@@ -298,20 +296,20 @@ check("lab5a.pass_at_k", pass_at_k)
 # NBVAL_IGNORE_OUTPUT
 from dataclasses import replace
 
-from distill_lab.generate import sampling
+from distill_lab import teacher_sampling
 
 wrong = {verdict.question_id for verdict in lab.verdicts if verdict.em < 100}
 hard = [q for q in lab.questions if q.id in wrong][:40] or lab.questions[:40]
 jobs = jobs_for(hard, teacher.tokenizer, lab.config.models.teacher_shots)
 tried = {}
 for t in (0.3, 0.6, 1.0, 1.5):
-    how = replace(sampling(lab.config), n=8, temperature=t, top_p=1.0, seed=1)
+    how = replace(teacher_sampling(lab.config), n=8, temperature=t, top_p=1.0, seed=1)
     made = complete_all(teacher, jobs, how, lab.config.runtime.sample_batch, set(), f"T = {t}")
     tried[t] = {one.question_id: done for batch in made for one, done in batch}
 
 # %% id="curves"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.plots_5a import passes
+from distill_lab import passes
 
 pass_at_k = or_ours("lab5a.pass_at_k", pass_at_k)
 curves = {}

@@ -49,7 +49,7 @@ lab = begin()
 
 # %% id="by-hand"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.prompts import parse
+from distill_lab import parse
 
 lab.run("data", "generate")
 questions = {question.id: question for question in lab.questions}
@@ -86,8 +86,7 @@ print("The reference answer:", questions[chosen].answers[0])
 
 # %% id="funnel"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab import plots
-from distill_lab.reject import summary
+from distill_lab import plots, summary
 
 show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
 
@@ -102,8 +101,7 @@ show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
 # NBVAL_IGNORE_OUTPUT
 import random
 
-from distill_lab.page import refused
-from distill_lab.reject import all_reasons
+from distill_lab import all_reasons, refused
 
 mixed = random.Random(0).sample(lab.verdicts, len(lab.verdicts))
 for found in refused(traces, mixed, all_reasons(mixed), questions):
@@ -152,7 +150,7 @@ check("lab5b.mixed_language", mixed_language)
 
 # %% id="stray"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.rules import foreign_words
+from distill_lab import foreign_words
 
 mixed_language = or_ours("lab5b.mixed_language", mixed_language)
 thoughts = [
@@ -177,7 +175,7 @@ table(
 
 # %% id="yield"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.plots_5bd import yield_against_n
+from distill_lab import yield_against_n
 
 show(yield_against_n(lab.verdicts))
 
@@ -254,7 +252,7 @@ table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"
 from collections import defaultdict
 from collections.abc import Sequence
 
-from distill_lab.records import Trace, Verdict
+from distill_lab import Trace, Verdict
 
 
 def keep_shortest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[Trace]:
@@ -279,12 +277,11 @@ check("lab5b.keep_shortest", keep_shortest)
 
 # %% id="policies"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.config import RejectSettings
-from distill_lab.reject import keep
+from distill_lab import RejectSettings, choose_examples
 
 keep_shortest = or_ours("lab5b.keep_shortest", keep_shortest)
 policies = ("all", "at-most-k", "first")
-kept = {name: keep(traces, lab.verdicts, RejectSettings(keep=name)) for name in policies}
+kept = {name: choose_examples(traces, lab.verdicts, RejectSettings(keep=name)) for name in policies}
 kept["shortest"] = keep_shortest(traces, lab.verdicts)
 rows = [
     (name, len(group), f"{fmean(t.n_tokens for t in group):.1f}") for name, group in kept.items()
@@ -310,8 +307,7 @@ table(rows, ("policy", "examples", "tokens each"))
 
 # %% id="no-filter"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.ablation import student_of
-from distill_lab.plots_5bd import compared, in_order
+from distill_lab import compared, in_order, student_of
 
 lab.run("train", "evaluate")
 answers = {"sft": lab.predictions("sft")}

@@ -32,13 +32,9 @@
 import torch
 import torch.nn.functional as F
 
-from distill_lab import loss, plots
+from distill_lab import distillation, plots, softened
 from distill_lab.checks import check, hint, museum, or_ours
-from distill_lab.encoding import encode_examples
 from distill_lab.notebook import begin, show, table
-from distill_lab.plots_5c import gradient_norms, softened
-from distill_lab.teacher_cache import Kind, layout, measure
-from distill_lab.teacher_pass import completion_logits
 
 lab = begin()
 
@@ -54,7 +50,7 @@ lab = begin()
 # %% id="three-words"
 # NBVAL_IGNORE_OUTPUT
 logits = torch.tensor([8.0, 4.0, 0.0])
-at = {T: loss.soften(logits, T).exp().tolist() for T in (1, 2, 4, 8)}
+at = {T: distillation.soften(logits, T).exp().tolist() for T in (1, 2, 4, 8)}
 show(softened(["wolf", "dog", "car"], at))
 
 # %% [markdown] id="labels"
@@ -173,6 +169,8 @@ lab.run("data", "generate", "reject", "train")
 
 # %% id="real-logits"
 # NBVAL_IGNORE_OUTPUT
+from distill_lab import completion_logits, encode_examples
+
 teacher, base = lab.model("teacher"), lab.model("base")
 some = lab.examples[:: max(1, len(lab.examples) // 16)]
 encoded = encode_examples(some, base, teacher, lab.config)
@@ -180,7 +178,7 @@ z_base, z_teacher, targets = completion_logits(base, teacher, encoded)  # (N, V)
 unsure = torch.special.entr(z_teacher.softmax(-1)).sum(-1).argmax()
 top = z_teacher[unsure].topk(4).indices
 words = [teacher.tokenizer.decode([token]) for token in top.tolist()]
-p = {T: loss.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (1, 2)}
+p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (1, 2)}
 show(softened(words, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
@@ -203,6 +201,8 @@ print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(t
 
 # %% id="gradient-norm"
 # NBVAL_IGNORE_OUTPUT
+from distill_lab import gradient_norms
+
 temperatures, norms = [1, 2, 4, 8, 16, 32], []
 for T in temperatures:
     z = z_base.clone().requires_grad_()
@@ -257,9 +257,11 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
 # %% id="cache"
 # NBVAL_IGNORE_OUTPUT
+from distill_lab import RowFormat, measure, row_dtype
+
 rows = []
 for name, V in (("this run's teacher", z_teacher.shape[-1]), ("Qwen2.5", 151_936)):
-    kept = layout(Kind("topk", 64, (T,), V)).itemsize
+    kept = row_dtype(RowFormat("topk", 64, (T,), V)).itemsize
     rows.append([name, f"{V:,}", kept, f"{2 * V:,}", f"{2 * V / kept:,.0f}"])
 table(rows, ("teacher", "words", "cache, bytes a token", "dense float16", "times as large"))
 show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))

@@ -163,7 +163,7 @@ check("lab5d.bootstrap_interval", bootstrap_interval)
 
 # %% id="bootstrap"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.plots_5bd import bootstrap_means, in_order
+from distill_lab import bootstrap_means, in_order
 
 models = ("base", "sft", "kd", "teacher")
 asked = lab.eval_questions
@@ -229,7 +229,7 @@ check("lab5d.gap_closed", gap_closed)
 
 # %% id="gap"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.page import percent
+from distill_lab import percent
 
 gap_closed = or_ours("lab5d.gap_closed", gap_closed)
 base, sft, kd, teacher = (fmean(scores[who]) for who in models)
@@ -291,7 +291,7 @@ table(rows, ("question", "reference", "sft said", "the teacher said"))
 
 # %% id="comparisons"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.page import comparisons
+from distill_lab import comparisons
 
 rows = [
     (line.topic, line.paper, ours, line.compare, line.why) for line, ours in comparisons(lab.report)
@@ -304,7 +304,7 @@ table(rows, ("", "paper", "this run", "may it be compared?", "why"))
 
 # %% id="retention"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab.plots_5bd import retention_by_size
+from distill_lab import retention_by_size
 
 show(retention_by_size())
 

@@ -1,0 +1,1 @@
+"""The course: what notebooks call, exercises, grading, and what builds the notebooks."""

@@ -1,0 +1,128 @@
+"""The figures of a run that the prose names, computed from its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from distill_lab.course.builder.prose import Figure
+from distill_lab.course.plots.lab5bd import in_order
+from distill_lab.pipeline import ablation, report
+from distill_lab.reporting.stats import bootstrap_interval
+from distill_lab.run.claim import saved
+from distill_lab.run.folder import Run, read_run
+from distill_lab.run.records import (
+    Example,
+    Prediction,
+    Question,
+    by_question,
+    judged,
+    read_records,
+    require_file,
+)
+
+SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks figures --run DIR"
+
+
+def compute(out: Path) -> tuple[str, dict[str, Figure]]:
+    """The run's profile, and its figures by name; scores and shares are 0 to 100. Its report is
+    made anew. LabError where a stage or an ablation has not run."""
+    config = saved(require_file(out / "config.json", "run").parent)
+    assert config
+    run, made = read_run(out), report.build(config, out)
+    figures = dict(of_scores(made)) | dict(of_traces(run)) | dict(of_errors(run))
+    figures |= dict(of_ablations(run, out / ablation.FOLDER))
+    return config.profile, {name: _rounded(value) for name, value in figures.items()}
+
+
+def _rounded(figure: Figure) -> Figure:
+    return round(figure, 4) if isinstance(figure, float) else figure
+
+
+def of_scores(made: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """What report.json says: scores, by kind of question too, and shares; and how many points of EM
+    the sft student has `lost` to its teacher on each kind, of those on all questions."""
+    yield "table", report.table(made).partition("\n\n")[0]
+    yield "n", made["data"]["eval"]
+    for who, found in made["scores"].items():
+        yield from _score(who, found)
+    for kind, models in made.get("scores_by_kind", {}).items():
+        for who, found in models.items():
+            yield from _score(f"{who}.{kind}", found)
+        yield f"n.{kind}", models["teacher"]["n"]
+        lost = models["teacher"]["em"] - models["sft"]["em"]
+        yield f"lost.{kind}", lost * models["teacher"]["n"] / made["data"]["eval"]
+    for arm, shares in made["gap_closed"].items():
+        yield from ((f"{arm}.gap_{metric}", 100 * share) for metric, share in shares.items())
+        yield f"{arm}.kept_em", 100 * made["scores"][arm]["em"] / made["scores"]["teacher"]["em"]
+
+
+def _score(who: str, found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    for metric in report.METRICS:
+        yield f"{who}.{metric}", found[metric]
+        for end, value in zip(("low", "high"), found[f"{metric}_ci95"], strict=True):
+            yield f"{who}.{metric}_{end}", value
+
+
+def of_traces(run: Run) -> Iterator[tuple[str, Figure]]:
+    """What was sampled and refused; length and mistakes by kind; how many first misses are right
+    later."""
+    pairs = judged(run.traces, run.verdicts)
+    yield "traces", len(pairs)
+    yield "examples", len(run.examples)
+    yield "refused_percent", 100 * fmean(verdict.reason != "ok" for _, verdict in pairs)
+    yield "wrong_percent", 100 * fmean(verdict.em < 100 for _, verdict in pairs)
+    for name, right in (("right", True), ("wrong", False)):
+        group = sorted(trace.n_tokens for trace, v in pairs if (v.em == 100) == right)
+        yield f"{name}.tokens", group[len(group) // 2]
+    for kind in sorted({q.kind for q in run.train.values() if q.kind}):
+        group = [(t, v) for t, v in pairs if run.train[t.question_id].kind == kind]
+        yield f"{kind}.traces", len(group)
+        yield f"{kind}.tokens", fmean(trace.n_tokens for trace, _ in group)
+        yield f"{kind}.wrong_percent", 100 * fmean(verdict.em < 100 for _, verdict in group)
+    missed = [
+        group
+        for group in by_question(run.verdicts).values()
+        if min(group, key=lambda verdict: verdict.sample).em < 100
+    ]
+    yield "first_missed", len(missed)
+    yield "right_later", sum(any(v.em == 100 for v in group) for group in missed)
+
+
+def of_errors(run: Run) -> Iterator[tuple[str, Figure]]:
+    """The sft student's answers that are no exact match, by kind of question: how many stop one
+    step `early`, and how many were `read` in the passage."""
+    wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if p.em < 100]
+    yield "errors", len(wrong)
+    for kind in sorted({question.kind for question, _ in wrong if question.kind}):
+        group = [pair for pair in wrong if pair[0].kind == kind]
+        yield f"errors.{kind}", len(group)
+        yield f"errors.{kind}.early", sum(stops_early(*pair) for pair in group)
+        yield f"errors.{kind}.read", sum(bool(p.answer) and p.answer in q.context for q, p in group)
+
+
+def stops_early(question: Question, prediction: Prediction) -> bool:
+    """Whether a wrong answer stands in the sentence of the right one: where that is the second of
+    two facts, the answer given is what the first one led to."""
+    said, sentences = prediction.answer, question.context.split(". ")
+    return bool(said) and any(said in s and question.answers[0] in s for s in sentences)
+
+
+def of_ablations(run: Run, folder: Path) -> Iterator[tuple[str, Figure]]:
+    """EM of each student without the filter; how few the wrong traces are; and what wrong ones are
+    above as few right ones, question by question."""
+    scores: dict[str, list[float]] = {}
+    for kind in ablation.KINDS:
+        path = require_file(folder / kind / "predictions" / "sft.jsonl", "notebooks build")
+        scores[kind] = in_order(list(run.eval.values()), read_records(path, Prediction), "em")
+        yield f"{kind}.em", fmean(scores[kind])
+    examples = read_records(folder / "wrong-only" / "examples.jsonl", Example)
+    yield "few.traces", len({(example.question_id, example.sample) for example in examples})
+    yield "few.questions", len(by_question(examples))
+    pairs = zip(scores["wrong-only"], scores["right-only"], strict=True)
+    points = [wrong - right for wrong, right in pairs]
+    ends = zip(("low", "high"), bootstrap_interval(points), strict=True)
+    yield "wrong_minus_right.em", fmean(points)
+    yield from ((f"wrong_minus_right.em_{end}", value) for end, value in ends)

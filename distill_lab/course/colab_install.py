@@ -1,0 +1,231 @@
+"""What the notebooks' install cell calls: in Colab it adds what the labs need and keeps its torch.
+
+Colab comes with a torch and a numpy that fit its GPU; before pip is asked for anything they are
+pinned to what is there. The Unsloth stack is installed with exact pins and `--no-deps`, as its own
+requirements would move torch; the rest by the package's ranges. All pins are in constraints.txt.
+
+This runs first: it needs only the standard library, and imports nothing of what it installs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import distill_lab
+from distill_lab.run.records import LabError
+
+# What must not move in Colab: built for each other and for its GPU.
+KEPT = ("torch", "torchvision", "torchaudio", "triton", "numpy")
+# Exact pins, no dependencies. Of what Unsloth asks for this leaves out xformers, which is compiled
+# for one torch and without which Unsloth takes PyTorch's attention; cut-cross-entropy, as the loss
+# is ours; and what only its command line, vLLM or images use. It has torchao, because Colab's own
+# may be older than the oldest that peft imports beside.
+STACK = (
+    *("unsloth", "unsloth-zoo", "bitsandbytes", "torchao"),
+    *("transformers", "tokenizers", "huggingface-hub", "datasets", "accelerate", "peft", "trl"),
+)
+LOG = Path(tempfile.gettempdir()) / "distill_lab_install.log"
+_SHOWN = 15  # lines of the log, where pip fails
+# What was loaded when another version of it was installed, and in which version. It lives as long
+# as the process, so that only a restart empties it.
+_outdated: dict[str, str] = {}
+
+
+def install(source: str) -> None:
+    """Brings a Colab session to the pins; takes no time where it is there already.
+
+    Outside Colab it installs nothing and says what is missing. `source` is what pip takes for this
+    package: an address, a folder or a wheel. LabError says what to do.
+    """
+    if not in_colab():
+        _outside_colab(source)
+        return
+    if _version("distill-lab") is None:
+        folder = Path(__file__).parents[2]
+        raise LabError(
+            f"Expected a distill_lab that pip installed, found the folder {folder}. Run"
+            f" `%pip install --no-deps -e {folder}`, then this cell again."
+        )
+    missing = _missing()
+    if missing:
+        _refuse_torch_out_of_range(missing)
+        _install()
+    if _outdated:
+        names = ", ".join(f"{name} {version}" for name, version in sorted(_outdated.items()))
+        raise LabError(
+            f"Restart the session (Runtime > Restart session) and go on from this cell: {names} was"
+            " loaded before another version of it was installed."
+        )
+    there = ", ".join(f"{name} {_version(name)}" for name in ("unsloth", "transformers", "torch"))
+    print(f"Ready: distill_lab {distill_lab.__version__}, {there}.")
+    if not shutil.which("nvidia-smi"):
+        print("No GPU in this session: Runtime > Change runtime type > T4 GPU.")
+
+
+def in_colab() -> bool:
+    """Colab sets several variables that begin so."""
+    return any(name.startswith("COLAB_") for name in os.environ)
+
+
+def _outside_colab(source: str) -> None:
+    missing = list(_unmet("distill-lab"))
+    if missing:
+        path = Path(source)
+        address = path.resolve().as_uri() if path.exists() else source
+        raise LabError(
+            f"Expected {', '.join(missing)}, not found; outside Colab nothing is installed for you."
+            " Run this in a terminal, then restart the kernel: "
+            f'{sys.executable} -m pip install "distill-lab @ {address}"'
+        )
+    print(f"distill_lab {distill_lab.__version__} is here; outside Colab nothing is installed.")
+
+
+# -- what should be there, and what is
+
+
+def pin_lines() -> dict[str, str]:
+    """The lines of constraints.txt, markers included, by the name of the package."""
+    here = Path(__file__).parents[1]  # a wheel has it inside the package, a checkout beside it
+    inside = here / "constraints.txt"
+    text = (inside if inside.exists() else here.parent / "constraints.txt").read_text("utf-8")
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
+    return {_plain(line.partition("==")[0]): line for line in lines if "==" in line}
+
+
+def pins() -> dict[str, str]:
+    """The pinned version of each package."""
+    return {name: re.split(r"==|;", line)[1].strip() for name, line in pin_lines().items()}
+
+
+def _plain(name: str) -> str:
+    """The one spelling of a package's name: unsloth_zoo is unsloth-zoo."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _missing() -> list[str]:
+    """What of the stack and of the package's requirements is not there, or in another version."""
+    wanted = pins()
+    stack = [f"{name}=={wanted[name]}" for name in STACK if _version(name) != wanted[name]]
+    return [*stack, *_unmet("distill-lab")]
+
+
+def _requires(name: str) -> list[str]:
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:  # a folder on the path, which pip knows nothing of
+        return []
+
+
+def _unmet(name: str, extras: Iterable[str] = (), seen: set[str] | None = None) -> Iterator[str]:
+    """Requirements of an installed package that are not met, and in turn those of the met ones."""
+    if importlib.util.find_spec("packaging") is None:  # it reads the others; nor are they there
+        yield "packaging"
+        return
+    from packaging.requirements import Requirement
+
+    seen = set() if seen is None else seen
+    for line in _requires(name):
+        wanted = Requirement(line)
+        chosen = ("", *extras)
+        if wanted.marker and not any(wanted.marker.evaluate({"extra": e}) for e in chosen):
+            continue
+        version = _version(wanted.name)
+        if version is None or not wanted.specifier.contains(version, prereleases=True):
+            yield line
+        elif _plain(wanted.name) not in KEPT and line not in seen:
+            seen.add(line)
+            yield from _unmet(wanted.name, wanted.extras, seen)
+
+
+def _refuse_torch_out_of_range(missing: Iterable[str]) -> None:
+    """Colab moves on: where its torch is none that this package takes, no pip can help."""
+    for line in missing:
+        name = re.split(r"[^\w.-]", line)[0]
+        if name in KEPT and _version(name):
+            raise LabError(
+                f"Expected {line.replace(' ', '')}, found {name} {_version(name)}, which is Colab's"
+                " own and stays. Runtime > Change runtime type > Runtime version offers other ones."
+            )
+
+
+# -- pip
+
+
+def _install() -> None:
+    before = _versions()
+    kept = [f"{name}=={before[name]}" for name in KEPT if name in before]
+    print(f"Keeping {', '.join(kept)}. The whole log: {LOG}")
+    wanted = pins()
+    stack = [f"{name}=={wanted[name]}" for name in STACK]
+    # What Colab has may stay or move, as the ranges say; what it has not comes as it was tested.
+    new = [line for name, line in pin_lines().items() if name not in before and name not in STACK]
+    constraints = LOG.with_suffix(".txt")
+    constraints.write_text("\n".join([*kept, *stack, *new]) + "\n", encoding="utf-8")
+    rest = [line for line in _requires("distill-lab") if not re.search(r";.*\bextra\b", line)]
+    LOG.unlink(missing_ok=True)
+    try:
+        _pip("1 of 2: the Unsloth stack", "--no-deps", *stack)
+        if rest:
+            _pip("2 of 2: what else the labs need", "-c", str(constraints), *rest)
+    finally:
+        _note_outdated(before)
+
+
+def _pip(step: str, *arguments: str) -> None:
+    """`pip install`, its output in the log; where it fails, the log's end is shown."""
+    quiet = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+    command = [sys.executable, "-m", "pip", "install", *quiet, *arguments]
+    print(f"{step} … ", end="", flush=True)
+    start = time.perf_counter()
+    with LOG.open("a", encoding="utf-8") as log:
+        print("$", *command, file=log, flush=True)
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    print(f"{'failed after ' if done.returncode else ''}{time.perf_counter() - start:.0f} s")
+    if done.returncode:
+        print(*LOG.read_text("utf-8", errors="replace").splitlines()[-_SHOWN:], sep="\n")
+        raise LabError(
+            f"pip could not install {step[8:]}; above is the end of its log, {LOG}. Run this cell "
+            "again, as a download may have broken off. If it says the same, begin anew: Runtime > "
+            "Disconnect and delete runtime, then Runtime > Run all."
+        )
+
+
+# -- a restart
+
+
+def _versions() -> dict[str, str]:
+    """All that is installed."""
+    found = ((there.metadata["Name"], there.version) for there in metadata.distributions())
+    return {_plain(name): version for name, version in found if name}
+
+
+def _note_outdated(before: dict[str, str]) -> None:
+    """Notes which packages changed on the disk while a file of theirs was loaded."""
+    importlib.invalidate_caches()
+    after = _versions()
+    # of the modules' own dictionaries: to ask a lazy module for an attribute may load it
+    modules = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    loaded = {module.get("__file__") for module in modules}
+    for name in before.keys() & after.keys():
+        if after[name] != before[name]:
+            package = metadata.distribution(name)
+            if any(str(package.locate_file(file)) in loaded for file in package.files or ()):
+                _outdated.setdefault(name, before[name])

@@ -1,0 +1,86 @@
+"""The exercises' checks, for notebooks: `check`, `hint`, `or_ours` and `before_submitting`.
+
+    check("lab5a.soften", soften)            # right, wrong, error or not attempted, and why
+    hint("lab5a.soften")                     # one hint; hint("lab5a.soften", 2) is the next
+    soften = or_ours("lab5a.soften", soften) # yours where it is right, else the package's own
+    before_submitting()                      # what would be lost if the notebook were handed in
+
+What is checked lies in one folder a part of the lab (`exercises.lab5a` …), the wrong answers that
+each check is tested with in `exercises.mutants`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, of_kind
+from distill_lab.course.exercises.submitting import before_submitting
+from distill_lab.run.records import LabError
+
+__all__ = ["before_submitting", "check", "find", "hint", "or_ours"]
+
+Function = Callable[..., Any]
+
+
+def find(name: str) -> Exercise:
+    """The exercise `lab5a.soften`; LabError where there is none of that name."""
+    part, _, function = name.partition(".")
+    try:
+        exercises: tuple[Exercise, ...] = importlib.import_module(
+            f"distill_lab.course.exercises.{part}"
+        ).EXERCISES
+    except ModuleNotFoundError:
+        raise LabError(f"Expected an exercise such as lab5a.soften, found {name!r}.") from None
+    for exercise in exercises:
+        if exercise.function == function:
+            return exercise
+    known = ", ".join(f"{part}.{exercise.function}" for exercise in exercises)
+    raise LabError(f"Expected one of {known}, found {name!r}.")
+
+
+def check(name: str, function: Function, seed: int = 0) -> None:
+    """Prints what became of each step, with the smallest case that went wrong; never raises what
+    `function` raises."""
+    print(report(find(name), judge(find(name), function, seed)))
+
+
+def hint(name: str, n: int = 1) -> None:
+    """Prints hint n (from 1) of an exercise, each saying more than the one before."""
+    hints = find(name).hints
+    if not 1 <= n <= len(hints):
+        raise LabError(f"hint({name!r}, {n}): expected 1 to {len(hints)}.")
+    more = f'  (hint("{name}", {n + 1}) says more)' if n < len(hints) else ""
+    print(f"Hint {n} of {len(hints)}: {hints[n - 1]}{more}")
+
+
+def or_ours(name: str, function: Function) -> Function:
+    """`function` where it is right, its results in their plain form; else the package's own, which
+    steps in and says so: a notebook runs to its end whatever is left open."""
+    exercise = find(name)
+    outcome = judge(exercise, function)
+    if outcome.state == "right":
+
+        @functools.wraps(function)
+        def in_plain_form(*arguments: Any, **named: Any) -> Any:
+            return of_kind(function(*arguments, **named), exercise.kind)
+
+        return in_plain_form
+    print(f"{exercise.function}: yours is {outcome.state}, so the package's own is used below.")
+    return exercise.ours
+
+
+def report(exercise: Exercise, outcome: Outcome) -> str:
+    """The outcome as text: one line if all is right or nothing attempted, else a line a step."""
+    whole = f"{exercise.function}: {outcome.state}"
+    if outcome.state == "not attempted":
+        return f'{whole}. Write it above, and run this again; hint("{exercise.name}") helps.'
+    lines = [f"{whole}, {outcome.points} of {exercise.points} points"]
+    if outcome.state == "right":
+        return lines[0]
+    for step, wrong in zip(exercise.steps, outcome.wrong, strict=True):
+        lines.append(f"  {'wrong' if wrong else 'right'}: {step.title}")
+        lines += [f"         {line}" for line in str(wrong).splitlines()] if wrong else []
+    return "\n".join([*lines, f'  hint("{exercise.name}") helps.'])

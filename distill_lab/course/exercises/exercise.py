@@ -1,0 +1,240 @@
+"""What an exercise is: steps, each with points, each a check on the student's function.
+
+A step holds the function against small cases, the smallest first. Where it differs, the step says
+what was called, what came and what was expected, and names the mistake where its result is that of
+a known one.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from distill_lab.course.exercises.comparing import alike, brief, named, nearly, said_of, told
+from distill_lab.course.exercises.kinds import ANY, Kind
+from distill_lab.course.exercises.plain import plain
+
+Function = Callable[..., Any]
+State = Literal["not attempted", "wrong", "error", "right"]
+
+
+class WrongError(Exception):
+    """A step's finding. Its text is what the student reads, over several lines."""
+
+
+class WrongKindError(WrongError):
+    """The result is of another kind than the one that is asked for."""
+
+    def __init__(self, yours: Any, said: str) -> None:
+        super().__init__(f"yours:    {brief(yours)}\n{said}")
+        self.yours, self.said = yours, said
+
+
+class BrokenError(WrongError):
+    """A step could not be judged: something was raised outside the call that it looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that the function must do. `test` raises WrongError; its random numbers are the
+    instructor's seed's, so that a class is graded on cases that nobody has seen."""
+
+    title: str
+    points: int
+    test: Callable[[Function, random.Random], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """A mistake that runs through all results (percent for shares, say). It costs the step of that
+    title; the others are judged on `undone(function)`, which gives what it would give without it.
+    """
+
+    says: str
+    step: str
+    undone: Callable[[Function], Function]
+
+
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """A function to write: `ours` is the package's own, for what follows in the notebook, which
+    takes results in the plain form of `kind`."""
+
+    part: str
+    function: str
+    ours: Function
+    steps: tuple[Step, ...]
+    hints: tuple[str, ...]
+    kind: Kind = ANY
+    slips: tuple[Slip, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}.{self.function}"
+
+    @property
+    def points(self) -> int:
+        return sum(step.points for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A wrong answer to the exercise of that name (`lab5a.soften`), which its checks must catch:
+    `loses` are the titles of the steps that it fails, and `says` is in the text of the first."""
+
+    exercise: str
+    name: str
+    function: Function
+    loses: tuple[str, ...]
+    says: str
+
+
+def mutants_of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
+    """Those of the exercise of that name, each called as its function is."""
+    return tuple(Mutant(exercise, row[0].__name__, *row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a function: what is wrong with each step (None: right), and its points."""
+
+    state: State
+    wrong: tuple[WrongError | None, ...]
+    points: int
+
+
+class Asked:
+    """A student's function as the steps call it: its results in their plain form."""
+
+    def __init__(self, function: Function, kind: Kind) -> None:
+        self.function, self.kind = function, kind
+        self.__name__: str = getattr(function, "__name__", "it")
+        self.results: set[type] = set()
+        self.was_stopped = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            result = self.function(*arguments)
+        except TimeoutError:
+            self.was_stopped = True
+            raise
+        self.results.add(type(result))
+        return of_kind(result, self.kind)
+
+
+def of_kind(result: Any, kind: Kind) -> Any:
+    """A result in its kind's plain form; WrongKindError where it holds something else."""
+    try:
+        return kind.plain(plain(result))
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        said = NO_RETURN if result is None else kind.asks
+    raise WrongKindError(result, said)
+
+
+NO_RETURN = "Nothing came back: is a `return` missing? (print shows a value, return gives it back.)"
+_Wrong = tuple[WrongError | None, ...]
+
+
+def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
+    """All steps of an exercise on a student's function; nothing that it raises comes through."""
+    asked = Asked(function, exercise.kind)
+    try:
+        wrong = _steps(exercise, asked, seed)
+        if any(wrong) and asked.results == {type(None)}:
+            wrong = (WrongError(f"{wrong[0]}\nEach call gave None. {NO_RETURN}"), *wrong[1:])
+        elif any(wrong) and asked.results and not asked.was_stopped:  # it would be, time and again
+            wrong = _without_slip(exercise, function, seed, wrong)
+    except NotImplementedError:
+        return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)
+    broken = any(isinstance(one, BrokenError) for one in wrong)
+    state: State = "right" if not any(wrong) else "error" if broken else "wrong"
+    return Outcome(state, wrong, _points(exercise, wrong))
+
+
+def _steps(exercise: Exercise, function: Function, seed: int) -> _Wrong:
+    """What is wrong with each step. NotImplementedError where the function is not written yet."""
+    return tuple(
+        _step(step, function, random.Random(f"{seed} {exercise.name} {number}"))
+        for number, step in enumerate(exercise.steps)
+    )
+
+
+def _step(step: Step, function: Function, rng: random.Random) -> WrongError | None:
+    try:
+        step.test(function, rng)
+    except NotImplementedError:
+        raise
+    except WrongError as wrong:
+        return wrong
+    except Exception as error:  # the student's own, whatever it is
+        return BrokenError(f"It raised {told(error)}")
+    return None
+
+
+def _without_slip(exercise: Exercise, function: Function, seed: int, wrong: _Wrong) -> _Wrong:
+    """The same, where a slip explains more than one step: it costs its own step alone. Of several
+    that do, the one that leaves the most points."""
+    titles = [step.title for step in exercise.steps]
+    points, tried = _points(exercise, wrong), [wrong]
+    for slip in exercise.slips:
+        own = titles.index(slip.step)
+        if wrong[own] is None:
+            continue
+        undone = _steps(exercise, Asked(slip.undone(function), exercise.kind), seed)
+        if undone[own] is None:
+            rest = [_rest(slip, *pair) for pair in zip(wrong, undone, strict=True)]
+            said = str(wrong[own])
+            rest[own] = WrongError(said if slip.says in said else f"{said}\n{slip.says}")
+            tried += [tuple(rest)] if not any(undone) or _points(exercise, rest) > points else []
+    return max(tried, key=lambda one: (_points(exercise, one), one is not wrong))
+
+
+def _rest(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> WrongError | None:
+    """What is wrong with another step, the slip aside."""
+    if wrong is None or undone is None:
+        return None
+    if isinstance(undone, BrokenError):
+        return wrong
+    return WrongError(f"{undone}\n(As if what is said of {slip.step!r} were mended.)")
+
+
+def _points(exercise: Exercise, wrong: Sequence[WrongError | None]) -> int:
+    return sum(s.points for s, w in zip(exercise.steps, wrong, strict=True) if w is None)
+
+
+def expect(
+    function: Function,
+    arguments: Sequence[Any],
+    expected: Any,
+    known: Mapping[str, Any] | None = None,
+    shown: str | None = None,
+    within: float = 1e-6,
+) -> None:
+    """WrongError unless `function(*arguments)` is `expected` (numbers within 1e-6, relative or
+    absolute).
+
+    `known` maps a mistake's name to the result that it gives; `shown` is the call as it is shown,
+    where its arguments would be too long. The arguments are copies: a function may change its own.
+    """
+    name = getattr(function, "__name__", "it")
+    call = shown or f"{name}({', '.join(map(brief, arguments))})"
+    try:
+        yours = function(*copy.deepcopy(list(arguments)))
+    except NotImplementedError:
+        raise
+    except WrongKindError as other:
+        cause = named(other.yours, known, within) or f"\n{other.said}"
+        raise WrongError(
+            f"{call}\nyours:    {brief(other.yours)}\nexpected: {brief(expected)}{cause}"
+        ) from None
+    except Exception as error:
+        cause = named(error, known, within) or said_of(error)
+        raise WrongError(
+            f"{call}\nraised    {told(error)}\nexpected: {brief(expected)}{cause}"
+        ) from None
+    if not alike(yours, expected, within):
+        cause = named(yours, known, within) or nearly(yours, expected)
+        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{cause}")

@@ -1,0 +1,1 @@
+"""Wrong answers, with the points that each must lose."""

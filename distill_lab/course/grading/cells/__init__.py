@@ -1,0 +1,1 @@
+"""A notebook's cells: read, sorted, looked through, and put together to be graded."""

@@ -1,0 +1,122 @@
+"""The notebook that is graded: the course's checks, with the student's code before them.
+
+Of the course's notebook come its imports and its checks; of the student's the exercises' cells,
+what they added, and of cells that they changed the statements that are new. All of it is cut into
+statements, so that one that fails (there is no run here to look at, so many do) hides none behind
+it. What a notebook has besides, its outputs, its metadata, its check cells, stays outside.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any
+
+from distill_lab.course import exercises as checks
+from distill_lab.course.exercises.exercise import judge
+from distill_lab.course.grading.cells.statements import (
+    definitions,
+    failing,
+    imports,
+    named,
+    new,
+    split,
+    written,
+)
+from distill_lab.course.grading.course import GradedLab
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The student's cells, sorted by `sort`: each exercise's (None: missing), what was added behind
+    which cell of the course ("": before all), and the setup and run cells that they changed."""
+
+    exercises: Mapping[str, str | None]
+    added: Mapping[str, Sequence[str]]
+    changed: Mapping[str, str]
+
+
+def assemble(lab: GradedLab, parts: Parts) -> str:
+    """The notebook's file (nbformat 4.5)."""
+    import nbformat
+
+    return nbformat.writes(nbformat.v4.new_notebook(cells=list(_cells(lab, parts))))
+
+
+def _cells(lab: GradedLab, parts: Parts) -> Iterator[Any]:
+    check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
+    used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
+    yield _student("definitions", _prelude(lab, parts, used))
+    yield from _added("first", parts.added.get("", ()))
+    for line in lab.entry["cells"]:
+        name, role, exercise = line["id"], line["role"], line.get("exercise", "")
+        if role in ("setup", "run"):
+            source = parts.changed.get(name, "")
+            found = [one.text for one in new(lab.sources[name], source)]
+            yield _student(name, found or failing(source))
+        elif role == "exercise":
+            statements = split(parts.exercises[exercise] or "")
+            yield _cell(name, "exercise", exercise, statements=statements)
+        elif role == "check":
+            yield _canary(name, exercise)  # behind all that the student's code did before
+            yield _cell(name, "check", exercise, lab.sources[name])
+        yield from _added(name, parts.added.get(name, ()))
+
+
+def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
+    yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
+
+
+def _written(parts: Parts) -> Iterator[str]:
+    """All that the student wrote."""
+    yield from filter(None, parts.exercises.values())
+    yield from (source for cells in parts.added.values() for source in cells)
+    yield from parts.changed.values()
+
+
+def _prelude(lab: GradedLab, parts: Parts, used: AbstractSet[str]) -> list[str]:
+    """The files that cells write, what is used of the course's imports, and then what the student
+    imports and defines, wherever that is: the order of cells does not matter. An exercise that is
+    begun anew, or is no Python yet, must not take from the next one what its stub had imported."""
+    roles = ("setup", "run", "exercise")
+    open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in roles]
+    student = list(_written(parts))
+    own = [s for s in student if s not in parts.exercises.values()]
+    first = [text for source in (*open_cells, *student) for text in imports(source, used)]
+    files = [source for source in own if written(source)]
+    defined = (text for source in own for text in definitions(source))
+    return [*files, *dict.fromkeys([*first, *defined])]
+
+
+def _student(name: str, statements: Sequence[str]) -> Any:
+    return _cell(name, "student", statements=statements)
+
+
+def _canary(name: str, exercise: str) -> Any:
+    """A cell that must fail, with what it must print and raise: a kernel that drops assertions,
+    hides tracebacks, prints something else or calls every answer right shows itself."""
+    nonce, found = secrets.token_hex(4), checks.find(exercise)
+    source = (
+        f"# It must fail: an untouched kernel says so.\n"
+        f'__import__("builtins").print("canary {nonce}")\n'  # `print` may be rich's, and fine
+        f'__import__("distill_lab.course.exercises", fromlist=["check"]).check("{exercise}", '
+        f'lambda *_: "{nonce}")\n'
+        f'assert not "{nonce}", "{nonce}"'
+    )
+    report = checks.report(found, judge(found, lambda *_: nonce))
+    expected = {
+        "printed": f"canary {nonce}\n{report}\n",
+        "raised": f"AssertionError: {nonce}",
+        "crossed": nonce,
+    }
+    return _cell(f"canary-{name}"[:64], "canary", exercise, source, nonce=nonce, expected=expected)
+
+
+def _cell(name: str, role: str, exercise: str = "", source: str = "", **more: Any) -> Any:
+    from nbformat.v4 import new_code_cell
+
+    source = source or "\n".join(more.get("statements", ()))
+    metadata = {"grading": {"role": role, "exercise": exercise, **more}}
+    return new_code_cell(source=source, id=name, metadata=metadata)

@@ -1,0 +1,1 @@
+"""What a class handed in: found, unpacked, and told whose it is."""

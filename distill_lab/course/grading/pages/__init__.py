@@ -1,0 +1,1 @@
+"""The pages: a student's feedback, and the class."""

@@ -1,0 +1,1 @@
+"""What runs a student's code, and what it may not do."""

@@ -1,0 +1,1 @@
+"""One submission's session: started, watched, and judged check by check."""

@@ -1,0 +1,1 @@
+"""The objective: to be read, and the same fast."""

@@ -1,0 +1,1 @@
+"""Loading, changing and saving models, and what runs them."""

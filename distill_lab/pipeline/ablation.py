@@ -1,0 +1,103 @@
+"""What rejection is worth: the same student, the same number of examples, and no filter before, or
+one that keeps the wrong traces; and for that its control, as few right ones.
+
+In a folder of its own below the run's, so that the run's own students stay what they are.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Literal, get_args
+
+from distill_lab.pipeline import evaluate, train
+from distill_lab.run.claim import claim_run_folder
+from distill_lab.run.records import (
+    Example,
+    LabError,
+    Prediction,
+    Question,
+    Trace,
+    Verdict,
+    by_question,
+    judged,
+    read_records,
+    require_file,
+    write_records,
+)
+from distill_lab.run.settings import Config
+from distill_lab.tasks.prompts import user_text
+
+# Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
+# questions, which tells what is due to their being wrong from what is due to their being few.
+AblationArm = Literal["unfiltered", "wrong-only", "right-only"]
+KINDS = get_args(AblationArm)
+FOLDER = "no_filter"  # below the run's
+
+
+def student_of(kind: AblationArm, config: Config, out: Path) -> list[Prediction]:
+    """Trains an sft student on as many examples as the run in `out` kept, chosen as `kind` says,
+    and gives its answers to the run's evaluation questions. What is there is not made again.
+
+    LabError where the run has no verdicts yet, or none of its traces is wrong.
+    """
+    if kind not in KINDS:
+        raise LabError(f"Expected one of {', '.join(KINDS)}; found {kind!r}.")
+    folder = out / FOLDER / kind
+    claim_run_folder(config, folder)
+    asked = read_records(require_file(out / "questions.eval.jsonl", "data"), Question)
+    write_records(folder / "questions.eval.jsonl", asked)
+    write_records(folder / "examples.jsonl", _examples(kind, config, out))
+    train.run(config, folder, ("sft",))
+    evaluate.run(config, folder, ("sft",))
+    return read_records(folder / "predictions" / "sft.jsonl", Prediction)
+
+
+def _examples(kind: AblationArm, config: Config, out: Path) -> list[Example]:
+    n = len(read_records(require_file(out / "examples.jsonl", "reject"), Example))
+    asked = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
+    questions = {question.id: question for question in asked}
+    traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
+    verdicts = read_records(require_file(out / "verdicts.jsonl", "reject"), Verdict)
+    chosen = draw(traces, verdicts, n, kind, config.train.seed)
+    texts = {name: user_text(asked.context, asked.question) for name, asked in questions.items()}
+    return [Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in chosen]
+
+
+def draw(
+    traces: Sequence[Trace], verdicts: Sequence[Verdict], n: int, kind: AblationArm, seed: int
+) -> list[Trace]:
+    """n traces of a kind, each as often as it takes to make n. The order in which batches ended
+    plays no part."""
+    pairs = sorted(judged(traces, verdicts), key=lambda pair: (pair[0].question_id, pair[0].sample))
+    wrong = [trace for trace, verdict in pairs if verdict.em < 100]
+    right = [trace for trace, verdict in pairs if verdict.reason == "ok"]
+    rng = random.Random(seed)
+    pool = {
+        "unfiltered": lambda: [trace for trace, _ in pairs],
+        "wrong-only": lambda: wrong,
+        "right-only": lambda: _as_few(right, wrong, rng),
+    }[kind]()
+    if not pool:
+        raise LabError(
+            f"A student of {kind} traces: expected at least one, found none. Sample a teacher that "
+            "errs, or raise --generate.temperature."
+        )
+    rng.shuffle(pool)
+    return list(islice(cycle(pool), n))
+
+
+def _as_few(right: list[Trace], wrong: list[Trace], rng: random.Random) -> list[Trace]:
+    """Right traces as few as the wrong ones: for each question that has k of those another draw of
+    k from one question, as far as there are questions with so many."""
+    groups = list(by_question(right).values())
+    rng.shuffle(groups)
+    chosen: list[Trace] = []
+    for k in sorted(map(len, by_question(wrong).values()), reverse=True):
+        group = next((group for group in groups if len(group) >= k), None)
+        if group:
+            groups.remove(group)
+            chosen += rng.sample(group, k)
+    return chosen

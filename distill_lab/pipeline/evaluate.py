@@ -1,0 +1,89 @@
+"""Stage 5: base, both students and the teacher answer the same held-out questions, greedily, and
+are scored with SQuAD's EM and F1.
+
+The paper samples at temperature 0.6 and averages pass@1; greedy answers are what SQuAD's tables
+use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from distill_lab.models.backend import Backend, start
+from distill_lab.models.loading import LanguageModel, load_base, load_student, load_teacher
+from distill_lab.run.distributed import from_main, is_main
+from distill_lab.run.records import Prediction, Question, RecordLog, read_records, require_file
+from distill_lab.run.settings import ARMS, MODELS, Config
+from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
+from distill_lab.tasks.prompts import answer_text
+from distill_lab.tasks.squad.questions import em, f1
+
+
+def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
+    """Writes predictions/<who>.jsonl for each of these models. False if all were there."""
+    questions = {
+        q.id: q for q in read_records(require_file(out / "questions.eval.jsonl", "data"), Question)
+    }
+    for arm in ARMS:  # said before base's minutes, not after them
+        if arm in models and not (out / "predictions" / f"{arm}.jsonl").exists():
+            require_file(out / "students" / arm / "model", "train")
+    return any([_evaluate(who, questions, config, out) for who in models])
+
+
+def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
+    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction, is_main()) as log:
+        have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
+        if {(id, 0) for id in questions} <= have:
+            return False
+        model, shots = _model(who, config, out, start(config, out))
+        made = _answers(model, shots, who, list(questions.values()), have, config)
+        with closing(made):  # ends the progress bar's line, whatever is said after it
+            for batch in made:
+                log.append(
+                    _scored(questions[id], said) for id, said in batch if (id, 0) not in have
+                )
+    return True
+
+
+def _model(who: str, config: Config, out: Path, backend: Backend) -> tuple[LanguageModel, int]:
+    """The model and the number of worked examples in its prompt: the teacher is asked as when it
+    was sampled.
+    """
+    if who == "teacher":
+        return load_teacher(config.models, backend), config.models.teacher_shots
+    if who == "base":
+        return load_base(config.models, backend), 0
+    return load_student(
+        require_file(out / "students" / who / "model", "train"), config.models, backend
+    ), 0
+
+
+def _answers(
+    model: LanguageModel,
+    shots: int,
+    who: str,
+    questions: list[Question],
+    have: set[tuple[str, int]],
+    config: Config,
+) -> Generator[list[tuple[str, str]]]:
+    """(question id, completion), a batch at a time."""
+    jobs = jobs_for(questions, model.tokenizer, shots)
+    greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
+    for batch in complete_all(
+        model, jobs, greedy, config.runtime.sample_batch, have, f"evaluate {who}"
+    ):
+        yield [(job.question_id, completions[0].text) for job, completions in batch]
+
+
+def _scored(question: Question, completion: str) -> Prediction:
+    answer = answer_text(completion)
+    return Prediction(
+        question.id,
+        0,
+        completion,
+        answer,
+        em(answer, question.answers),
+        f1(answer, question.answers),
+    )

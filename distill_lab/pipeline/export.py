@@ -1,0 +1,140 @@
+"""`distill-lab export`: a trained student for use elsewhere, as its adapter, as merged 16-bit
+weights, or as GGUF for llama.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_lab.models import unsloth_backend
+from distill_lab.models.backend import Backend, choose_backend
+from distill_lab.models.loading import LanguageModel, load_student, save_student
+from distill_lab.run.claim import saved
+from distill_lab.run.records import LabError, require_file
+from distill_lab.run.settings import Config, ExportSettings, RuntimeSettings
+
+CONVERTER = "convert_hf_to_gguf.py"
+
+
+def export(settings: ExportSettings) -> Path:
+    """Writes the student of an arm in the form asked for into a new folder, whole or not at all."""
+    config = saved(settings.out)
+    if config is None:
+        raise LabError(
+            f"--out {settings.out}: expected the folder of a run, found none. Name one that is."
+        )
+    student = require_file(settings.out / "students" / settings.arm / "model", "train")
+    name = f"{settings.arm}-{settings.to}"
+    dest = Path(settings.dest) if settings.dest else settings.out / "exports" / name
+    if dest.exists():
+        raise LabError(
+            f"--dest {dest}: expected a folder that is not there yet. Remove it, or name another."
+        )
+    write = {"adapter": _adapter, "merged": _merged, "gguf": _gguf}[settings.to]
+    partial = dest.with_name(f"{dest.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # a kill may have left one
+    try:
+        write(student, partial, config, settings)
+        partial.rename(dest)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(f"{settings.arm} as {settings.to}: {dest} ({_megabytes(dest)})")
+    return dest
+
+
+def _megabytes(folder: Path) -> str:
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _adapter(student: Path, dest: Path, config: Config, settings: ExportSettings) -> None:
+    """As peft saved it; `base_model_name_or_path` in it is the model that it belongs on."""
+    if not (student / "adapter_config.json").exists():
+        raise LabError(
+            f"--to adapter: expected a student with LoRA, found one of which all weights were "
+            f"trained ({student}, --models.lora-rank 0). Take --to merged."
+        )
+    shutil.copytree(student, dest)
+
+
+def _merged(student: Path, dest: Path, config: Config, settings: ExportSettings) -> None:
+    """Plain weights: what transformers, vLLM and others load without peft."""
+    model = _in_float32(student, config)
+    dtype = _half(model.lm)
+    print(f"weights in {str(dtype).removeprefix('torch.')}, rounded once, after the merge")
+    save_student(LanguageModel(model.lm.to(dtype), model.tokenizer, model.name), dest)  # type: ignore[arg-type]
+
+
+def _in_float32(student: Path, config: Config) -> LanguageModel:
+    """The merge in float32, on the CPU: in 16 bits it would round the small update of LoRA away,
+    weight by weight.
+    """
+    runtime = RuntimeSettings(backend="transformers", device="cpu", dtype="float32")
+    backend: Backend = choose_backend(runtime)
+    return load_student(student, config.models, backend)
+
+
+def _half(lm: Any) -> torch.dtype:
+    """float16, the finer of the two, where all weights are within its range."""
+    largest = max(parameter.abs().max().item() for parameter in lm.parameters())
+    return torch.float16 if largest < torch.finfo(torch.float16).max else torch.bfloat16
+
+
+def _gguf(student: Path, dest: Path, config: Config, settings: ExportSettings) -> None:
+    """One file, made from the merged weights and no coarser than they are."""
+    converter = settings.converter or shutil.which(CONVERTER)
+    if not converter:
+        raise LabError(
+            f"--to gguf: expected llama.cpp's {CONVERTER} on the PATH or in --converter, found "
+            "none. Clone https://github.com/ggml-org/llama.cpp and name the script; with a GPU "
+            "`--converter unsloth` lets Unsloth build llama.cpp and use it."
+        )
+    if converter != "unsloth" and not Path(converter).is_file():
+        raise LabError(f"--converter: expected a file, found none at {converter}.")
+    with tempfile.TemporaryDirectory(dir=_made(dest.parent)) as folder:
+        merged = Path(folder) / "merged"
+        _merged(student, merged, config, settings)
+        dest.mkdir()
+        made = Path(folder) / f"{settings.arm}.gguf"
+        if converter == "unsloth":
+            made = _through_unsloth(merged, Path(folder))
+        else:
+            _convert(converter, merged, made)
+        made.rename(dest / f"{settings.arm}.gguf")
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _convert(converter: str, merged: Path, target: Path) -> None:
+    command = [sys.executable, converter, str(merged), "--outfile", str(target)]
+    done = subprocess.run([*command, "--outtype", "auto"], capture_output=True, text=True)
+    if done.returncode or not target.exists():
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise LabError(
+            f"{converter}: expected a GGUF file, found that it ended with {done.returncode} and "
+            f"said: {said}. Its own requirements may be missing from this environment "
+            f"({sys.executable})."
+        )
+
+
+def _through_unsloth(merged: Path, folder: Path) -> Path:
+    problem = unsloth_backend.problem()
+    if problem:
+        raise LabError(f"--converter unsloth: expected Unsloth, but {problem}.")
+    config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
+    unsloth_backend.save_gguf(merged, config["dtype"], folder / "unsloth")
+    made = sorted(folder.rglob("*.gguf"))  # in or beside the folder that it was given
+    if len(made) != 1:
+        raise LabError(f"--converter unsloth: expected one GGUF file from it, found {len(made)}.")
+    return made[0]

@@ -1,0 +1,193 @@
+"""Says honestly how much of the teacher arrived: report.json, report.md, report.html and plots/.
+
+All numbers are computed here from the records of a run; the templates only lay them out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import distill_lab
+from distill_lab.pipeline.reject import all_reasons, summary
+from distill_lab.pipeline.rejection_rules import RULES
+from distill_lab.reporting import page, paper, plots
+from distill_lab.reporting.stats import bootstrap_interval, gap_closed
+from distill_lab.run.folder import Run, read_run
+from distill_lab.run.records import write_text
+from distill_lab.run.settings import ARMS, MODELS, Config
+
+PACKAGES = ("torch", "transformers", "peft", "datasets")
+METRICS = ("em", "f1")
+
+
+def build(config: Config, out: Path) -> dict[str, Any]:
+    """Reads the run folder `out`, writes the report there, and gives what stands in report.json.
+
+    Scores and intervals are 0 to 100, shares 0 to 1, times in seconds; an arm that was not run is
+    null. Raises LabError for a missing file, and for records that do not belong together.
+    """
+    run = read_run(out)
+    values = {who: _values(run, who) for who in run.predictions}
+    report = _numbers(config, run, values)
+    pictures = plots.draw(report, run.verdicts, run.logs)
+    (out / "plots").mkdir(exist_ok=True)
+    for picture in pictures:
+        path = out / "plots" / f"{picture.name}.png"
+        path.write_bytes(picture.png) if picture.png else path.unlink(missing_ok=True)
+    parts = {
+        "logs": run.logs,
+        "table": table(report),
+        "differences": _differences(config, values),
+        "refused": page.refused(run.traces, run.verdicts, all_reasons(run.verdicts), run.train),
+        "rules": {rule.__name__: _first_sentence(rule.__doc__ or "") for rule in RULES},
+        "answers": page.answers(run.eval, run.predictions),
+    }
+    for name in ("report.html", "report.md"):
+        text = page.render(name, report, pictures, **parts)
+        write_text(out / name, text)
+    write_text(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
+# The scores of one model, 0 to 100: {"em": [...], "f1": [...]}, in the order of the questions.
+Values = dict[str, list[float]]
+
+
+def _values(run: Run, who: str) -> Values:
+    answers = {answer.question_id: answer for answer in run.predictions[who]}
+    return {metric: [getattr(answers[id], metric) for id in run.eval] for metric in METRICS}
+
+
+def _numbers(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str, Any]:
+    """What stands in report.json: its keys, and their order, are a contract."""
+    data, backend = config.data, run.notes.get("backend", {})
+    one_source = data.train == data.eval
+    return {
+        "profile": config.profile,
+        "models": {"teacher": config.models.teacher, "base": config.models.student},
+        "data": {
+            "source": data.train if one_source else {"train": data.train, "eval": data.eval},
+            "train": len(run.train),
+            "eval": len(run.eval),
+        },
+        "rejection": summary(run.verdicts, len(run.examples)),
+        "scores": {who: _scores(config, values.get(who)) for who in MODELS},
+        **({"scores_by_kind": by_kind} if (by_kind := _by_kind(config, run, values)) else {}),
+        "gap_closed": {arm: _gap(values, arm) for arm in ARMS},
+        "seconds": {stage: round(took, 1) for stage, took in run.notes.get("seconds", {}).items()},
+        "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
+        "versions": _versions(),
+        "git": _git(),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def _first_sentence(doc: str) -> str:
+    return " ".join(doc.split()).split(". ")[0].rstrip(".") + "."
+
+
+def _scores(config: Config, values: Values | None) -> dict[str, Any] | None:
+    """Mean EM and F1 with their 95 % intervals; None for an arm that was not run."""
+    if values is None:
+        return None
+    intervals = {f"{metric}_ci95": _interval(config, values[metric]) for metric in METRICS}
+    means = {metric: round(fmean(values[metric]), 2) for metric in METRICS}
+    return {**means, **intervals, "n": len(values["em"])}
+
+
+def _by_kind(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str, Any]:
+    """The scores of each kind of question, kinds by name; empty where no question carries one, and
+    `other` holds those without one where some do."""
+    kinds = [question.kind for question in run.eval.values()]
+    found: dict[str, Any] = {}
+    for name in sorted(filter(None, set(kinds))) + [None] * (None in kinds):
+        at = [n for n, kind in enumerate(kinds) if kind == name]
+        found[name or "other"] = {
+            who: _scores(config, {metric: [scores[metric][n] for n in at] for metric in METRICS})
+            for who, scores in values.items()
+        }
+    return {} if found.keys() <= {"other"} else found
+
+
+def _interval(config: Config, values: Sequence[float]) -> list[float]:
+    settings = config.evaluate
+    return [round(end, 2) for end in bootstrap_interval(values, settings.seed, settings.bootstrap)]
+
+
+def _gap(values: Mapping[str, Values], arm: str) -> dict[str, float | None] | None:
+    """The shares of the way from base to teacher, from unrounded scores."""
+    if arm not in values:
+        return None
+    shares: dict[str, float | None] = {}
+    for metric in METRICS:
+        share = gap_closed(*(fmean(values[who][metric]) for who in ("base", arm, "teacher")))
+        shares[metric] = None if share is None else round(share, 4)
+    return shares
+
+
+def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page.Difference]:
+    """EM of one model minus another's, question by question, by the name of the pair."""
+    found: dict[str, page.Difference] = {}
+    for one, other in (("sft", "base"), ("kd", "base"), ("kd", "sft"), ("teacher", "base")):
+        if one in values and other in values:
+            both = zip(values[one]["em"], values[other]["em"], strict=True)
+            points = [above - below for above, below in both]
+            found[f"{one} − {other}"] = page.Difference(fmean(points), *_interval(config, points))
+    return found
+
+
+def _versions() -> dict[str, str | None]:
+    """Of Python, of the libraries behind the numbers, and of this package; None if missing."""
+    found = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), **found, "distill_lab": distill_lab.__version__}
+
+
+def version(package: str) -> str | None:
+    """An installed package's version, without importing it; None if it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> dict[str, Any] | None:
+    """The checkout's commit, and whether files differ from it; None outside a checkout."""
+    root = Path(distill_lab.__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", root, *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None  # installed somewhere inside another project's checkout
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The result as a Markdown table that also reads well in a terminal; scores are 0 to 100."""
+    rows: list[tuple[str, ...]] = [
+        ("model", "EM (95 % CI)", "F1 (95 % CI)", "n", "gap EM", "gap F1")
+    ]
+    for who, found in report["scores"].items():
+        em, f1 = (page.score(found, metric) for metric in METRICS)
+        closed = report["gap_closed"].get(who)
+        shares = [page.percent(closed[metric]) if closed else "" for metric in METRICS]
+        rows.append((who, em, f1, str(found["n"]) if found else "", *shares))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    note = "gap is the share of the way from base to teacher that was closed."
+    return "\n".join([lines[0], rule, *lines[1:], "", paper.ARMS_NOTE, note])

@@ -1,0 +1,118 @@
+"""The stages of a run, one at a time: the command line and the notebooks both run them here.
+
+A stage imports what it needs as it starts, so that importing this loads neither torch nor
+transformers.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_lab.run import history
+from distill_lab.run.distributed import from_main, is_main
+from distill_lab.run.records import read_notes, write_note
+from distill_lab.run.settings import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`run(config, out)` returns False where all was there already. A `slow` stage resumes, and
+    processes share it; a cheap one runs in the first process alone.
+    """
+
+    name: str
+    help: str
+    run: Callable[[Config, Path], object]
+    slow: bool = False
+
+
+def _data(config: Config, out: Path) -> object:
+    from distill_lab.tasks.squad import questions
+
+    return questions.prepare(config, out)
+
+
+def _generate(config: Config, out: Path) -> object:
+    from distill_lab.pipeline import generate
+
+    return generate.run(config, out)
+
+
+def _reject(config: Config, out: Path) -> object:
+    from distill_lab.pipeline import reject
+
+    return reject.run(config, out)
+
+
+def _train(config: Config, out: Path) -> object:
+    from distill_lab.pipeline import train
+
+    return train.run(config, out)
+
+
+def _evaluate(config: Config, out: Path) -> object:
+    from distill_lab.pipeline import evaluate
+
+    return evaluate.run(config, out)
+
+
+def _report(config: Config, out: Path) -> object:
+    from distill_lab.pipeline import report
+
+    return report.build(config, out)
+
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage("data", "choose the questions", _data),
+        Stage("generate", "the teacher answers each training question several times", _generate,
+              slow=True),
+        Stage("reject", "keep the correct, readable traces", _reject),
+        Stage("train", "train the two students on what was kept", _train, slow=True),
+        Stage("evaluate", "score base, students and teacher", _evaluate, slow=True),
+        Stage("report", "table, plots, and the paper side by side", _report),
+    )
+}  # fmt: skip
+
+
+def run_stage(name: str, config: Config, out: Path) -> None:
+    """Runs one stage, notes its seconds, added up over interruptions, and remembers what a slow one
+    took on this machine."""
+    stage, start = STAGES[name], time.perf_counter()
+    if stage.slow:
+        from distill_lab.models import backend
+
+        backend.prepare(config.runtime)  # Unsloth must be imported before transformers
+        done = stage.run(config, out)
+    else:
+        done = from_main(lambda: stage.run(config, out) is not False)
+    if done is False:
+        print(f"{name}: all there already", flush=True)
+        return
+    if not is_main():
+        return
+    seconds = read_notes(out).get("seconds", {})
+    before = seconds.get(name, 0) if stage.slow else 0
+    took = round(before + time.perf_counter() - start, 1)
+    write_note(out, "seconds", {**seconds, name: took})
+    if stage.slow:
+        history.remember(name, took, config, read_notes(out)["backend"]["device"])
+
+
+def up_to(name: str) -> list[str]:
+    """The stages in order, this one included."""
+    names = list(STAGES)
+    return names[: names.index(name) + 1]
+
+
+def quiet() -> None:
+    """Before torch and transformers are loaded: their advice is for programmers."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # six lines about a network that is not there
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,0 +1,129 @@
+"""Stage 4: the student learns from the kept traces, twice on the same examples.
+
+Arm `sft` has alpha 0: what the paper did (section 2.4). Arm `kd` adds the temperature-softened KL
+(Hinton et al. 2015), from a cache of the teacher's targets, so that it is run once and then gone. A
+transformers Trainer does the work; the loss is ours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import Trainer, set_seed
+
+from distill_lab.models.backend import Backend, start
+from distill_lab.models.loading import (
+    LanguageModel,
+    TokenizerOnly,
+    for_training,
+    load_base,
+    load_teacher,
+    load_tokenizer_only,
+    require_known_head,
+    require_shared_tokenizer,
+    save_student,
+)
+from distill_lab.run.distributed import from_main
+from distill_lab.run.records import Example, LabError, read_records, require_file, write_text
+from distill_lab.run.settings import ARMS, Config
+from distill_lab.training.batches import Encoded, encode_examples
+from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
+from distill_lab.training.trainer import DistillationTrainer
+
+
+def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
+    """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
+    examples = read_records(require_file(out / "examples.jsonl", "reject"), Example)
+    if not examples:
+        raise LabError(
+            f"{out / 'examples.jsonl'}: expected kept traces, found none. "
+            "Loosen --reject or sample more."
+        )
+    if config.train.cache == "sampled" and config.train.divergence != "forward-kl":
+        raise LabError(
+            "--train.cache sampled: expected --train.divergence forward-kl, found "
+            f"{config.train.divergence}. Choose --train.cache topk or none."
+        )
+    students = out / "students"
+    todo = from_main(lambda: [arm for arm in arms if not (students / arm / "model").exists()])
+    for arm in todo:
+        _train_arm(arm, examples, config, out)
+    return bool(todo)
+
+
+def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path) -> None:
+    folder = out / "students" / arm
+    backend = start(config, out)
+    set_seed(config.train.seed)
+    base = load_base(config.models, backend)
+    require_known_head(base)
+    kd = arm == "kd" and config.train.alpha > 0
+    text = load_tokenizer_only(config.models.teacher, "teacher") if kd else None
+    if text:
+        require_shared_tokenizer(text, base)
+    encoded = encode_examples(examples, base, text, config)
+    teacher = _teacher(text, base, encoded, backend, config, out) if text else None
+    student = for_training(base, config.models.lora_rank)
+    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
+    trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
+    from_main(lambda: _finish(student, trainer, folder))
+
+
+def _teacher(
+    text: TokenizerOnly,
+    base: LanguageModel,
+    encoded: Sequence[Encoded],
+    backend: Backend,
+    config: Config,
+    out: Path,
+) -> LanguageModel | TeacherCache:
+    """The teacher itself, or the cache of its targets, filled where it is not whole yet."""
+    s = config.train
+    if s.cache == "none":
+        return _checked_teacher(config, backend)
+    width = min(text.vocabulary, base.vocabulary)
+    kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
+    folder = out / "teacher_cache"
+
+    def lacking() -> bool:
+        begun = (folder / "meta.json").exists()
+        return not begun or TeacherCache(folder, kind, text.name).missing(encoded) > 0
+
+    if from_main(lacking):
+        fill(folder, _checked_teacher(config, backend), encoded, kind, config.runtime.micro_batch)
+    return TeacherCache(folder, kind, text.name)
+
+
+def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
+    teacher = load_teacher(config.models, backend)
+    require_known_head(teacher)
+    return teacher
+
+
+def _finish(student: LanguageModel, trainer: Trainer, folder: Path) -> None:
+    """The log, then the model under its own name at once; checkpoints have then done their work."""
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    partial = folder / "model.partial"
+    save_student(student, partial)
+    partial.rename(folder / "model")
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint.
+
+    One that a kill cut short is removed: trainer_state.json, written last, is missing or torn.
+    """
+    whole = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+            whole.append(checkpoint)
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+    return str(max(whole, key=lambda c: int(c.name.rpartition("-")[2]))) if whole else None

@@ -1,0 +1,1 @@
+"""What a machine can run, and how much memory and time a run will take."""

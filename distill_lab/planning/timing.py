@@ -1,0 +1,174 @@
+"""How long each stage takes, roughly: arithmetic divided by how fast the machine multiplies and
+reads its memory. A range, as what is not known (how long the answers get, how many are kept, how
+much of its rate a machine reaches) is taken at both its ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+from distill_lab.planning.memory import SHOT, Way, kv_cache, weights
+from distill_lab.planning.shapes import Shape, shape_of
+from distill_lab.run.history import Range
+from distill_lab.run.settings import BUNDLED, Config
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A card: what PyTorch finds as its memory (GiB, taken as GB: the 7 % between are for what an
+    allocator cannot hand out), half-precision products a second, bytes a second, bfloat16."""
+
+    title: str
+    memory: float
+    flops: float
+    bandwidth: float
+    bfloat16: bool = True
+
+
+# NVIDIA's data sheets: dense half precision on tensor cores, and the memory's bandwidth
+GPUS = {
+    "t4": Gpu("T4", 14.7e9, 65e12, 320e9, bfloat16=False),
+    "l4": Gpu("L4", 22.0e9, 121e12, 300e9),
+    "a100": Gpu("A100 40 GB", 39.4e9, 312e12, 1555e9),
+    "a100-80": Gpu("A100 80 GB", 79.1e9, 312e12, 1935e9),
+    "h100": Gpu("H100 80 GB", 79.1e9, 989e12, 3350e9),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Operations and bytes a second; the share of them that is reached; and the seconds that a
+    layer takes for a step however little there is to do."""
+
+    flops: float
+    bandwidth: float
+    share: Range
+    step: Range
+
+
+def of_gpu(gpu: Gpu) -> Speed:
+    """From a data sheet, of which a Python program reaches a modest share."""
+    return Speed(gpu.flops, gpu.bandwidth, (0.4, 0.1), (0.5e-3, 1.5e-3))
+
+
+def of_cpu(dtype: str, threads: int, seconds: float = 0.5) -> Speed:
+    """Measured in about so many seconds: products of 1,024 x 1,024, copies of 64 MB, and a layer of
+    next to no size, which shows what each step takes however little there is to do."""
+    torch.set_num_threads(threads)
+    a = torch.rand(1024, 1024).to(getattr(torch, dtype))
+    product = torch.empty_like(a)
+    block, other = torch.zeros(2, 16 * 2**20)
+    layer = torch.nn.TransformerEncoderLayer(8, 1, 8, dropout=0.0, norm_first=True)
+    token = torch.rand(1, 1, 8)
+    products = _a_second(lambda: torch.mm(a, a, out=product), seconds / 3)
+    copies = _a_second(lambda: other.copy_(block), seconds / 3)
+    step = 1 / _a_second(lambda: layer(token), seconds / 3)
+    low, high = _LAYERS
+    return Speed(
+        2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (0.6, 0.2), (low * step, high * step)
+    )
+
+
+_LAYERS = 5.0, 16.0  # a layer of a language model, its cache and sampling, in such layers
+
+
+def _a_second(work: Callable[[], object], seconds: float) -> float:
+    """How often it is done in a second; once before, so that nothing is set up in that time."""
+    work()
+    start, times = perf_counter(), 0
+    while perf_counter() - start < seconds:
+        work()
+        times += 1
+    return times / (perf_counter() - start)
+
+
+# -- how much there is to do
+
+_ALL = 87_599, 10_570  # questions of SQuAD 1.1: training, dev
+_PROMPT, _BUNDLED_PROMPT = 230, 62  # tokens, measured on SQuAD's questions and the bundled ones
+_WRITTEN, _BUNDLED_WRITTEN = (0.3, 1.0), (0.25, 0.4)  # of max-new-tokens, by a trace
+# of the traces: a small few-shot teacher has been right in 6 %, the bundled one in 93 %
+_KEPT, _BUNDLED_KEPT = (0.05, 0.7), (0.8, 1.0)
+
+
+def estimate(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
+    """Seconds of each stage that runs a model, at best and at worst."""
+    best, worst = (_Work(config, way, speed, which).seconds() for which in (0, 1))
+    return {stage: (best[stage], worst[stage]) for stage in best}
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The work of a run at best (`which` 0) or at worst (1)."""
+
+    config: Config
+    way: Way
+    speed: Speed
+    which: int
+
+    def seconds(self) -> dict[str, float]:
+        c, s, rows = self.config, self.config.train, self.config.runtime.sample_batch
+        teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
+        n_train, n_eval = c.data.n_train or _ALL[0], c.data.n_eval or _ALL[1]
+        prompt = _BUNDLED_PROMPT if c.data.train == BUNDLED else _PROMPT
+        n = c.generate.n_samples
+        new, of_eval = c.generate.max_new_tokens, c.evaluate.max_new_tokens
+        examples, written = self._examples(n_train), self._written * new
+        passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
+        # forward, and back for the states; for the weights too; and forward once more
+        each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
+        operations = 2 * s.epochs * examples * (prompt + written) * each * student.matrices
+        operations += passes * examples * (prompt + written) * 2 * teacher.matrices
+        operations += 2 * s.epochs * examples * written * 4 * student.embedding
+        return {
+            "generate": self._sampling(teacher, n_train, n, max(1, rows // n), prompt, new, True),
+            "train": self._products(operations),
+            "evaluate": self._sampling(teacher, n_eval, 1, rows, prompt, of_eval, True)
+            + 3 * self._sampling(student, n_eval, 1, rows, prompt, of_eval, False),
+        }
+
+    @property
+    def _bundled(self) -> bool:
+        """Whether all is as it was when the bundled teacher's traces were counted."""
+        return (self.config.data.train, self.config.models.teacher) == (BUNDLED, BUNDLED)
+
+    @property
+    def _written(self) -> float:
+        return (_BUNDLED_WRITTEN if self._bundled else _WRITTEN)[self.which]
+
+    def _examples(self, questions: int) -> float:
+        c = self.config
+        kept = (
+            (_BUNDLED_KEPT if self._bundled else _KEPT)[self.which]
+            * questions
+            * c.generate.n_samples
+        )
+        most = {"first": 1, "shortest": 1, "at-most-k": c.reject.k}.get(c.reject.keep)
+        return min(kept, questions * most) if most else kept
+
+    def _products(self, operations: float) -> float:
+        return operations / (self.speed.flops * self.speed.share[self.which])
+
+    def _sampling(
+        self, shape: Shape, questions: int, n: int, prompts: int, length: int, new: int, asks: bool
+    ) -> float:
+        """Reading all prompts (worked examples once a batch: not counted), then a step a token, as
+        long as its products or as reading weights and cache takes, and never less than the program
+        itself. `asks`: the teacher, with its worked examples."""
+        shown = SHOT * self.config.models.teacher_shots if asks else 0
+        batches = max(1.0, questions / prompts)
+        of_weights = weights(
+            shape, self.way, asks and self.config.models.teacher_4bit, self.config.models.teacher
+        )
+        # at best rows leave a batch as they end, at worst all stay to the end
+        rows = min(prompts, questions) * n * (1 + self._written) / 2
+        cache = kv_cache(shape, int(rows * (shown + length + new / 2)), self.way)
+        read = (of_weights + cache) / (self.speed.bandwidth * self.speed.share[self.which])
+        step = max(self._products(2 * rows * (shape.matrices + shape.embedding)), read)
+        step = max(step, shape.layers * self.speed.step[self.which])
+        steps = new * (1 + self._written) / 2
+        return self._products(2 * questions * length * shape.matrices) + batches * steps * step

@@ -1,0 +1,1 @@
+"""Tables, pictures and pages, and the paper's numbers."""

@@ -1,0 +1,76 @@
+"""How sure a score is, how much of the teacher arrived, and what many samples are worth."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from distill_lab.run.records import LabError
+from distill_lab.tasks.squad.scores import normalize_answer
+
+
+def bootstrap_interval(
+    scores: Sequence[float], seed: int = 0, resamples: int = 1000
+) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean, in the unit of the scores (Efron 1979).
+
+    Each resample draws as many scores as there are, with replacement; its mean is one draw of the
+    statistic. LabError if empty.
+    """
+    if not scores:
+        raise LabError(
+            "A bootstrap interval: expected at least one score, found none. Evaluate a question."
+        )
+    values, rng = np.asarray(scores, dtype=np.float64), np.random.default_rng(seed)
+    # One resample at a time: all at once would be resamples x scores numbers, 80 MB for SQuAD's dev
+    # set.
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def gap_closed(base: float, student: float, teacher: float) -> float | None:
+    """The share of the way from base to teacher that the student has gone: 0 none, 1 all, more than
+    1 beyond the teacher.
+
+    Negative if the student fell behind the base; None where the teacher is not above the base, for
+    then there is no way to go.
+    """
+    return None if teacher <= base else (student - base) / (teacher - base)
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """The chance (0 to 1) that one of k samples is right, from n of which c were: 1 - C(n-c, k) /
+    C(n, k).
+
+    The unbiased estimator of Chen et al. 2021, equation 1; with fewer than k wrong ones every draw
+    has a right one, so 1. Raises LabError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    if not (0 <= c <= n and 1 <= k <= n):
+        raise LabError(
+            f"pass@k: expected 0 <= c <= n and 1 <= k <= n, found n={n}, c={c}, k={k}. "
+            "Sample at least k answers."
+        )
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def majority_answer(answers: Sequence[str | None]) -> str | None:
+    """The answer most samples agree on (cons@k of the paper), as first spelt; None if no sample has
+    one.
+
+    Answers are compared as SQuAD normalises them; None (no well-formed answer) has no vote; of
+    equals the first seen wins.
+    """
+    spelt: dict[str, str] = {}
+    votes: Counter[str] = Counter()
+    for answer in answers:
+        if answer is not None:
+            spelt.setdefault(normalize_answer(answer), answer)
+            votes[normalize_answer(answer)] += 1
+    if not votes:
+        return None
+    winner, _ = votes.most_common(1)[0]  # of equal counts, the one met first
+    return spelt[winner]

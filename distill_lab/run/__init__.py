@@ -1,0 +1,1 @@
+"""A run: its records, settings, folder and processes."""

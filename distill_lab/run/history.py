@@ -1,0 +1,86 @@
+"""What stages took on this machine: a file of the user's, from which the next estimate learns."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from distill_lab.run.claim import from_json
+from distill_lab.run.json_text import parse
+from distill_lab.run.records import LabError, write_text
+from distill_lab.run.settings import Config
+
+Range = tuple[float, float]  # seconds, at best and at worst
+_KEPT = 100  # stages in the file
+_TAKEN = 5  # of a stage's last times
+_SPREAD = 1.25  # a machine is never the same twice
+
+
+def file() -> Path:
+    """`stages.jsonl` in the user's cache, or in the folder DISTILL_LAB_CACHE."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = os.environ.get("DISTILL_LAB_CACHE") or Path(cache) / "distill_lab"
+    return Path(folder) / "stages.jsonl"
+
+
+def remember(stage: str, seconds: float, config: Config, device: str) -> None:
+    """Writes down what a finished stage took. Where the file cannot be written, nothing happens."""
+    entry = {"stage": stage, "seconds": seconds, "machine": _machine(device)}
+    entry["config"] = dataclasses.asdict(config)
+    with contextlib.suppress(OSError):
+        lines = [*_lines()[1 - _KEPT :], json.dumps(entry)]
+        write_text(file(), "\n".join(lines) + "\n")
+
+
+def learnt(
+    estimate: Callable[[Config], Mapping[str, Range]], config: Config, device: str
+) -> dict[str, Range]:
+    """The estimate of each stage, corrected by how far off it was for this machine's past stages:
+    those with the same settings if there are any, else all. Without a past it is left as it is."""
+    times = dict(estimate(config))
+    past = _past(estimate, device)
+    for stage, now in times.items():
+        mine = [(then, ratio) for name, then, ratio in past if name == stage]
+        mine = [entry for entry in mine if entry[0] == config] or mine
+        ratios = [ratio for _, ratio in mine[-_TAKEN:]]
+        if ratios:
+            low, high = min(ratios) / _SPREAD, max(ratios) * _SPREAD
+            times[stage] = (low * _middle(now), high * _middle(now))
+    return times
+
+
+def _past(
+    estimate: Callable[[Config], Mapping[str, Range]], device: str
+) -> list[tuple[str, Config, float]]:
+    """(stage, settings, its time over its estimate) of this machine, the latest last. Lines of
+    other versions, and runs of models that are gone and so have no estimate, are left out."""
+    entries: list[tuple[str, Config, float]] = []
+    for line in _lines():
+        with contextlib.suppress(ValueError, TypeError, KeyError, LabError):
+            entry = parse(line)
+            if entry["machine"] == _machine(device) and entry["seconds"] > 0:
+                config, stage = from_json(entry["config"]), entry["stage"]
+                ratio = entry["seconds"] / _middle(estimate(config)[stage])
+                entries.append((stage, config, ratio))
+    return entries
+
+
+def _lines() -> list[str]:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return file().read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def _middle(range_: Range) -> float:
+    """The geometric mean: a range of times is one of factors."""
+    return math.sqrt(range_[0] * range_[1])
+
+
+def _machine(device: str) -> str:
+    return f"{platform.node()} {device}"

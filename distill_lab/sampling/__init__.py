@@ -1,0 +1,1 @@
+"""N samples a prompt."""

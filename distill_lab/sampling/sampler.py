@@ -1,0 +1,66 @@
+"""Which sampler the teacher's traces come from, and why; a run's traces all come from one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from distill_lab.models.backend import Backend
+from distill_lab.models.loading import load_teacher
+from distill_lab.run.claim import sampler_of
+from distill_lab.run.distributed import from_main, is_main, size
+from distill_lab.run.records import LabError, read_notes, write_note
+from distill_lab.run.settings import Config
+from distill_lab.sampling import decode, vllm_sampling
+
+CompleteAll = Callable[..., Generator[list[tuple[decode.Job, list[decode.Completion]]]]]
+
+
+def open_teacher(config: Config, backend: Backend, out: Path) -> tuple[Any, CompleteAll]:
+    """The teacher as its sampler takes it, and that sampler's `complete_all`; the choice is printed
+    and noted in run.json."""
+    name, reason = choose(config, backend, from_main(lambda: sampler_of(out)))
+    if is_main() and read_notes(out).get("sampler", {}).get("name") != name:
+        print(f"generate: sampled by {'vLLM' if name == 'vllm' else 'our own'}, as {reason}")
+        write_note(out, "sampler", {"name": name, "reason": reason})
+    if name == "vllm":
+        return vllm_sampling.open_teacher(config.models, backend), vllm_sampling.complete_all
+    return load_teacher(config.models, backend), decode.complete_all
+
+
+def choose(config: Config, backend: Backend, before: str | None) -> tuple[str, str]:
+    """(`own` or `vllm`, why); `before` made the traces that are there. LabError where vLLM is asked
+    for, or was, and cannot be used."""
+    asked = config.runtime.sampler
+    missing = _missing(config, backend)
+    if asked == "auto" and before:
+        name, reason = before, "the traces that are there were made with it"
+    elif asked != "auto":
+        name, reason = asked, "it was asked for"
+    elif config.profile != "cluster":
+        name, reason = "own", "vLLM is for the profile cluster, or where it is asked for"
+    else:
+        name = "own" if missing else "vllm"
+        reason = f"vLLM needs {missing[0]}" if missing else "it is installed, and there is CUDA"
+    if name == "vllm" and missing:
+        expected, found, advice = missing
+        raise LabError(
+            f"--runtime.sampler vllm: expected {expected}, found {found}. {advice}, or take "
+            "--runtime.sampler own in another --out."
+        )
+    return name, reason
+
+
+def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
+    """What vLLM lacks here: what was expected, what was found, what to do."""
+    if not backend.device.startswith("cuda"):
+        return "a CUDA GPU", backend.device, "Run it on one"
+    if importlib.util.find_spec("vllm") is None:
+        return "the package vllm", "none", 'Install it: pip install "vllm>=0.33" (Python 3.11 on)'
+    if config.models.teacher_4bit:
+        return "a teacher in 16 bits", "--models.teacher-4bit", "Leave that out"
+    if size() > 1:
+        return "one process (it takes all GPUs)", str(size()), "Start it without more"
+    return None

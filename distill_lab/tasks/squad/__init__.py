@@ -1,0 +1,1 @@
+"""SQuAD: questions, files, and the official scores."""

@@ -1,0 +1,1 @@
+"""A student's training, and what it needs of the teacher."""

@@ -1,0 +1,120 @@
+"""The bundled set is what its generator makes, and what its README says."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from data.mini_squad.make import CHAINS, KINDS, files
+from distill_lab.run.settings import data_folder
+
+SPLITS = ("train", "dev")
+# How sentences and questions start: all other words that begin with a capital are names.
+STARTS = set("The Visitors People By In On What When Where Which Who".split())
+
+
+def paragraphs(split: str) -> list[dict[str, Any]]:
+    text = (data_folder() / "mini_squad" / f"{split}.json").read_text(encoding="utf-8")
+    return [
+        paragraph for article in json.loads(text)["data"] for paragraph in article["paragraphs"]
+    ]
+
+
+def words(split: str) -> set[str]:
+    """All words of the passages and the questions."""
+    texts = [p["context"] for p in paragraphs(split)]
+    texts += [qa["question"] for p in paragraphs(split) for qa in p["qas"]]
+    return set(re.findall(r"\w+", " ".join(texts)))
+
+
+def two_sentence(question: str) -> bool:
+    patterns = (re.escape(wording).replace(r"\{s\}", ".+") for _, _, wording in CHAINS)
+    return any(re.fullmatch(pattern, question) for pattern in patterns)
+
+
+def test_the_files_are_what_the_generator_makes_byte_for_byte():
+    made = files()
+    assert sorted(made) == ["dev.json", "train.json"]
+    for name, text in made.items():
+        assert (data_folder() / "mini_squad" / name).read_bytes() == text.encode(), (
+            f"run `make data` for {name}"
+        )
+
+
+def test_no_name_of_dev_occurs_in_train():
+    train, dev = words("train"), words("dev")
+    names = {word for word in dev if word[0].isupper()} - STARTS
+    assert len(names) > 200
+    assert names & train == set()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_each_answer_stands_at_its_offset_as_a_word_of_its_own(split):
+    for paragraph in paragraphs(split):
+        context = paragraph["context"]
+        for qa in paragraph["qas"]:
+            [answer] = qa["answers"]
+            start, end = answer["answer_start"], answer["answer_start"] + len(answer["text"])
+            assert context[start:end] == answer["text"]
+            assert re.fullmatch(r"\W?", context[start - 1 : start] if start else "")
+            assert re.match(r"\W", context[end:])
+            assert answer["text"] not in qa["question"]
+
+
+@pytest.mark.parametrize(("split", "least"), [("train", 1000), ("dev", 200)])
+def test_there_are_enough_questions_and_no_id_twice(split, least):
+    ids = [qa["id"] for paragraph in paragraphs(split) for qa in paragraph["qas"]]
+    assert len(ids) >= least
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_quarter_of_the_questions_need_two_sentences(split):
+    for paragraph in paragraphs(split):
+        assert sum(two_sentence(qa["question"]) for qa in paragraph["qas"]) == 1
+        for qa in paragraph["qas"]:
+            assert qa["kind"] == ("two-fact" if two_sentence(qa["question"]) else "one-fact")
+        assert len(paragraph["qas"]) == 4
+
+
+def test_the_two_facts_of_a_chain_never_share_a_sentence():
+    for paragraph in paragraphs("dev"):
+        [qa] = [qa for qa in paragraph["qas"] if two_sentence(qa["question"])]
+        subject = max(re.findall(r"[A-Z]\w+", qa["question"]), key=paragraph["context"].find)
+        evidence = [s for s in paragraph["context"].split(". ") if re.search(rf"\b{subject}\b", s)]
+        assert evidence
+        assert not any(re.search(rf"\b{qa['answers'][0]['text']}\b", s) for s in evidence)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_passages_are_four_to_six_readable_sentences(split):
+    for paragraph in paragraphs(split):
+        sentences = paragraph["context"].split(". ")
+        assert 4 <= len(sentences) <= 6
+        for sentence in sentences:
+            assert sentence[0].isupper()
+            assert not re.search(r"\ba [aeiou]|\b(\w+) \1\b|  ", sentence), sentence
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_kind_of_fact_is_told_and_asked_in_every_wording(split):
+    text = " ".join(p["context"] for p in paragraphs(split))
+    asked = [qa["question"] for p in paragraphs(split) for qa in p["qas"]]
+    for kind in KINDS.values():
+        for wording in kind.tell:
+            pattern = re.escape(wording).replace(r"\{s\}", "[^.]+").replace(r"\{a\}", r"\w+")
+            assert re.search(pattern, text, re.IGNORECASE), wording
+        for wording in kind.ask:
+            pattern = re.escape(wording).replace(r"\{s\}", ".+")
+            assert any(re.fullmatch(pattern, question) for question in asked), wording
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_no_two_names_of_a_passage_begin_alike(split):
+    for paragraph in paragraphs(split):
+        names = sorted(set(re.findall(r"\b[A-Z]\w+", paragraph["context"])) - STARTS)
+        assert all(not later.startswith(name) for name, later in pairwise(names))
