@@ -7,9 +7,7 @@ notebook that was handed out goes on working when a module moves.
 Importing this loads neither torch nor transformers; a part is loaded when it is first used.
 """
 
-import os
-from importlib import import_module
-from typing import Any
+import os  # nothing that a file of that name, where Python was started, could be taken for
 
 __version__ = "0.1.0"
 
@@ -35,10 +33,11 @@ _PARTS = {
     "course.plots.lab5c": "gradient_norms softened",
 }
 _MODULE_OF = {name: module for module, names in _PARTS.items() for name in names.split()}
-__all__ = [*sorted(_MODULE_OF)]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str):  # noqa: ANN202 (typing may not be imported here)
+    from importlib import import_module
+
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = f"{__name__}.{_MODULE_OF[name]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -10,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import distill_lab
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "distill_lab"
+SOURCES = ROOT / "lab_notebooks" / "source"
+# what notebooks import from, beside the parts that `distill_lab` itself names
+FACES = {"checks", "install", "notebook", "squad_scores"}
 STAGES = ("generate", "reject", "train", "evaluate")
 # what a notebook, a help text or the grader's watcher loads before it needs a model
 LIGHT = ("run", "tasks", "reporting.stats", "reporting.paper", "course.install_cell")
@@ -103,6 +109,18 @@ def test_stages_meet_through_records_and_never_import_each_other():
 def test_the_engine_knows_nothing_of_what_stands_on_it(upper):
     for lower in ("run", "tasks", "losses", "models", "sampling", "training", "reporting"):
         assert upper not in folders()[lower]
+
+
+def test_notebooks_import_from_five_public_modules_and_nothing_else_does():
+    text = "".join(file.read_text("utf-8") for file in SOURCES.glob("*.py"))
+    used = re.findall(r"^(?:from|import) distill_lab\.?(\S*)", text, re.MULTILINE)
+    assert {*used} == FACES - {"install"} | {""}
+    assert [name for name, used in IMPORTS.items() if used & FACES] == []
+
+
+@pytest.mark.parametrize("name", distill_lab._MODULE_OF)
+def test_what_the_package_names_is_there(name):
+    assert getattr(distill_lab, name)
 
 
 def test_importing_what_is_light_loads_neither_torch_nor_transformers():

@@ -182,9 +182,11 @@ def test_an_honest_answer_reaches_nothing_whatever_stands_around_it(sources):
     assert things(*sources) == []
 
 
-def test_what_a_stub_imports_is_given_but_not_as_an_answer():
+@pytest.mark.parametrize("module", ["squad_scores", "tasks.squad.scores"])
+def test_what_a_stub_imports_is_given_but_not_as_an_answer(module):
     """Lab 5d's f1 is given normalize_answer, which is the answer to normalize."""
-    give = "from distill_lab.tasks.squad.scores import normalize_answer as n\ndef {0}(*a): return n(*a)"
+    give = f"from distill_lab.{module} import normalize_answer as n\n"
+    give += "def {0}(*a): return n(*a)"
     assert things(give.format("f1"), exercise="lab5d.f1") == []
     assert things(give.format("normalize"), exercise="lab5d.normalize") == [
         "distill_lab.tasks.squad.scores.normalize_answer"

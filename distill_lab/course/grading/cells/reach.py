@@ -23,8 +23,10 @@ from distill_lab.course.grading.cells.statements import Statement, new, statemen
 from distill_lab.course.grading.course import GradedLab
 
 _OURS = "distill_lab"
+# From these, notebooks import what is defined elsewhere.
+_FACES = {_OURS, *(f"{_OURS}.{name}" for name in ("checks", "install", "notebook", "squad_scores"))}
 # In these an answer is handed over, and nothing comes back but itself.
-_HARMLESS = frozenset(f"{_OURS}.checks.{name}" for name in ("check", "hint", "or_ours"))
+_HARMLESS = frozenset(f"{_OURS}.course.exercises.{name}" for name in ("check", "hint", "or_ours"))
 # By these any object of the process is found, or any module loaded.
 _MODULES = frozenset(
     "IPython __main__ _ctypes _pickle builtins cffi cloudpickle code codeop ctypes dill gc "
@@ -68,7 +70,14 @@ def reached(lab: GradedLab, parts: Parts) -> dict[str, list[str]]:
 
 
 def _imported(source: str) -> Iterator[str]:
-    return (found.thing for one in statements(source) for found in unit(one).imports)
+    return (_home(found.thing) for one in statements(source) for found in unit(one).imports)
+
+
+def _home(thing: str) -> str:
+    """The full name of what a notebook imports from one of our five public modules."""
+    module, _, name = thing.rpartition(".")
+    value = getattr(importlib.import_module(module), name, None) if module in _FACES else None
+    return f"{value.__module__}.{value.__name__}" if callable(value) else thing
 
 
 def _files(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -204,7 +213,7 @@ class _Walk:
         for one in imports:
             root = one.thing.partition(".")[0]
             if root == _OURS or root in _MODULES:
-                self.found.add(one.thing)
+                self.found.add(_home(one.thing))
             elif root in self.notebook.modules:
                 for inner in self.notebook.modules[root]:
                     self._statement(inner, set())
