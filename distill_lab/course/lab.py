@@ -118,18 +118,14 @@ class Lab:
         show(drawn[name]())
 
     def model(self, who: str) -> Any:
-        """base, sft, kd or teacher, loaded (`loading.Loaded`)."""
+        """base, sft, kd or teacher, loaded (`loading.LanguageModel`)."""
         _one_of(MODELS, who)
-        from distill_lab.models import loading
+        if who in ARMS:
+            self._need(f"students/{who}/model", "train")
         from distill_lab.models.backend import start
+        from distill_lab.models.loading import load_model
 
-        backend = start(self.config, self.out)
-        if who == "teacher":
-            return loading.load_teacher(self.config.models, backend)
-        if who == "base":
-            return loading.load_base(self.config.models, backend)
-        folder = self._need(f"students/{who}/model", "train")
-        return loading.load_student(folder, self.config.models, backend)
+        return load_model(who, self.config.models, start(self.config, self.out), self.out)
 
     def _read(self, name: str, kind: type[Record], stage: str) -> list[Record]:
         path = self._need(name, stage)

@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_lab.models.sources import cache_folder
+from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import cache_folder
 
 
 def problem() -> str | None:
@@ -47,8 +48,7 @@ def problem() -> str | None:
     try:
         _import()
     except Exception as error:  # it raises every kind: no GPU, a version too old, a broken torch
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"Unsloth cannot be imported here ({first})"
+        return f"Unsloth cannot be imported here ({first_line(error)})"
     return None
 
 
@@ -63,7 +63,7 @@ def _import() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without its banners, and its advice on tokenizers that we do not take from it."""
+    """Silences its banners, and its advice on tokenizers that we do not take from it."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -74,7 +74,7 @@ def quiet() -> Iterator[None]:
 
 
 def load(
-    place: str, config: Any, dtype: torch.dtype, device: str, four_bit: bool, whole: bool
+    location: str, config: Any, dtype: torch.dtype, device: str, four_bit: bool, whole: bool
 ) -> Any:
     """A causal LM in evaluation mode, from a folder or hub name; `config` is its text model's,
     `whole` says that all its weights will be trained.
@@ -86,7 +86,7 @@ def load(
 
     with quiet():
         lm, _ = FastLanguageModel.from_pretrained(
-            model_name=place,
+            model_name=location,
             max_seq_length=config.max_position_embeddings,
             dtype=dtype,
             load_in_4bit=four_bit,
@@ -97,7 +97,7 @@ def load(
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
-        _require_what_was_asked(lm, config.vocab_size, dtype, four_bit)
+        _require_as_asked(lm, config.vocab_size, dtype, four_bit)
         FastLanguageModel.for_inference(lm)
     return lm.eval()
 
@@ -109,7 +109,7 @@ def _with_index(device: str) -> str:
     return device
 
 
-def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: bool) -> None:
+def _require_as_asked(lm: Any, vocab_size: int, dtype: torch.dtype, four_bit: bool) -> None:
     """Unsloth goes on with other weights where it cannot have these, and at most prints so."""
     is_four_bit = any(type(module).__name__ == "Linear4bit" for module in lm.modules())
     if four_bit and not is_four_bit:
@@ -122,11 +122,11 @@ def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: b
             f"--runtime.dtype: expected weights in {dtype}, found that Unsloth makes them "
             f"{lm.dtype} on this machine. Ask for that one."
         )
-    found = lm.get_input_embeddings().weight.shape[0]
-    if found != words:  # where a tokenizer has more tokens than that, it adds rows of anything
+    rows = lm.get_input_embeddings().weight.shape[0]
+    if rows != vocab_size:  # Unsloth adds rows, of anything, for a tokenizer with more tokens
         raise LabError(
-            f"Expected a model of {words:,} tokens, found that Unsloth made it one of {found:,}. "
-            "Take --runtime.backend transformers."
+            f"Expected a model of {vocab_size:,} tokens, found that Unsloth made it one of "
+            f"{rows:,}. Take --runtime.backend transformers."
         )
 
 
@@ -153,12 +153,12 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
     return made
 
 
-def save_gguf(place: Path, dtype: str, dest: Path) -> None:
+def save_gguf(folder: Path, dtype: str, dest: Path) -> None:
     """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
     from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     lm, tokenizer = FastLanguageModel.from_pretrained(
-        model_name=str(place), dtype=getattr(torch, dtype), load_in_4bit=False
+        model_name=str(folder), dtype=getattr(torch, dtype), load_in_4bit=False
     )
     method = {"float16": "f16", "bfloat16": "bf16"}[dtype]
     lm.save_pretrained_gguf(str(dest), tokenizer=tokenizer, quantization_method=method)

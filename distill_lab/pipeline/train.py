@@ -19,8 +19,7 @@ from distill_lab.models.loading import (
     LanguageModel,
     TokenizerOnly,
     for_training,
-    load_base,
-    load_teacher,
+    load_model,
     load_tokenizer_only,
     require_known_head,
     require_shared_tokenizer,
@@ -58,10 +57,10 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path)
     folder = out / "students" / arm
     backend = start(config, out)
     set_seed(config.train.seed)
-    base = load_base(config.models, backend)
+    base = load_model("base", config.models, backend)
     require_known_head(base)
     kd = arm == "kd" and config.train.alpha > 0
-    text = load_tokenizer_only(config.models.teacher, "teacher") if kd else None
+    text = load_tokenizer_only("teacher", config.models) if kd else None
     if text:
         require_shared_tokenizer(text, base)
     encoded = encode_examples(examples, base, text, config)
@@ -98,7 +97,7 @@ def _teacher(
 
 
 def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
-    teacher = load_teacher(config.models, backend)
+    teacher = load_model("teacher", config.models, backend)
     require_known_head(teacher)
     return teacher
 

@@ -39,6 +39,11 @@ def shown(value: Any, most: int = 60) -> str:
     return text if len(text) <= most else text[: most - 2] + " …"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or the error's type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def listed(values: Iterable[str], most: int = 8) -> str:
     """`a, b, c and 17 more`."""
     names = [name if len(name) <= 40 else name[:38] + " …" for name in values]
