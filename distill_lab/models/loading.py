@@ -52,18 +52,25 @@ class LanguageModel:
     name: str
 
     @property
-    def vocabulary(self) -> int:
+    def vocab_size(self) -> int:
         """Rows of the output head."""
         return self.lm.config.get_text_config().vocab_size
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizerOnly:
-    """What is known of a model without its weights."""
+    """A model without its weights; `location` is its folder or hub name, `config` that of its
+    language model."""
 
     tokenizer: PreTrainedTokenizerBase
     name: str
-    vocabulary: int
+    location: str
+    config: Any
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the output head."""
+        return self.config.vocab_size
 
 
 def load_model(
@@ -112,11 +119,12 @@ def load(
 
 
 def load_tokenizer_only(who: str, models: ModelSettings) -> TokenizerOnly:
-    """The tokenizer of the teacher or the base and the width of its vocabulary, without weights."""
+    """The tokenizer and the config of the teacher or the base. LabError where there is no such
+    model."""
     source = source_of(who, models)
     with _loading(source.name, source.role) as location:
         tokenizer = _tokenizer(location, source.name, source.role)
-        return TokenizerOnly(tokenizer, source.name, _text_config(location).vocab_size)
+        return TokenizerOnly(tokenizer, source.name, location, _text_config(location))
 
 
 def _text_config(location: str) -> Any:
@@ -252,7 +260,7 @@ def require_shared_tokenizer(
 ) -> None:
     """KL compares token by token: LabError unless each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
-    shared = min(teacher.vocabulary, student.vocabulary)
+    shared = min(teacher.vocab_size, student.vocab_size)
     named = [{i: token for token, i in vocabulary.items() if i < shared} for vocabulary in (a, b)]
     differing = sorted(
         i for i in named[0].keys() | named[1].keys() if named[0].get(i) != named[1].get(i)

@@ -215,12 +215,12 @@ def logits_of(lm: Any, out: Any) -> Tensor:
     """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
     with a shape where it made the loss itself, and hidden states where it was told so.
     """
-    made, vocabulary = out.logits, lm.get_output_embeddings().out_features
-    if isinstance(made, Tensor) and made.shape[-1] == vocabulary:
+    made, vocab_size = out.logits, lm.get_output_embeddings().out_features
+    if isinstance(made, Tensor) and made.shape[-1] == vocab_size:
         return made
     width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
     raise LabError(
-        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found "
+        f"{type(lm).__name__}: expected logits of {vocab_size:,} tokens, found "
         f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
         "take --runtime.backend transformers."
     )

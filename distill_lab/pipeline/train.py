@@ -83,7 +83,7 @@ def _teacher(
     s = config.train
     if s.cache == "none":
         return _checked_teacher(config, backend)
-    width = min(text.vocabulary, base.vocabulary)
+    width = min(text.vocab_size, base.vocab_size)
     kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
     folder = out / "teacher_cache"
 

@@ -23,7 +23,7 @@ class Shape:
     heads: int
     kv_heads: int
     head_dim: int
-    vocabulary: int
+    vocab_size: int
     tied: bool
     extras: int = 0
 
@@ -52,7 +52,7 @@ class Shape:
     @property
     def embedding(self) -> int:
         """Parameters of the embedding; the head has as many, its own unless they are tied."""
-        return self.vocabulary * self.hidden
+        return self.vocab_size * self.hidden
 
     @property
     def parameters(self) -> int:
@@ -82,18 +82,16 @@ _KNOWN = {
 
 
 def shape_of(name: str, role: str) -> Shape:
-    """The shape of a model named as in the settings; `role` (teacher or base) chooses of the
-    bundled two. LabError where it is neither known nor here."""
-    place = data_folder() / "tiny_models" / role if name == BUNDLED else Path(name)
-    if (place / "config.json").is_file():
-        return from_config(json.loads((place / "config.json").read_text(encoding="utf-8")), name)
-    short = name.rpartition("/")[2].lower().removesuffix("-unsloth-bnb-4bit")
-    known = _KNOWN.get(short.removesuffix("-bnb-4bit"))
-    if known:
-        return known
-    cached = _cached(name)
-    if cached:
-        return from_config(json.loads(cached.read_text(encoding="utf-8")), name)
+    """The shape of a model named as in the settings; `role` (teacher or base) chooses between the
+    two bundled ones. LabError where it is neither known nor here."""
+    folder = data_folder() / "tiny_models" / role if name == BUNDLED else Path(name)
+    short = name.rpartition("/")[2].lower().removesuffix("-bnb-4bit").removesuffix("-unsloth")
+    in_folder = (folder / "config.json").is_file()
+    if not in_folder and short in _KNOWN:
+        return _KNOWN[short]
+    file = folder / "config.json" if in_folder else _cached(name)
+    if file:
+        return from_config(json.loads(file.read_text(encoding="utf-8")), name)
     raise LabError(
         f"Model {name!r}: expected one whose shape is known or whose config.json is here, found "
         f"neither. Known are {', '.join(_KNOWN)}."
@@ -106,28 +104,28 @@ def _cached(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, "config.json")
+        file = try_to_load_from_cache(name, "config.json")
     except HFValidationError:  # a path is no name of the hub
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(file) if isinstance(file, str) else None
 
 
 def from_config(config: dict[str, Any], name: str) -> Shape:
-    """From the contents of a config.json; LabError where the model is of another make."""
-    kind = config.get("model_type")
-    if kind not in ("llama", "mistral", "qwen2", "qwen3"):
+    """From the contents of a config.json; LabError for an architecture that is none of Llama's."""
+    make = config.get("model_type")
+    if make not in ("llama", "mistral", "qwen2", "qwen3"):
         raise LabError(
-            f"Model {name!r}: expected a Llama, Mistral, Qwen2 or Qwen3, found {kind!r}, whose "
+            f"Model {name!r}: expected a Llama, Mistral, Qwen2 or Qwen3, found {make!r}, whose "
             "memory is not worked out here."
         )
     heads = config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads") or heads
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
-    extras = 2 * head_dim if kind == "qwen3" else 0  # norms of queries and keys
-    if kind == "qwen2" or config.get("attention_bias"):
+    extras = 2 * head_dim if make == "qwen3" else 0  # norms of queries and keys
+    if make == "qwen2" or config.get("attention_bias"):
         extras += (heads + 2 * kv_heads) * head_dim
-    if kind != "qwen2" and config.get("attention_bias"):
+    if make != "qwen2" and config.get("attention_bias"):
         extras += hidden
     if config.get("mlp_bias"):
         extras += 2 * intermediate + hidden

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import load_tokenizer_only
-from distill_lab.models.sources import resolve
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings
 from distill_lab.sampling.jobs import (
@@ -94,21 +93,19 @@ class VllmSampler:
 def open_teacher(models: ModelSettings, backend: Backend) -> VllmSampler:
     """The teacher, not loaded yet; LabError where it cannot be reached."""
     known = load_tokenizer_only("teacher", models)
-    location = resolve(models.teacher, "teacher")
-    config = AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
     try:
-        own = GenerationConfig.from_pretrained(location).eos_token_id
+        own = GenerationConfig.from_pretrained(known.location).eos_token_id
     except OSError:  # without a generation_config.json the config's end tokens hold
-        own = config.eos_token_id
+        own = known.config.eos_token_id
     return VllmSampler(
         known.name,
-        location,
+        known.location,
         known.tokenizer,
         end_ids(own, known.tokenizer),
-        getattr(config, "max_position_embeddings", None),
+        getattr(known.config, "max_position_embeddings", None),
         backend.dtype,
         # the largest number of these GPUs that share the heads of a layer evenly
-        math.gcd(max(1, torch.cuda.device_count()), config.num_key_value_heads),
+        math.gcd(max(1, torch.cuda.device_count()), known.config.num_key_value_heads),
     )
 
 

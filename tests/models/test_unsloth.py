@@ -99,7 +99,7 @@ def test_its_model_is_the_same_function(tiny_model, kind):
     assert not unsloth_backend.reads_itself(decoder(ours.lm))
     assert unsloth_backend.reads_itself(decoder(its.lm)) == (GPU_HALF and kind != "gpt2")
     require_known_head(its)
-    assert its.vocabulary == ours.vocabulary
+    assert its.vocab_size == ours.vocab_size
     assert its.tokenizer.get_vocab() == ours.tokenizer.get_vocab()
     ids = torch.arange(3, 15).reshape(2, 6)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
@@ -169,7 +169,7 @@ def test_the_stand_in_of_its_logits_is_refused():
     with pytest.raises(LabError, match=r"expected logits of .* tokens, found EmptyLogits"):
         unsloth_backend.logits_of(model.lm, made)
     right = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids))
-    assert right.shape == (1, 10, model.vocabulary)
+    assert right.shape == (1, 10, model.vocab_size)
 
 
 def test_the_same_seed_draws_the_same_traces():
