@@ -11,8 +11,9 @@ import torch
 
 from distill_lab.models import unsloth_backend
 from distill_lab.run.distributed import is_main, local_rank, local_size, size
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_text import first_line
-from distill_lab.run.records import LabError, read_notes, write_note
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config, RuntimeSettings
 
 
@@ -52,9 +53,9 @@ def start(config: Config, out: Path) -> Backend:
         )
     torch.set_num_threads(backend.threads)
     note = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
-    if is_main() and read_notes(out).get("backend") != note:
+    if is_main() and RunFolder(out).read_notes().get("backend") != note:
         print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
-        write_note(out, "backend", note)
+        RunFolder(out).write_note("backend", note)
     return backend
 
 

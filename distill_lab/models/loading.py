@@ -32,8 +32,9 @@ from distill_lab.models import unsloth_backend
 from distill_lab.models.backend import Backend
 from distill_lab.models.sources import resolve, source_of
 from distill_lab.run.distributed import one_first
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_text import first_line
-from distill_lab.run.records import LabError, require_file
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings
 
 # "Loading weights" for a model of 4 MB tells nobody anything
@@ -83,7 +84,7 @@ def load_model(
         whole = who == "base" and not models.lora_rank
         return load(source.name, backend, source.role, source.four_bit, whole)
     assert out is not None, "a trained student is one of a run"
-    return load_student(require_file(out / "students" / who / "model", "train"), models, backend)
+    return load_student(RunFolder(out).require_model(who), models, backend)
 
 
 def load(

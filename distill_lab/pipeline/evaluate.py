@@ -15,7 +15,8 @@ from distill_lab.models.backend import start
 from distill_lab.models.loading import LanguageModel, load_model
 from distill_lab.models.sources import source_of
 from distill_lab.run.distributed import from_main, is_main
-from distill_lab.run.records import Prediction, Question, RecordLog, read_records, require_file
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import Prediction, Question, by_id
 from distill_lab.run.settings import ARMS, MODELS, Config
 from distill_lab.sampling.decode import complete_all
 from distill_lab.sampling.jobs import jobs_for
@@ -26,17 +27,16 @@ from distill_lab.tasks.squad.questions import em, f1
 
 def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
     """Writes predictions/<who>.jsonl for each of these models. False if all were there."""
-    questions = {
-        q.id: q for q in read_records(require_file(out / "questions.eval.jsonl", "data"), Question)
-    }
+    folder = RunFolder(out)
+    questions = by_id(folder.eval_questions.read())
     for arm in ARMS:  # said before base's minutes, not after them
-        if arm in models and not (out / "predictions" / f"{arm}.jsonl").exists():
-            require_file(out / "students" / arm / "model", "train")
+        if arm in models and not folder.predictions(arm).path.exists():
+            folder.require_model(arm)
     return any([_evaluate(who, questions, config, out) for who in models])
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
-    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction, is_main()) as log:
+    with RunFolder(out).predictions(who).log(is_main()) as log:
         have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
         if {(id, 0) for id in questions} <= have:
             return False
