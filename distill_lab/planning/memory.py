@@ -41,8 +41,8 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How models run: the dtype of their weights, on a GPU or not, and whether only a layer's
-    input is kept for the backward pass (as Unsloth does), the rest made again."""
+    """How models run: the dtype of their weights, on a GPU or not, and whether only each layer's
+    input is kept for the backward pass and the rest computed again (as Unsloth does)."""
 
     dtype: str
     gpu: bool
@@ -53,8 +53,8 @@ class Way:
         return BYTES[self.dtype]
 
     def held(self, activations: int) -> int:
-        """What the process has of the system for so many bytes of activations. A GPU's allocator
-        keeps back less: see `timing.Gpu`."""
+        """Bytes that the process takes from the system for so many bytes of activations. A GPU's
+        allocator holds back less: see `timing.Gpu`."""
         return activations if self.gpu else int(_HELD_BACK * activations)
 
 
@@ -133,7 +133,8 @@ def _grouped(shape: Shape) -> bool:
 
 
 def forward(shape: Shape, rows: int, length: int, way: Way) -> int:
-    """The largest that is alive in a layer of a pass that keeps nothing, and the mask."""
+    """Bytes alive at the largest moment of a layer in a forward pass that keeps nothing, and of the
+    mask."""
     h, q, k, i = shape.hidden, shape.queries, shape.keys, shape.intermediate
     mlp = 2 * h + 3 * i  # the stream, its norm; the gate, what goes up, and their product
     attention = 2 * h + 4 * q + 3 * k + (2 * q if _grouped(shape) else 0)
@@ -142,7 +143,7 @@ def forward(shape: Shape, rows: int, length: int, way: Way) -> int:
 
 
 def filling(teacher: Shape, rows: int, length: int, completion: int, way: Way) -> Parts:
-    """`teacher_cache.fill`, but for the weights: so many examples a pass."""
+    """`teacher_cache.fill` without the weights: `rows` examples a pass."""
     n = rows * min(completion, length)
     chunk = min(n, max(1, BUDGET // 4 // (8 * teacher.vocab_size)))
     alive = forward(teacher, rows, length, way) + n * teacher.hidden * way.bytes
@@ -176,7 +177,7 @@ def training(
 
 
 def kept(shape: Shape, rank: int, tokens: int, way: Way) -> int:
-    """Activations that are kept for the backward pass."""
+    """Bytes of activations that are kept for the backward pass."""
     a_layer = tokens * _kept_by_a_token(shape, rank, way)
     inputs = tokens * way.bytes * shape.hidden
     ends = 4 * inputs  # embedding, last norm, hidden states and their gradient

@@ -20,8 +20,9 @@ from distill_lab.run.settings import BUNDLED, Config
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A card: what PyTorch finds as its memory (GiB, taken as GB: the 7 % between are for what an
-    allocator cannot hand out), half-precision products a second, bytes a second, bfloat16."""
+    """A card: its memory as PyTorch reports it (GiB, taken as GB: an allocator cannot hand out the
+    7 % between them), half-precision operations a second, bytes a second, and whether it has
+    bfloat16."""
 
     title: str
     memory: float
@@ -42,8 +43,8 @@ GPUS = {
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Operations and bytes a second; the share of them that is reached; and the seconds that a
-    layer takes for a step however little there is to do."""
+    """Operations and bytes a second; the share of them that is reached, at best and at worst; and
+    the seconds that a layer takes for a step at least, at best and at worst."""
 
     flops: float
     bandwidth: float

@@ -27,7 +27,7 @@ def file() -> Path:
 
 
 def remember(stage: str, seconds: float, config: Config, device: str) -> None:
-    """Writes down what a finished stage took. Where the file cannot be written, nothing happens."""
+    """Writes down the seconds of a finished stage; where the file cannot be written, nothing."""
     entry = {"stage": stage, "seconds": seconds, "machine": _machine(device)}
     entry["config"] = dataclasses.asdict(config)
     with contextlib.suppress(OSError):
@@ -38,8 +38,9 @@ def remember(stage: str, seconds: float, config: Config, device: str) -> None:
 def learnt(
     estimate: Callable[[Config], Mapping[str, Range]], config: Config, device: str
 ) -> dict[str, Range]:
-    """The estimate of each stage, corrected by how far off it was for this machine's past stages:
-    those with the same settings if there are any, else all. Without a past it is left as it is."""
+    """The estimate of each stage, in seconds, corrected by how far off it was for this machine's
+    past stages: those with the same settings if there are any, else all. Without a past it is
+    returned unchanged."""
     times = dict(estimate(config))
     past = _past(estimate, device)
     for stage, now in times.items():
@@ -55,8 +56,8 @@ def learnt(
 def _past(
     estimate: Callable[[Config], Mapping[str, Range]], device: str
 ) -> list[tuple[str, Config, float]]:
-    """(stage, settings, its time over its estimate) of this machine, the latest last. Lines of
-    other versions, and runs of models that are gone and so have no estimate, are left out."""
+    """(stage, settings, time / estimate) of each past stage on this machine, the latest last. Lines
+    of other versions, and runs of models that are gone and so have no estimate, are left out."""
     entries: list[tuple[str, Config, float]] = []
     for line in _lines():
         with contextlib.suppress(ValueError, TypeError, KeyError, LabError):

@@ -8,20 +8,20 @@ from typing import Any
 
 
 class BadJson(ValueError):
-    """What is wrong with a JSON text, so put that it may follow "found"."""
+    """What is wrong with a JSON text, worded to follow "found"."""
 
 
 def parse(text: str) -> Any:
-    """The text's value. Raises BadJson also where `json` has another error of Python's own."""
+    """The text's value. Raises BadJson, also where `json` raises something else."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        found = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
+        fault = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
     except RecursionError:
-        found = "JSON that is nested too deep"
-    except ValueError:  # Python converts 4,300 digits, since more take it very long
-        found = "JSON with a whole number of thousands of digits"
-    raise BadJson(found)
+        fault = "JSON that is nested too deep"
+    except ValueError:  # Python converts at most 4,300 digits
+        fault = "JSON with a whole number of thousands of digits"
+    raise BadJson(fault)
 
 
 def is_unicode(text: str) -> bool:

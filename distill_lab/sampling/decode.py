@@ -70,7 +70,7 @@ def complete(
     lm, tokenizer = model.lm, cast(Any, model.tokenizer)
     ids = encoded(jobs, tokenizer) if ids is None else ids
     prompts = [ids[job.prompt] for job in jobs]
-    logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)
+    logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)  # (P, V), (P, T)
     cache = with_room(cache, sampling.max_new_tokens, len(jobs), sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     ends = end_ids(getattr(lm.generation_config, "eos_token_id", None), tokenizer)
@@ -93,11 +93,11 @@ def _decode(
     """Token ids of each of R rows, up to and with the token that ends it: logits (R, V) after the
     prompts, mask (R, T), uniforms (R, max_new_tokens)."""
     done: list[list[int]] = [[] for _ in range(len(logits))]
-    live = np.arange(len(logits))
+    live = np.arange(len(logits))  # the rows that are not finished, (R,)
     for step in range(sampling.max_new_tokens):
         if logits.device.type == "mps":  # which has no float64
             logits = logits.cpu()
-        uniform = torch.from_numpy(uniforms[live, step]).to(logits.device)
+        uniform = torch.from_numpy(uniforms[live, step]).to(logits.device)  # (R,)
         chosen = sample_tokens(logits, uniform, sampling).to(mask.device)  # (R,)
         for row, token in zip(live, chosen.tolist(), strict=True):
             done[row].append(token)
@@ -108,15 +108,15 @@ def _decode(
             stay = _fill_gaps(going)
             kept = torch.from_numpy(stay).to(mask.device)
             cache.reorder_cache(kept)
-            live, chosen, mask = live[stay], chosen[kept], mask[kept]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-        logits, cache = next_logits(model.lm, chosen[:, None], mask, cache)
+            live, chosen, mask = live[stay], chosen[kept], mask[kept]  # R is smaller from here on
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)  # (R, T + 1)
+        logits, cache = next_logits(model.lm, chosen[:, None], mask, cache)  # (R, V)
     return done
 
 
 def _fill_gaps(going: np.ndarray) -> np.ndarray:
-    """Indices of the rows that go on, the last of them in the places of those that leave: the cache
-    then copies no more rows than leave.
+    """Indices of the rows that go on, where the last ones fill the places of those that leave: the
+    cache then copies no more rows than leave.
     """
     stay = np.arange(going.sum())
     stay[~going[: len(stay)]] = len(stay) + np.flatnonzero(going[len(stay) :])

@@ -87,7 +87,7 @@ def choose(config: Config, backend: Backend, before: str | None) -> tuple[str, s
 
 
 def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
-    """What vLLM lacks here: what was expected, what was found, what to do."""
+    """The first thing that vLLM lacks here: what was expected, what was found, what to do."""
     if not backend.device.startswith("cuda"):
         return "a CUDA GPU", backend.device, "Run it on one"
     if importlib.util.find_spec("vllm") is None:
