@@ -22,7 +22,6 @@ from typing import Any
 
 from distill_lab.course.builder import run_figures
 from distill_lab.course.builder.prose import Figure
-from distill_lab.course.lab import markdown
 from distill_lab.reporting import paper
 from distill_lab.run.records import write_text
 
@@ -129,6 +128,8 @@ def _tokens(case: Mapping[str, Any], contender: str) -> float:
 def _of_paper() -> dict[str, Figure]:
     """`paper.Qwen-7B.math500`, `kept.Qwen-7B.math500` in percent, `paper.table-5` as Markdown, and
     the facts of its text, `paper.samples`."""
+    from distill_lab.course.lab import markdown  # loads numpy, which `--help` need not wait for
+
     figures: dict[str, Figure] = {f"paper.{key}": value for key, value in paper.FACTS.items()}
     figures |= {f"reruns.{key}": value for key, value in paper.RERUN.items()}
     columns = ["model", *(benchmark.title for benchmark in paper.BENCHMARKS)]
