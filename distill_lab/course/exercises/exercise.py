@@ -61,7 +61,12 @@ class Slip:
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """A function to write: `ours` is the package's own, for what follows in the notebook, which
-    takes results in the plain form of `kind`."""
+    takes results in the plain form of `kind`.
+
+    `runner` is for answers that are lines of code. It makes of the student's function the one that
+    the steps call, which also runs these lines. It is applied where the student's code runs: in
+    grading that is the sandboxed kernel, never the grader's own process.
+    """
 
     part: str
     function: str
@@ -70,6 +75,7 @@ class Exercise:
     hints: tuple[str, ...]
     kind: Kind = ANY
     slips: tuple[Slip, ...] = ()
+    runner: Callable[[Function], Function] | None = None
 
     @property
     def name(self) -> str:
@@ -78,6 +84,14 @@ class Exercise:
     @property
     def points(self) -> int:
         return sum(step.points for step in self.steps)
+
+    @property
+    def expression(self) -> str:
+        """What the steps call, as Python that is evaluated among the student's names."""
+        if self.runner is None:
+            return self.function
+        module, name = self.runner.__module__, self.runner.__name__
+        return f"__import__({module!r}, fromlist=[{name!r}]).{name}({self.function})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +106,11 @@ class Mutant:
     says: str
 
 
-def mutants_of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
-    """Those of the exercise of that name, each called as its function is."""
-    return tuple(Mutant(exercise, row[0].__name__, *row) for row in rows)
+def mutants_of(
+    exercise: str, *rows: tuple[str, Function, tuple[str, ...], str]
+) -> tuple[Mutant, ...]:
+    """Those of the exercise of that name, each as the other fields of `Mutant`."""
+    return tuple(Mutant(exercise, *row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +156,13 @@ _Wrong = tuple[WrongError | None, ...]
 
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
     """All steps of an exercise on a student's function; nothing that it raises comes through."""
+    called = exercise.runner(function) if exercise.runner else function
+    return judge_called(exercise, called, seed)
+
+
+def judge_called(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
+    """The same of a function that is `exercise.expression` in another process: nothing that the
+    student wrote runs in this one."""
     asked = Asked(function, exercise.kind)
     try:
         wrong = _steps(exercise, asked, seed)

@@ -11,6 +11,7 @@ their own places, IGNORED elsewhere.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -21,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.course.exercises import only_sums
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import WrongError
 from distill_lab.losses.distillation import IGNORED, DenseTeacher, Objective, divergence
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
+_BUILTINS = (len, zip, range, sum, min, max, float, int, abs, enumerate, list, tuple, __import__)
 
 # -- the exhibits: what is wrong stands on one line of each
 
@@ -220,23 +221,38 @@ def finding(test: str, kd: Loss) -> WrongError | None:
     return None
 
 
+@functools.lru_cache(maxsize=32)  # its check calls it a dozen times
 def mended(bug: str, line: int, text: str) -> Loss:
-    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python,
-    WrongError where it does more than sums: marks are given where it runs."""
+    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python.
+
+    The text is run as it is, so this is called where the student's code runs, and nowhere else. It
+    finds torch, F, math and a few builtins; torch itself may import, by `__import__`.
+    """
     lines = source(bug).splitlines()
     indent = lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
     lines[line - 1] = "\n".join(indent + part.strip() for part in text.strip().splitlines())
-    tree = only_sums.checked("\n".join(lines), source(bug))
     names: dict[str, Any] = {"torch": torch, "F": F, "math": math, "IGNORED": IGNORED}
-    names["__builtins__"] = only_sums.builtins()
-    exec(compile(tree, f"<{bug}, mended>", "exec"), names)
+    names["__builtins__"] = {function.__name__: function for function in _BUILTINS}
+    try:
+        exec(compile("\n".join(lines), f"<{bug}, mended>", "exec"), names)
+    except ValueError as error:  # a null byte, half a character
+        raise SyntaxError(str(error)) from None
     loss: Loss = names[bug]
+    return loss
 
-    def on_copies(student: Tensor, teacher: Tensor, labels: Tensor, t: float, n_items: int) -> Any:
-        """The tests' own tensors stay as they are, whatever is done in place."""
-        return loss(student.clone(), teacher.clone(), labels.clone(), t, n_items)
 
-    return on_copies
+def with_mended_losses(mend: Callable[[str], Any]) -> Callable[..., Any]:
+    """`mend` as its check calls it: given a bug, its answer; given a bug, a line's number, its text
+    and a loss's arguments, the loss of the exhibit that is mended so."""
+
+    def called(bug: str, *mending: Any) -> Any:
+        if not mending:
+            return mend(bug)
+        line, text, student, teacher, labels, temperature, n_items = mending
+        copies = student.clone(), teacher.clone(), labels.clone()  # it may change them in place
+        return mended(bug, line, text)(*copies, temperature, n_items)
+
+    return called
 
 
 def matrix() -> list[list[str]]:
