@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, of_kind
+from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, plain_result
 from distill_lab.course.exercises.submitting import before_submitting
 from distill_lab.run.records import LabError
 
@@ -65,7 +65,7 @@ def or_ours(name: str, function: Function) -> Function:
 
         @functools.wraps(function)
         def in_plain_form(*arguments: Any, **named: Any) -> Any:
-            return of_kind(function(*arguments, **named), exercise.kind)
+            return plain_result(function(*arguments, **named), exercise.result_type)
 
         return in_plain_form
     print(f"{exercise.function}: yours is {outcome.state}, so the package's own is used below.")

@@ -13,9 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distill_lab.course.exercises.comparing import alike, brief, named, nearly, said_of, told
-from distill_lab.course.exercises.kinds import ANY, Kind
+from distill_lab.course.exercises.comparing import (
+    alike,
+    brief,
+    error_text,
+    hint_for_error,
+    hint_for_rounding,
+    known_mistake,
+)
 from distill_lab.course.exercises.plain import plain
+from distill_lab.course.exercises.result_types import ANY, ResultType
 
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
@@ -25,12 +32,12 @@ class WrongError(Exception):
     """A step's finding. Its text is what the student reads, over several lines."""
 
 
-class WrongKindError(WrongError):
-    """The result is of another kind than the one that is asked for."""
+class WrongTypeError(WrongError):
+    """The result is of another type than the one that is asked for."""
 
-    def __init__(self, yours: Any, said: str) -> None:
-        super().__init__(f"yours:    {brief(yours)}\n{said}")
-        self.yours, self.said = yours, said
+    def __init__(self, yours: Any, says: str) -> None:
+        super().__init__(f"yours:    {brief(yours)}\n{says}")
+        self.yours, self.says = yours, says
 
 
 class BrokenError(WrongError):
@@ -58,6 +65,19 @@ class Slip:
     undone: Callable[[Function], Function]
 
 
+def on_results(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """A slip's `undone` that changes what the function gives; None stays."""
+
+    def undone(function: Function) -> Function:
+        def changed(*arguments: Any) -> Any:
+            result = function(*arguments)
+            return None if result is None else change(result)
+
+        return changed
+
+    return undone
+
+
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """A function to write: `ours` is the package's own, for what follows in the notebook, which
@@ -73,7 +93,7 @@ class Exercise:
     ours: Function
     steps: tuple[Step, ...]
     hints: tuple[str, ...]
-    kind: Kind = ANY
+    result_type: ResultType = ANY
     slips: tuple[Slip, ...] = ()
     runner: Callable[[Function], Function] | None = None
 
@@ -122,13 +142,13 @@ class Outcome:
     points: int
 
 
-class Asked:
-    """A student's function as the steps call it: its results in their plain form."""
+class StudentFunction:
+    """A student's function as the steps call it: its results come in their plain form."""
 
-    def __init__(self, function: Function, kind: Kind) -> None:
-        self.function, self.kind = function, kind
+    def __init__(self, function: Function, result_type: ResultType) -> None:
+        self.function, self.result_type = function, result_type
         self.__name__: str = getattr(function, "__name__", "it")
-        self.results: set[type] = set()
+        self.given: set[type] = set()  # the types of its results
         self.was_stopped = False
 
     def __call__(self, *arguments: Any) -> Any:
@@ -137,21 +157,21 @@ class Asked:
         except TimeoutError:
             self.was_stopped = True
             raise
-        self.results.add(type(result))
-        return of_kind(result, self.kind)
+        self.given.add(type(result))
+        return plain_result(result, self.result_type)
 
 
-def of_kind(result: Any, kind: Kind) -> Any:
-    """A result in its kind's plain form; WrongKindError where it holds something else."""
+def plain_result(result: Any, result_type: ResultType) -> Any:
+    """A result in the plain form of its type; WrongTypeError where it holds something else."""
     try:
-        return kind.plain(plain(result))
+        return result_type.plain(plain(result))
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
-        said = NO_RETURN if result is None else kind.asks
-    raise WrongKindError(result, said)
+        raise WrongTypeError(result, NO_RETURN if result is None else result_type.asks) from None
 
 
 NO_RETURN = "Nothing came back: is a `return` missing? (print shows a value, return gives it back.)"
-_Wrong = tuple[WrongError | None, ...]
+_Finding = WrongError | None
+_Wrong = tuple[_Finding, ...]
 
 
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
@@ -163,16 +183,16 @@ def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
 def judge_called(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
     """The same of a function that is `exercise.expression` in another process: nothing that the
     student wrote runs in this one."""
-    asked = Asked(function, exercise.kind)
+    student = StudentFunction(function, exercise.result_type)
     try:
-        wrong = _steps(exercise, asked, seed)
-        if any(wrong) and asked.results == {type(None)}:
+        wrong = _steps(exercise, student, seed)
+        if any(wrong) and student.given == {type(None)}:
             wrong = (WrongError(f"{wrong[0]}\nEach call gave None. {NO_RETURN}"), *wrong[1:])
-        elif any(wrong) and asked.results and not asked.was_stopped:  # it would be, time and again
+        elif any(wrong) and student.given and not student.was_stopped:  # else it stops each time
             wrong = _without_slip(exercise, function, seed, wrong)
     except NotImplementedError:
         return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)
-    broken = any(isinstance(one, BrokenError) for one in wrong)
+    broken = any(isinstance(error, BrokenError) for error in wrong)
     state: State = "right" if not any(wrong) else "error" if broken else "wrong"
     return Outcome(state, wrong, _points(exercise, wrong))
 
@@ -193,30 +213,32 @@ def _step(step: Step, function: Function, rng: random.Random) -> WrongError | No
     except WrongError as wrong:
         return wrong
     except Exception as error:  # the student's own, whatever it is
-        return BrokenError(f"It raised {told(error)}")
+        return BrokenError(f"It raised {error_text(error)}")
     return None
 
 
 def _without_slip(exercise: Exercise, function: Function, seed: int, wrong: _Wrong) -> _Wrong:
-    """The same, where a slip explains more than one step: it costs its own step alone. Of several
-    that do, the one that leaves the most points."""
+    """What is wrong where a slip that explains more than one step costs its own step alone. If
+    several slips do, the one that leaves the most points counts."""
     titles = [step.title for step in exercise.steps]
-    points, tried = _points(exercise, wrong), [wrong]
+    points, readings = _points(exercise, wrong), [wrong]
     for slip in exercise.slips:
         own = titles.index(slip.step)
         if wrong[own] is None:
             continue
-        undone = _steps(exercise, Asked(slip.undone(function), exercise.kind), seed)
+        student = StudentFunction(slip.undone(function), exercise.result_type)
+        undone = _steps(exercise, student, seed)
         if undone[own] is None:
-            rest = [_rest(slip, *pair) for pair in zip(wrong, undone, strict=True)]
-            said = str(wrong[own])
-            rest[own] = WrongError(said if slip.says in said else f"{said}\n{slip.says}")
-            tried += [tuple(rest)] if not any(undone) or _points(exercise, rest) > points else []
-    return max(tried, key=lambda one: (_points(exercise, one), one is not wrong))
+            reading = [_aside_from(slip, *pair) for pair in zip(wrong, undone, strict=True)]
+            text = str(wrong[own])
+            reading[own] = WrongError(text if slip.says in text else f"{text}\n{slip.says}")
+            if not any(undone) or _points(exercise, reading) > points:
+                readings.append(tuple(reading))
+    return max(readings, key=lambda reading: (_points(exercise, reading), reading is not wrong))
 
 
-def _rest(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> WrongError | None:
-    """What is wrong with another step, the slip aside."""
+def _aside_from(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> _Finding:
+    """What is wrong with another step if the slip does not count."""
     if wrong is None or undone is None:
         return None
     if isinstance(undone, BrokenError):
@@ -248,16 +270,15 @@ def expect(
         yours = function(*copy.deepcopy(list(arguments)))
     except NotImplementedError:
         raise
-    except WrongKindError as other:
-        cause = named(other.yours, known, within) or f"\n{other.said}"
-        raise WrongError(
-            f"{call}\nyours:    {brief(other.yours)}\nexpected: {brief(expected)}{cause}"
-        ) from None
+    except WrongTypeError as other:
+        result = f"yours:    {brief(other.yours)}"
+        cause = known_mistake(other.yours, known, within) or f"\n{other.says}"
     except Exception as error:
-        cause = named(error, known, within) or said_of(error)
-        raise WrongError(
-            f"{call}\nraised    {told(error)}\nexpected: {brief(expected)}{cause}"
-        ) from None
-    if not alike(yours, expected, within):
-        cause = named(yours, known, within) or nearly(yours, expected)
-        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{cause}")
+        result = f"raised    {error_text(error)}"
+        cause = known_mistake(error, known, within) or hint_for_error(error)
+    else:
+        if alike(yours, expected, within):
+            return
+        result = f"yours:    {brief(yours)}"
+        cause = known_mistake(yours, known, within) or hint_for_rounding(yours, expected)
+    raise WrongError(f"{call}\n{result}\nexpected: {brief(expected)}{cause}")

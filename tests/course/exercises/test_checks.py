@@ -10,7 +10,7 @@ import torch
 from distill_lab.course.exercises import or_ours, report
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import Exercise, Slip, Step, WrongError, expect, judge
-from distill_lab.course.exercises.kinds import NUMBER
+from distill_lab.course.exercises.result_types import NUMBER
 
 
 def double(x: list[int]) -> list[int]:

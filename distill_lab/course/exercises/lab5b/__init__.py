@@ -1,20 +1,21 @@
 """What is checked in Lab 5b: a rule for mixed languages, the majority vote, the shortest trace.
 
 Each expected result is a reference's: `stats.majority_answer` and `reject.keep` are the package's
-own, `mixed_language` below is of the exercise's signature. `keep_shortest` is in `lab5b_keep`.
+own, `mixed_language` below is of the exercise's signature. `keep_shortest` has a module of its own.
 """
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Sequence
 from statistics import StatisticsError
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import TEXT_OR_NONE, TRUTH
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5b.keep_shortest import KEEP_SHORTEST
+from distill_lab.course.exercises.result_types import TEXT_OR_NONE, TRUTH
 from distill_lab.pipeline.languages import script
 from distill_lab.reporting.stats import majority_answer
 
@@ -123,11 +124,11 @@ MIXED_LANGUAGE = Exercise(
     TRUTH,
     (
         Slip("True or False is asked for, not 0 or 1, nor a list of what was found.", _ENGLISH,
-             lambda f: lambda *asked: bool(f(*asked))),
+             on_results(bool)),
         Slip("That is the share itself: whether it is more than `most` is asked for.", _ENGLISH,
              lambda f: lambda text, most=0.1: f(text, most) > most),
         Slip("True and False are the wrong way round.", _ENGLISH,
-             lambda f: lambda *asked: not f(*asked)),
+             on_results(operator.not_)),
     ),
 )  # fmt: skip
 
@@ -190,10 +191,10 @@ def _ties(function: Function, rng: random.Random) -> None:
         expect(function, [answers], first, known)
 
 
-def _first_text(found: Any) -> Any:
-    while isinstance(found, (list, tuple)) and found:
-        found = found[0]
-    return found
+def _first_text(result: Any) -> Any:
+    while isinstance(result, (list, tuple)) and result:
+        result = result[0]
+    return result
 
 
 _MOST = "the most votes win"
@@ -216,7 +217,7 @@ MAJORITY_ANSWER = Exercise(
     TEXT_OR_NONE,
     (
         Slip("The answer came with its count, or in a list: take the text out of it.", _MOST,
-             lambda f: lambda answers: _first_text(f(answers))),
+             on_results(_first_text)),
     ),
 )  # fmt: skip
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, WrongError, expect
-from distill_lab.course.exercises.kinds import LOSS
 from distill_lab.course.exercises.lab5c.kd_loss_cases import Case, drawn, kd_loss, two_words
 from distill_lab.course.exercises.lab5c.kd_loss_safe import safe
 from distill_lab.course.exercises.lab5c.kd_loss_slips import (
@@ -22,6 +21,7 @@ from distill_lab.course.exercises.lab5c.kd_loss_slips import (
     TURNED,
     instead,
 )
+from distill_lab.course.exercises.result_types import LOSS
 
 _NEAR = 1e-5  # float32, whichever way it is summed
 

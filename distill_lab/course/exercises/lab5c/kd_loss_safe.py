@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.course.exercises.comparing import alike, brief, told
+from distill_lab.course.exercises.comparing import alike, brief, error_text
 from distill_lab.course.exercises.exercise import Function, WrongError
 from distill_lab.course.exercises.lab5c.kd_loss_cases import drawn, kd_loss, two_words
 
@@ -79,7 +79,7 @@ def _float32(function: Function, rng: random.Random) -> None:
         try:
             found = function(student, teacher, targets, 0.5, 1.0)
         except RuntimeError as error:
-            raise WrongError(f"{call}\nraised    {told(error)}\n{cause}") from None
+            raise WrongError(f"{call}\nraised    {error_text(error)}\n{cause}") from None
         kind = getattr(found, "dtype", type(found).__name__)
         if kind not in (torch.float32, torch.float64) or not alike(found, exact, 1e-6):
             raise WrongError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from distill_lab.course.exercises.comparing import alike, brief, told
+from distill_lab.course.exercises.comparing import alike, brief, error_text
 from distill_lab.course.exercises.exercise import Exercise, Function, Step, WrongError
 from distill_lab.course.exercises.lab5c.museum import (
     EXHIBITS,
@@ -116,7 +116,7 @@ def _unfit(error: Exception) -> str:
             f"does not run: what this line gives has another shape than the lines below it take"
             f"{which}. Which axes has it, and how long is each?"
         )
-    return f"does not run: {told(error)}"
+    return f"does not run: {error_text(error)}"
 
 
 def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:

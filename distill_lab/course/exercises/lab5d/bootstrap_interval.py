@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -18,10 +17,11 @@ from distill_lab.course.exercises.exercise import (
     Step,
     WrongError,
     brief,
-    said_of,
-    told,
+    error_text,
+    hint_for_error,
+    on_results,
 )
-from distill_lab.course.exercises.kinds import PAIR
+from distill_lab.course.exercises.result_types import PAIR
 from distill_lab.reporting.stats import bootstrap_interval
 
 SEEDS = 12  # of intervals that are averaged: their ends then lie within 0.03 standard errors
@@ -45,8 +45,8 @@ def _ask(function: Function, scores: Sequence[float], seed: int) -> tuple[float,
     except Exception as error:
         places = "A list takes one place at a time: np.array(scores)[places] takes many."
         of_lists = isinstance(error, TypeError) and "ind" in str(error)
-        said = f"\n{places}" if of_lists else said_of(error)
-        raise WrongError(f"{call}\nraised    {told(error)}{said}") from None
+        said = f"\n{places}" if of_lists else hint_for_error(error)
+        raise WrongError(f"{call}\nraised    {error_text(error)}{said}") from None
 
 
 def _mean_ends(function: Function, scores: Sequence[float], n: int) -> tuple[float, float]:
@@ -82,36 +82,26 @@ _NORMAL = (
 def _resamples(function: Function, rng: random.Random) -> None:
     """The width says how the means were drawn."""
     for scores in ([0.0] * 10 + [100.0] * 10, _scores(rng), _SKEWED):
-        yours = _ask(function, scores, 0)
-        low, high, error = _expected(tuple(scores))
-        share = (yours[1] - yours[0]) / (high - low)
-        if yours[0] > yours[1]:
-            raise _wrong(scores, yours, "The low end comes first.")
-        if share < 0.1:
-            said = (
-                "No width: without replacement each resample is all scores again, and one mean "
-                "alone is no interval. Draw with replacement, 1,000 times."
-            )
-            raise _wrong(scores, yours, said)
-        if yours[0] > max(scores):
-            raise _wrong(scores, yours, "These are sums: of each resample the mean is asked for.")
-        if not yours[0] - error < (low + high) / 2 < yours[1] + error:
-            said = (
-                "The mean of the scores lies outside: np.percentile counts in percent, 2.5 and "
-                "97.5, not 0.025 and 0.975."
-            )
-            raise _wrong(scores, yours, said)
-        if share > 2:
-            said = (
-                "This is how far single scores lie apart (or their medians). The interval is one "
-                "of the mean: each resample draws as many scores as there are, and gives one mean."
-            )
-            raise _wrong(scores, yours, said)
-        if yours[0] < min(scores) or yours[1] > max(scores):
-            raise _wrong(scores, yours, _NORMAL)
-        if not 0.7 < share < 1.4:
-            said = "Each resample draws as many scores as there are, not more and not fewer."
-            raise _wrong(scores, yours, said)
+        low, high = yours = _ask(function, scores, 0)
+        expected_low, expected_high, error = _expected(tuple(scores))
+        middle, width = (expected_low + expected_high) / 2, expected_high - expected_low
+        share = (high - low) / width
+        for is_wrong, said in (
+            (low > high, "The low end comes first."),
+            (share < 0.1, "No width: without replacement each resample is all scores again, and "
+             "one mean alone is no interval. Draw with replacement, 1,000 times."),
+            (low > max(scores), "These are sums: of each resample the mean is asked for."),
+            (not low - error < middle < high + error, "The mean of the scores lies outside: "
+             "np.percentile counts in percent, 2.5 and 97.5, not 0.025 and 0.975."),
+            (share > 2, "This is how far single scores lie apart (or their medians). The interval "
+             "is one of the mean: each resample draws as many scores as there are, and gives one "
+             "mean."),
+            (low < min(scores) or high > max(scores), _NORMAL),
+            (not 0.7 < share < 1.4, "Each resample draws as many scores as there are, not more "
+             "and not fewer."),
+        ):  # fmt: skip
+            if is_wrong:
+                raise _wrong(scores, yours, said)
 
 
 def _percentiles(function: Function, rng: random.Random) -> None:
@@ -127,13 +117,12 @@ def _near(function: Function, scores: Sequence[float], n: int) -> None:
         return
     if yours[0] < min(scores):
         raise _wrong(scores, yours, _NORMAL)
-    narrow = (yours[1] - yours[0]) < (high - low)
-    said = (
-        "Too narrow: 95 percent inside leaves 2.5 on each side, so np.percentile(means, [2.5, "
-        "97.5]); at 5 and 95 only 90 are inside."
-        if narrow
-        else "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
-    )
+    said = "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
+    if yours[1] - yours[0] < high - low:
+        said = (
+            "Too narrow: 95 percent inside leaves 2.5 on each side, so np.percentile(means, [2.5, "
+            "97.5]); at 5 and 95 only 90 are inside."
+        )
     shown = tuple(round(end, 2) for end in yours)
     raise _wrong(scores, shown, f"(ends averaged over {n} seeds) {said}")
 
@@ -146,22 +135,12 @@ def _seed(function: Function, rng: random.Random) -> None:
     if again != first:
         said = "The same seed gave another interval: make the generator from `seed`, inside."
         raise _wrong(scores, first, said)
-    ends = [end for found in (first, *others) for end in found]
+    ends = [end for interval in (first, *others) for end in interval]
     if not min(scores) <= min(ends) <= max(ends) <= max(scores):
         raise _wrong(scores, first, "No mean of these scores is so small or so large.")
     if set(others) == {first}:
         said = "Four seeds gave the same interval: the generator does not use `seed`."
         raise _wrong(scores, first, said)
-
-
-def _outer(function: Function) -> Function:
-    """Of what it gives the smallest and the largest."""
-
-    def ends(*given: Any) -> tuple[float, float]:
-        found = function(*given)
-        return min(found), max(found)
-
-    return ends
 
 
 _INSIDE = "95 percent of the means are inside"
@@ -182,7 +161,8 @@ BOOTSTRAP_INTERVAL = Exercise(
     ),
     PAIR,
     (
-        Slip("The low end comes first.", _INSIDE, lambda f: lambda *given: [*f(*given)][::-1]),
-        Slip("Three numbers came back: the two ends alone are asked for.", _INSIDE, _outer),
+        Slip("The low end comes first.", _INSIDE, on_results(lambda ends: [*ends][::-1])),
+        Slip("Three numbers came back: the two ends alone are asked for.", _INSIDE,
+             on_results(lambda numbers: (min(numbers), max(numbers)))),
     ),
 )  # fmt: skip

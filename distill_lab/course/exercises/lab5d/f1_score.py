@@ -9,9 +9,9 @@ from collections import Counter
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import NUMBER
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5d.normalize_answer import a_word
+from distill_lab.course.exercises.result_types import NUMBER
 from distill_lab.tasks.squad import scores
 from distill_lab.tasks.squad.scores import normalize_answer
 
@@ -109,5 +109,5 @@ F1 = Exercise(
         "nothing is shared, 0.0.",
     ),
     NUMBER,
-    (Slip(_PERCENT, _FORMULA, lambda f: lambda *texts: 100 * f(*texts)),),
+    (Slip(_PERCENT, _FORMULA, on_results(lambda share: 100 * share)),),
 )
