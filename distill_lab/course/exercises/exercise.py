@@ -227,6 +227,7 @@ def _without_slip(exercise: Exercise, function: Function, seed: int, wrong: _Wro
         if wrong[own] is None:
             continue
         student = StudentFunction(slip.undone(function), exercise.result_type)
+        student.__name__ = getattr(function, "__name__", "it")  # as its calls are shown
         undone = _steps(exercise, student, seed)
         if undone[own] is None:
             reading = [_aside_from(slip, *pair) for pair in zip(wrong, undone, strict=True)]

@@ -162,6 +162,16 @@ def test_a_slip_costs_its_step_and_is_said(function, points, says):
     assert says.lower() in report(HALF, outcome).lower()
 
 
+def test_calls_are_shown_by_the_students_name_also_where_a_slip_is_left_aside():
+    def half(x):
+        return 50 * x or 7
+
+    told = report(HALF, judge(HALF, half))
+    assert "as if what is said of 'of 4'" in told.lower()
+    assert "half(0" in told
+    assert "lambda" not in told
+
+
 def test_a_slip_that_does_not_explain_its_own_step_is_not_taken():
     outcome = judge(HALF, lambda x: 50 * x if x != 4 else 7.0)
     assert "Percent." not in report(HALF, outcome)
