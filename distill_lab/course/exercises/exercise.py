@@ -1,8 +1,8 @@
-"""What an exercise is: steps, each with points, each a check on the student's function.
+"""What an exercise is: steps, each with points, each a check of the student's function.
 
-A step holds the function against small cases, the smallest first. Where it differs, the step says
-what was called, what came and what was expected, and names the mistake where its result is that of
-a known one.
+A step calls the function with small cases, the smallest first. Where a result is wrong, the step
+says what was called, what came back and what was expected, and names the mistake if it is a known
+one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ State = Literal["not attempted", "wrong", "error", "right"]
 
 
 class WrongError(Exception):
-    """A step's finding. Its text is what the student reads, over several lines."""
+    """What a step found wrong. Its text, of several lines, is what the student reads."""
 
 
 class WrongTypeError(WrongError):
@@ -41,13 +41,13 @@ class WrongTypeError(WrongError):
 
 
 class BrokenError(WrongError):
-    """A step could not be judged: something was raised outside the call that it looks at."""
+    """A step could not be judged: something was raised outside the call that it checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the function must do. `test` raises WrongError; its random numbers are the
-    instructor's seed's, so that a class is graded on cases that nobody has seen."""
+    """One thing that the function must do. `test` raises WrongError where it does not; it draws its
+    cases from the instructor's seed, so that a class is graded on cases that nobody has seen."""
 
     title: str
     points: int
@@ -56,9 +56,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A mistake that runs through all results (percent for shares, say). It costs the step of that
-    title; the others are judged on `undone(function)`, which gives what it would give without it.
-    """
+    """A mistake that runs through all results (percent for shares, say). It costs the step with the
+    title `step`; the others are judged on `undone(function)`, the function without the mistake."""
 
     says: str
     step: str
@@ -117,7 +116,7 @@ class Exercise:
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A wrong answer to the exercise of that name (`lab5a.soften`), which its checks must catch:
-    `loses` are the titles of the steps that it fails, and `says` is in the text of the first."""
+    it fails the steps whose titles are in `loses`, and the text of the first contains `says`."""
 
     exercise: str
     name: str
@@ -129,13 +128,13 @@ class Mutant:
 def mutants_of(
     exercise: str, *rows: tuple[str, Function, tuple[str, ...], str]
 ) -> tuple[Mutant, ...]:
-    """Those of the exercise of that name, each as the other fields of `Mutant`."""
+    """Mutants of one exercise; each row has the other fields of `Mutant`."""
     return tuple(Mutant(exercise, *row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a function: what is wrong with each step (None: right), and its points."""
+    """The outcome of all steps: what is wrong with each (None: right), and the points."""
 
     state: State
     wrong: tuple[WrongError | None, ...]
@@ -175,13 +174,13 @@ _Wrong = tuple[_Finding, ...]
 
 
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
-    """All steps of an exercise on a student's function; nothing that it raises comes through."""
+    """Runs all steps of an exercise on a student's function; catches whatever it raises."""
     called = exercise.runner(function) if exercise.runner else function
     return judge_called(exercise, called, seed)
 
 
 def judge_called(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
-    """The same of a function that is `exercise.expression` in another process: nothing that the
+    """The same for a function that is `exercise.expression` in another process: nothing that the
     student wrote runs in this one."""
     student = StudentFunction(function, exercise.result_type)
     try:
@@ -259,11 +258,11 @@ def expect(
     shown: str | None = None,
     within: float = 1e-6,
 ) -> None:
-    """WrongError unless `function(*arguments)` is `expected` (numbers within 1e-6, relative or
-    absolute).
+    """WrongError unless `function(*arguments)` is `expected`; numbers may differ by `within`,
+    relative or absolute.
 
-    `known` maps a mistake's name to the result that it gives; `shown` is the call as it is shown,
-    where its arguments would be too long. The arguments are copies: a function may change its own.
+    `known` maps a mistake's name to the result that it gives. `shown` replaces the call in messages
+    where the arguments would be too long. The function is given copies, which it may change.
     """
     name = getattr(function, "__name__", "it")
     call = shown or f"{name}({', '.join(map(brief, arguments))})"

@@ -27,7 +27,7 @@ def _drawn(rng: random.Random) -> str:
 
 
 def _well_formed(function: Function, rng: random.Random) -> None:
-    """Without it a function that gives one thing always would be right where that is asked for."""
+    """Asked in steps that expect None, or a function that always gives None would pass them."""
     answer = _drawn(rng)
     expect(function, [f"<think>a</think><answer>{answer}</answer>"], answer, _missed(answer))
 

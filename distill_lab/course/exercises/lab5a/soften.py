@@ -36,8 +36,8 @@ _MISREAD: dict[str, Any] = {
         TypeError("return_types")
     ),
     "math.exp takes one number: torch.exp, or logits.exp(), takes all of a tensor.": Either(
-        kind(f"converted to {what}")
-        for kind in (RuntimeError, ValueError, TypeError)
+        error(f"converted to {what}")
+        for error in (RuntimeError, ValueError, TypeError)
         for what in ("Scalar", "Python scalars")
     ),
     "sum and max of Python's own go over the first axis: use those of the tensor, with dim=-1.": (

@@ -1,7 +1,8 @@
-"""What is checked in Lab 5b: a rule for mixed languages, the majority vote, the shortest trace.
+"""Lab 5b, rejection sampling: its three exercises. Here those on mixed languages and on the
+majority vote; `keep_shortest` has a module of its own.
 
-Each expected result is a reference's: `stats.majority_answer` and `reject.keep` are the package's
-own, `mixed_language` below is of the exercise's signature. `keep_shortest` has a module of its own.
+Each expected result is that of a reference: the package's own, or `mixed_language` below, which has
+the exercise's signature.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ _FOREIGN = {
 }
 
 
-def _text(rng: random.Random, *kinds: Sequence[str]) -> str:
-    """Words of these kinds, shuffled."""
-    words = [rng.choice(kind) for kind in kinds for _ in range(4)]
+def _text(rng: random.Random, *groups: Sequence[str]) -> str:
+    """Four words of each group, shuffled."""
+    words = [rng.choice(group) for group in groups for _ in range(4)]
     return " ".join(rng.sample(words, len(words)))
 
 
 def _mixed(function: Function, rng: random.Random) -> None:
-    """Without it a function that always gives False would be right where that is asked for."""
+    """Asked in steps that expect False, or a function that always gives False would pass them."""
     expect(function, ["".join(rng.sample("因为老师首先所以河流城市大学", 6))], True)
 
 
@@ -95,8 +96,8 @@ def _share(function: Function, rng: random.Random) -> None:
     of_letters = {"The share is one of the letters, not of all characters.": False}
     expect(function, ["7 x 10,000,000 = 七"], True, of_letters)
     expect(function, [f"ab {'1 ' * n}{foreign}"], True, of_letters)
-    one = {"One foreign letter is not enough: more than a share of the letters is.": True}
-    expect(function, [f"{latin * 4} {foreign}"], False, one)
+    few = {"One foreign letter is not enough: more than a share of the letters is.": True}
+    expect(function, [f"{latin * 4} {foreign}"], False, few)
     limit = {"More than `most` is mixed; exactly `most` is not.": True}
     expect(function, [f"{latin} {foreign}"], False, limit)
     argument = "The limit is the argument `most`, 0.1 only where none is given."

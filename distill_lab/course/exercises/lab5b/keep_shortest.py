@@ -1,5 +1,4 @@
-"""The exercise keep_shortest of Lab 5b: of each question's right traces the one with the fewest
-tokens."""
+"""The exercise keep_shortest of Lab 5b: of each question's right traces the shortest."""
 
 from __future__ import annotations
 
@@ -142,10 +141,10 @@ def _tokens(function: Function, rng: random.Random) -> None:
 
 def _each_question(function: Function, rng: random.Random) -> None:
     """One a question, and verdicts by question and sample: the two files differ in their order."""
-    one = "One trace a question is asked for, not one of all."
+    one_each = "One trace a question is asked for, not one of all."
     mistakes = {
-        one: lambda rows: _fewest(_right(rows))[:1],
-        f"{one} Not the last.": lambda rows: _fewest(_right(rows))[-1:],
+        one_each: lambda rows: _fewest(_right(rows))[:1],
+        f"{one_each} Not the last.": lambda rows: _fewest(_right(rows))[-1:],
     }
     _keeps(function, [_judged("q0", 0, 20, True), _judged("q1", 0, 30, True)], mistakes)
     by_sample = "A verdict belongs to a question and a sample: sample 0 of q1 is not that of q0."
@@ -154,14 +153,14 @@ def _each_question(function: Function, rng: random.Random) -> None:
     _keeps(function, rows, {by_sample: lambda _: ["q0/0", "q1/0"]})
     rows = _drawn(rng)
     verdicts, by_place = _misplaced(rows, rng)
-    said = "Verdicts stand in another order than traces: find each by question and sample."
-    mistakes = {said: lambda _: _fewest(_right(by_place))}
+    says = "Verdicts stand in another order than traces: find each by question and sample."
+    mistakes = {says: lambda _: _fewest(_right(by_place))}
     _keeps(function, [(t, v) for (t, _), v in zip(rows, verdicts, strict=True)], mistakes)
 
 
 def _equals(function: Function, rng: random.Random) -> None:
-    said = "Of equally short ones the first is asked for."
-    mistakes = {said: lambda rows: _smallest(rows, lambda t: t.n_tokens, last=True)}
+    says = "Of equally short ones the first is asked for."
+    mistakes = {says: lambda rows: _smallest(rows, lambda t: t.n_tokens, last=True)}
     n = rng.randint(10, 900)
     _keeps(function, [_judged("q0", s, n, True) for s in range(rng.randint(2, 4))], mistakes)
     longer = [_judged("q0", 0, n + 5, True, words=9), *(_judged("q0", s, n, True) for s in (1, 2))]

@@ -22,8 +22,8 @@ def completion_labels(
 ) -> list[int]:
     """At each position of a row the token that is to be predicted there, and -100 where that is
     none of the completion. `pad_id` tells nothing: the end token may have the same id."""
-    place = torch.arange(len(ids))
-    in_completion = torch.tensor(attention_mask).bool() & (place >= prompt_length)  # (T)
+    position = torch.arange(len(ids))
+    in_completion = torch.tensor(attention_mask).bool() & (position >= prompt_length)  # (T)
     labels = distillation.completion_labels(torch.tensor(ids), in_completion)
     return [*labels[1:].tolist(), IGNORED]  # position i is scored against token i + 1
 
@@ -61,7 +61,7 @@ def _instead(row: Row) -> dict[str, Any]:
 
     def learnt(first: int, last: int) -> list[int]:
         """The labels where the tokens from `first` to before `last` are the completion."""
-        tokens = [t if first <= place < last else IGNORED for place, t in enumerate(ids)]
+        tokens = [t if first <= position < last else IGNORED for position, t in enumerate(ids)]
         return [*tokens[1:], IGNORED]
 
     right = learnt(begin, end)

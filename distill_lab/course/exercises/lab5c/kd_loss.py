@@ -101,8 +101,8 @@ KD_LOSS = Exercise(
     ),
     LOSS,
     (
-        Slip(SUM, _HARD, lambda f: lambda s, t, y, *how: f(s, t, y, *how) / len(y)),
-        Slip(SWAPPED, _HARD, lambda f: lambda s, t, y, a, *how: f(s, t, y, 1 - a, *how)),
+        Slip(SUM, _HARD, lambda f: lambda s, t, y, *weights: f(s, t, y, *weights) / len(y)),
+        Slip(SWAPPED, _HARD, lambda f: lambda s, t, y, a, *weights: f(s, t, y, 1 - a, *weights)),
         Slip(TURNED, _SOFT, _of_soft(lambda f, s, t, y, T: f(t, s, y, 1.0, T))),
         Slip(MEAN, _SOFT, _of_soft(lambda f, s, t, y, T: f(s, t, y, 1.0, T) * s.shape[-1])),
         Slip(f"{SUM} (It is the KL's.)", _SOFT,

@@ -1,4 +1,4 @@
-"""Lab 5c, the bug museum: which test catches a bug, which line is wrong, and how it should read."""
+"""Lab 5c, the exercise on the bug museum: which test catches a bug, and which line mends it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LEADS_OUT = re.compile(r"\bimport\b|__")  # to the right loss, which is in the 
 
 
 def mend(bug: str) -> Answer | None:
-    """Of an exhibit: the test that catches it, the number of its wrong line, the line mended."""
+    """An exhibit's answer: the test that catches it, its wrong line's number, the right line."""
     from distill_lab.course.exercises.lab5c.museum_answers import (
         ANSWERS,  # not there where marks are given
     )
@@ -38,41 +38,41 @@ def mend(bug: str) -> Answer | None:
 
 
 def _step(bug: str) -> Callable[[Function, random.Random], None]:
-    def test(function: Function, rng: random.Random) -> None:
+    def check(function: Function, rng: random.Random) -> None:
         try:
-            named, line, text = _answer(bug, function(bug))
-            _catches(bug, named)
+            test, line, text = _answer(bug, function(bug))
+            _catches(bug, test)
             _mends(function, (bug, line, text), rng)
         except WrongError as wrong:
             number = [*EXHIBITS].index(bug) + 1
             raise WrongError(f'{wrong}\nhint("lab5c.mend", {number}) is on this one.') from None
 
-    return test
+    return check
 
 
 def _answer(bug: str, answer: Any) -> Answer:
     call = f'mend("{bug}")'
     if answer is None:
         raise WrongError(f"{call} is None: this one waits for you still.")
-    form = isinstance(answer, (tuple, list)) and len(answer) == 3
-    if not form or [type(part) for part in answer] != [str, int, str]:
-        number = form and isinstance(answer[1], str) and answer[1].strip().isdigit()
-        said = "\nThe number of the line is a number, not a text." if number else ""
+    is_triple = isinstance(answer, (tuple, list)) and len(answer) == 3
+    if not is_triple or [type(part) for part in answer] != [str, int, str]:
+        is_text = is_triple and isinstance(answer[1], str) and answer[1].strip().isdigit()
+        hint = "\nThe number of the line is a number, not a text." if is_text else ""
         raise WrongError(
             f"{call}\nyours:    {brief(answer)}\nexpected: the name of a test, the number of a "
-            f'line, and the line as it should read: ("positions", 3, "x = 1"){said}'
+            f'line, and the line as it should read: ("positions", 3, "x = 1"){hint}'
         )
-    named, line, text = answer
-    return named, line, text
+    test, line, text = answer
+    return test, line, text
 
 
-def _catches(bug: str, named: str) -> None:
+def _catches(bug: str, test: str) -> None:
     call = f'mend("{bug}")'
-    if named not in TESTS:
-        raise WrongError(f"{call}\nyours:    {named!r}\nexpected: one of {', '.join(TESTS)}")
-    if finding(named, EXHIBITS[bug]) is None:
+    if test not in TESTS:
+        raise WrongError(f"{call}\nyours:    {test!r}\nexpected: one of {', '.join(TESTS)}")
+    if finding(test, EXHIBITS[bug]) is None:
         raise WrongError(
-            f"{call}\nyours:    {named!r}, and this bug passes it: {TESTS[named].says}.\n"
+            f"{call}\nyours:    {test!r}, and this bug passes it: {TESTS[test].says}.\n"
             f"expected: the test that it fails. In what does its loss differ from the right one?"
         )
 
@@ -108,7 +108,7 @@ def _passes(kd: Loss, with_it: str, rng: random.Random) -> None:
 
 
 def _unfit(error: Exception) -> str:
-    """What a loss that does not run is told, in words: of shapes torch's own are hard to read."""
+    """Why a loss does not run, in words: torch's own words on shapes are hard to read."""
     sizes = re.findall(r"\((\d+)\)", str(error))
     if isinstance(error, RuntimeError):
         which = f": {' and '.join(sizes[:2])} meet" if len(sizes) > 1 else ""
@@ -120,7 +120,7 @@ def _unfit(error: Exception) -> str:
 
 
 def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:
-    """All five tests may pass, and the loss still be another: of T^2 they say nothing."""
+    """All five tests may pass with another loss: they say nothing of T^2."""
     draw = torch.Generator().manual_seed(rng.randrange(2**31))
     student, teacher = torch.randn(2, 5, 6, generator=draw), torch.randn(2, 5, 8, generator=draw)
     labels = torch.randint(0, 6, (2, 5), generator=draw)

@@ -34,8 +34,8 @@ _BUILTINS = (len, zip, range, sum, min, max, float, int, abs, enumerate, list, t
 
 def temperature(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    s, t = (z[:, :-1, :words][predicts] for z in (student, teacher))
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    s, t = (z[:, :-1, :vocab_size][predicts] for z in (student, teacher))
     log_q, log_p = (F.log_softmax(z, dim=-1) for z in (s, t))
     kl = F.kl_div(log_q, log_p, reduction="sum", log_target=True)
     return temperature**2 * kl / n_items
@@ -43,9 +43,9 @@ def temperature(student, teacher, labels, temperature, n_items):  # noqa: ANN001
 
 def entropy(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    p = F.softmax(teacher[:, :-1, :words] / temperature, dim=-1)
-    log_q = F.log_softmax(student[:, :-1, :words] / temperature, dim=-1)
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    p = F.softmax(teacher[:, :-1, :vocab_size] / temperature, dim=-1)
+    log_q = F.log_softmax(student[:, :-1, :vocab_size] / temperature, dim=-1)
     kl = -(p * log_q).sum(-1)
     return temperature**2 * kl[predicts].sum() / n_items
 
@@ -60,9 +60,9 @@ def vocabulary(student, teacher, labels, temperature, n_items):  # noqa: ANN001,
 
 
 def shift(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
-    words = min(student.shape[-1], teacher.shape[-1])
-    log_q = F.log_softmax(student[..., :words] / temperature, dim=-1)
-    log_p = F.log_softmax(teacher[..., :words] / temperature, dim=-1)
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    log_q = F.log_softmax(student[..., :vocab_size] / temperature, dim=-1)
+    log_p = F.log_softmax(teacher[..., :vocab_size] / temperature, dim=-1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1)
     counts = labels != IGNORED
     return temperature**2 * (kl * counts).sum() / n_items
@@ -70,8 +70,8 @@ def shift(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN2
 
 def accumulation(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    s, t = (z[:, :-1, :words][predicts] / temperature for z in (student, teacher))
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    s, t = (z[:, :-1, :vocab_size][predicts] / temperature for z in (student, teacher))
     log_q, log_p = s.log_softmax(-1), t.log_softmax(-1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1)
     return temperature**2 * kl.mean()
@@ -126,7 +126,7 @@ def _same(call: str, yours: Tensor, expected: Tensor | float) -> None:
 
 
 def _logits(*odds: float) -> Tensor:
-    """A position's logits from the odds of its words: 4, 1 is 80 and 20 percent at T = 1."""
+    """A position's logits from the odds of its tokens: 4, 1 is 80 and 20 percent at T = 1."""
     return torch.tensor(odds).log()
 
 
@@ -152,7 +152,7 @@ def _two_temperatures(kd: Loss) -> None:
 def _wider_head(kd: Loss) -> None:
     wide = torch.cat([_TEACHER, torch.tensor([3.0]).expand(1, 4, 1)], -1)
     _same(
-        "a teacher whose head has one row more than there are words, else the same as the student",
+        "a teacher whose head has one row more than there are tokens, else the same as the student",
         kd(_TEACHER, wide, _LABELS, 1.0, 2),
         kd(_TEACHER, _TEACHER, _LABELS, 1.0, 2),
     )
@@ -160,15 +160,15 @@ def _wider_head(kd: Loss) -> None:
 
 def _positions(kd: Loss) -> None:
     before = kd(_STUDENT, _TEACHER, _LABELS, 1.0, 2)
-    for place, counts in ((2, False), (0, True), (1, True), (3, False)):
+    for position, counts in ((2, False), (0, True), (1, True), (3, False)):
         student = _STUDENT.clone()
-        student[:, place] = _logits(1, 1)
+        student[:, position] = _logits(1, 1)
         moved = not alike(kd(student, _TEACHER, _LABELS, 1.0, 2), before, 1e-5)
         if moved != counts:
             role = "the last prompt token", "a completion token", "the end token", "padding"
             raise WrongError(
                 f"a row: prompt, token, end token, padding; the student's logits changed at "
-                f"position {place}, which reads {role[place]}\n"
+                f"position {position}, which reads {role[position]}\n"
                 f"yours:    the loss {'changes' if moved else 'stays'}\n"
                 f"expected: the loss {'changes' if counts else 'stays'}"
             )
@@ -190,7 +190,7 @@ def _micro_batches(kd: Loss) -> None:
 TESTS = {
     "identical models": Test("a teacher and a student that are the same give 0", _identical),
     "two temperatures": Test("T = 1 and T = 4 give different KLs", _two_temperatures),
-    "wider head": Test("rows of a head that stand for no word change nothing", _wider_head),
+    "wider head": Test("rows of a head that stand for no token change nothing", _wider_head),
     "positions": Test("what is read before a completion token counts, all else not", _positions),
     "micro-batches": Test("one batch of two rows equals two batches of one", _micro_batches),
 }

@@ -1,6 +1,5 @@
-"""The exercise bootstrap_interval of Lab 5d. Nobody draws the same resamples as we do, so what is
-checked is what any right answer has in common: ends near those of very many resamples.
-"""
+"""The exercise bootstrap_interval of Lab 5d. Nobody draws the same resamples as we do, so the
+checks ask for what all right answers have in common: ends near those of very many resamples."""
 
 from __future__ import annotations
 
@@ -43,10 +42,10 @@ def _ask(function: Function, scores: Sequence[float], seed: int) -> tuple[float,
     except WrongError as wrong:
         raise WrongError(f"{call}\n{wrong}") from None
     except Exception as error:
-        places = "A list takes one place at a time: np.array(scores)[places] takes many."
+        hint = "A list takes one place at a time: np.array(scores)[places] takes many."
         of_lists = isinstance(error, TypeError) and "ind" in str(error)
-        said = f"\n{places}" if of_lists else hint_for_error(error)
-        raise WrongError(f"{call}\nraised    {error_text(error)}{said}") from None
+        says = f"\n{hint}" if of_lists else hint_for_error(error)
+        raise WrongError(f"{call}\nraised    {error_text(error)}{says}") from None
 
 
 def _mean_ends(function: Function, scores: Sequence[float], n: int) -> tuple[float, float]:
@@ -64,11 +63,11 @@ def _expected(scores: tuple[float, ...]) -> tuple[float, float, float]:
     return float(low), float(high), float(values.std() / np.sqrt(n))
 
 
-def _wrong(scores: Sequence[float], yours: object, said: str) -> WrongError:
+def _wrong(scores: Sequence[float], yours: object, says: str) -> WrongError:
     low, high, _ = _expected(tuple(scores))
     return WrongError(
         f"bootstrap_interval of {len(scores)} scores, mean {np.mean(scores):.1f}\n"
-        f"yours:    {brief(yours)}\nexpected: about ({low:.1f}, {high:.1f})\n{said}"
+        f"yours:    {brief(yours)}\nexpected: about ({low:.1f}, {high:.1f})\n{says}"
     )
 
 
@@ -86,7 +85,7 @@ def _resamples(function: Function, rng: random.Random) -> None:
         expected_low, expected_high, error = _expected(tuple(scores))
         middle, width = (expected_low + expected_high) / 2, expected_high - expected_low
         share = (high - low) / width
-        for is_wrong, said in (
+        for is_wrong, says in (
             (low > high, "The low end comes first."),
             (share < 0.1, "No width: without replacement each resample is all scores again, and "
              "one mean alone is no interval. Draw with replacement, 1,000 times."),
@@ -101,7 +100,7 @@ def _resamples(function: Function, rng: random.Random) -> None:
              "and not fewer."),
         ):  # fmt: skip
             if is_wrong:
-                raise _wrong(scores, yours, said)
+                raise _wrong(scores, yours, says)
 
 
 def _percentiles(function: Function, rng: random.Random) -> None:
@@ -117,14 +116,14 @@ def _near(function: Function, scores: Sequence[float], n: int) -> None:
         return
     if yours[0] < min(scores):
         raise _wrong(scores, yours, _NORMAL)
-    said = "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
+    says = "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
     if yours[1] - yours[0] < high - low:
-        said = (
+        says = (
             "Too narrow: 95 percent inside leaves 2.5 on each side, so np.percentile(means, [2.5, "
             "97.5]); at 5 and 95 only 90 are inside."
         )
     shown = tuple(round(end, 2) for end in yours)
-    raise _wrong(scores, shown, f"(ends averaged over {n} seeds) {said}")
+    raise _wrong(scores, shown, f"(ends averaged over {n} seeds) {says}")
 
 
 def _seed(function: Function, rng: random.Random) -> None:
@@ -133,14 +132,14 @@ def _seed(function: Function, rng: random.Random) -> None:
         tuple(round(end, 6) for end in _ask(function, scores, seed)) for seed in (seeds[0], *seeds)
     )
     if again != first:
-        said = "The same seed gave another interval: make the generator from `seed`, inside."
-        raise _wrong(scores, first, said)
+        says = "The same seed gave another interval: make the generator from `seed`, inside."
+        raise _wrong(scores, first, says)
     ends = [end for interval in (first, *others) for end in interval]
     if not min(scores) <= min(ends) <= max(ends) <= max(scores):
         raise _wrong(scores, first, "No mean of these scores is so small or so large.")
     if set(others) == {first}:
-        said = "Four seeds gave the same interval: the generator does not use `seed`."
-        raise _wrong(scores, first, said)
+        says = "Four seeds gave the same interval: the generator does not use `seed`."
+        raise _wrong(scores, first, says)
 
 
 _INSIDE = "95 percent of the means are inside"

@@ -12,15 +12,15 @@ from distill_lab.course.exercises.lab5c.museum import EXHIBITS
 
 def _but(bug: str, answer: Any) -> Callable[[str], Any]:
     """Right but for one bug."""
-    return lambda asked: answer if asked == bug else mend(asked)
+    return lambda given: answer if given == bug else mend(given)
 
 
 def _line(bug: str, text: str) -> Callable[[str], Any]:
     """The right test and the right line, which reads so."""
 
-    def answer(asked: str) -> Any:
-        right = mend(asked)
-        return (*right[:2], text) if right and asked == bug else right
+    def answer(given: str) -> Any:
+        right = mend(given)
+        return (*right[:2], text) if right and given == bug else right
 
     return answer
 
@@ -28,8 +28,8 @@ def _line(bug: str, text: str) -> Callable[[str], Any]:
 def _each(change: Callable[[str, int, str], Any]) -> Callable[[str], Any]:
     """All right answers, changed."""
 
-    def answer(asked: str) -> Any:
-        right = mend(asked)
+    def answer(given: str) -> Any:
+        right = mend(given)
         return change(*right) if right else right
 
     return answer
