@@ -32,6 +32,11 @@ class WrongError(Exception):
     """What a step found wrong. Its text, of several lines, is what the student reads."""
 
 
+def difference(call: str, yours: str, expected: str, hint: str = "") -> WrongError:
+    """A wrong result as students read it, under the call that gave it."""
+    return WrongError(f"{call}\nyours:    {yours}\nexpected: {expected}\n{hint}".rstrip())
+
+
 class WrongTypeError(WrongError):
     """The result is of another type than the one that is asked for."""
 

@@ -58,8 +58,9 @@ def _first(function: Function, rng: random.Random) -> None:
     for case in ((4, 1, 1), (n, rng.randint(2, n // 2 - 1), 1)):
         share = case[1] / case[0]
         known: dict[str, Any] = {
-            "That is the share of the wrong ones: was 1 - forgotten, or c taken for n - c?": 1
-            - share,
+            "That is the share of the wrong ones: was 1 - forgotten, or c taken for n - c?": (
+                1 - share
+            ),
             _PERCENT: 100 * share,
             _INTEGERS: Either((0.0, 1.0)),
             **_WHOLE_NUMBERS,

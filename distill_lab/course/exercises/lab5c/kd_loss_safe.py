@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab.course.exercises.comparing import alike, brief, error_text
-from distill_lab.course.exercises.exercise import Function, WrongError
+from distill_lab.course.exercises.exercise import Function, WrongError, difference
 from distill_lab.course.exercises.lab5c.kd_loss_cases import drawn, kd_loss, two_words
 
 
@@ -35,19 +35,17 @@ def _gradients(function: Function, rng: random.Random) -> None:
         loss.backward()
         _without_gradient(call, teacher)
         if len(targets) > 1 and (student.grad is None or not student.grad.abs().max() > 0):
-            raise WrongError(
-                f"{call}\nstudent.grad\nyours:    {brief(student.grad)}\nexpected: not 0\n"
-                "The student is detached: nothing would be learnt."
-            )
+            hint = "The student is detached: nothing would be learnt."
+            raise difference(f"{call}\nstudent.grad", brief(student.grad), "not 0", hint)
 
 
 def _without_gradient(call: str, teacher: Tensor) -> None:
     if teacher.grad is not None and teacher.grad.abs().max() > 0:
-        raise WrongError(
-            f"{call}\nteacher.grad\nyours:    {brief(teacher.grad)}\nexpected: None\nThe gradient "
-            "runs into the teacher, who would learn from the student: teacher.detach(), or "
-            "torch.no_grad() around what is made of it."
+        hint = (
+            "The gradient runs into the teacher, who would learn from the student: "
+            "teacher.detach(), or torch.no_grad() around what is made of it."
         )
+        raise difference(f"{call}\nteacher.grad", brief(teacher.grad), "None", hint)
 
 
 def _a_loss(function: Function, rng: random.Random) -> None:
@@ -56,13 +54,15 @@ def _a_loss(function: Function, rng: random.Random) -> None:
     for _ in range(3):  # chance may help once
         student, _, targets, alpha, t = drawn(rng, 0.5, 1.0)
         teacher = 8 * F.one_hot(targets, student.shape[-1]).float()
-        apart, alike = (float(function(s, teacher, targets, alpha, t)) for s in (student, teacher))
-        if not alike < apart:
-            raise WrongError(
-                f"kd_loss(student, teacher, targets, {alpha}, {t})\nyours:    {apart:.4g}, and "
-                f"{alike:.4g} for a student that is as the teacher, nearly sure of the targets\n"
-                "expected: less for that student\nThe loss falls as the student nears the teacher "
-                "and the targets: else there is nothing to learn from its gradient."
+        apart, equal = (float(function(s, teacher, targets, alpha, t)) for s in (student, teacher))
+        if not equal < apart:
+            raise difference(
+                f"kd_loss(student, teacher, targets, {alpha}, {t})",
+                f"{apart:.4g}, and {equal:.4g} for a student that is as the teacher, nearly sure "
+                "of the targets",
+                "less for that student",
+                "The loss falls as the student nears the teacher and the targets: else there is "
+                "nothing to learn from its gradient.",
             )
 
 
@@ -82,10 +82,8 @@ def _float32(function: Function, rng: random.Random) -> None:
             raise WrongError(f"{call}\nraised    {error_text(error)}\n{cause}") from None
         dtype = getattr(loss, "dtype", type(loss).__name__)
         if dtype not in (torch.float32, torch.float64) or not alike(loss, exact, 1e-6):
-            raise WrongError(
-                f"{call}\nyours:    {brief(loss)} ({dtype})\nexpected: {brief(exact)} "
-                f"(torch.float32), as of the same logits in float32\n{cause}"
-            )
+            expected = f"{brief(exact)} (torch.float32), as of the same logits in float32"
+            raise difference(call, f"{brief(loss)} ({dtype})", expected, cause)
 
 
 def _certain(function: Function) -> None:
@@ -94,8 +92,9 @@ def _certain(function: Function) -> None:
     for student, teacher in ((even, certain), (certain, even)):
         loss = function(student, teacher, word, 1.0, 1.0)
         if not math.isfinite(float(loss)):
-            raise WrongError(
-                f"kd_loss({brief(student)}, {brief(teacher)}, [1], 1.0, 1.0)\nyours:    "
-                f"{brief(loss)}\nexpected: {brief(kd_loss(student, teacher, word, 1, 1))}"
-                "\nThe softmax of -500 is 0, and log(0) is minus infinity: log_softmax knows how."
+            raise difference(
+                f"kd_loss({brief(student)}, {brief(teacher)}, [1], 1.0, 1.0)",
+                brief(loss),
+                brief(kd_loss(student, teacher, word, 1, 1)),
+                "The softmax of -500 is 0, and log(0) is minus infinity: log_softmax knows how.",
             )

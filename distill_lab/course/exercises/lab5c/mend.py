@@ -12,7 +12,13 @@ from typing import Any
 import torch
 
 from distill_lab.course.exercises.comparing import alike, brief, error_text
-from distill_lab.course.exercises.exercise import Exercise, Function, Step, WrongError
+from distill_lab.course.exercises.exercise import (
+    Exercise,
+    Function,
+    Step,
+    WrongError,
+    difference,
+)
 from distill_lab.course.exercises.lab5c.museum import (
     EXHIBITS,
     TESTS,
@@ -57,11 +63,10 @@ def _answer(bug: str, answer: Any) -> Answer:
     is_triple = isinstance(answer, (tuple, list)) and len(answer) == 3
     if not is_triple or [type(part) for part in answer] != [str, int, str]:
         is_text = is_triple and isinstance(answer[1], str) and answer[1].strip().isdigit()
-        hint = "\nThe number of the line is a number, not a text." if is_text else ""
-        raise WrongError(
-            f"{call}\nyours:    {brief(answer)}\nexpected: the name of a test, the number of a "
-            f'line, and the line as it should read: ("positions", 3, "x = 1"){hint}'
-        )
+        hint = "The number of the line is a number, not a text." if is_text else ""
+        expected = "the name of a test, the number of a line, and the line as it should read: "
+        expected += '("positions", 3, "x = 1")'
+        raise difference(call, brief(answer), expected, hint)
     test, line, text = answer
     return test, line, text
 
@@ -69,19 +74,18 @@ def _answer(bug: str, answer: Any) -> Answer:
 def _catches(bug: str, test: str) -> None:
     call = f'mend("{bug}")'
     if test not in TESTS:
-        raise WrongError(f"{call}\nyours:    {test!r}\nexpected: one of {', '.join(TESTS)}")
+        raise difference(call, repr(test), f"one of {', '.join(TESTS)}")
     if finding(test, EXHIBITS[bug]) is None:
-        raise WrongError(
-            f"{call}\nyours:    {test!r}, and this bug passes it: {TESTS[test].says}.\n"
-            f"expected: the test that it fails. In what does its loss differ from the right one?"
-        )
+        yours = f"{test!r}, and this bug passes it: {TESTS[test].says}."
+        expected = "the test that it fails. In what does its loss differ from the right one?"
+        raise difference(call, yours, expected)
 
 
 def _mends(function: Function, mending: Answer, rng: random.Random) -> None:
     bug, line, text = mending
     lines = source(bug).splitlines()
     if not 1 <= line <= len(lines):
-        raise WrongError(f'mend("{bug}")\nyours:    line {line}\nexpected: from 1 to {len(lines)}')
+        raise difference(f'mend("{bug}")', f"line {line}", f"from 1 to {len(lines)}")
     if text.strip() == lines[line - 1].strip():
         raise WrongError(
             f'mend("{bug}")\nLine {line} reads so already, and the bug is still there.'
@@ -127,11 +131,9 @@ def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:
     labels[0, :2] = labels[1, :1] = labels[0, 4:] = IGNORED
     yours, expected = (loss(student, teacher, labels, 2.0, 9) for loss in (kd, right))
     if not alike(yours, expected, 1e-5):
-        raise WrongError(
-            f"{with_it}\nOf drawn logits at T = 2\nyours:    {brief(yours)}\nexpected: "
-            f"{brief(expected)}\nAll five tests pass, and it is another loss now: keep what was "
-            "right in that line."
-        )
+        hint = "All five tests pass, and it is another loss now: keep what was right in that line."
+        call = f"{with_it}\nOf drawn logits at T = 2"
+        raise difference(call, brief(yours), brief(expected), hint)
 
 
 MEND = Exercise(

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_lab.course.exercises.comparing import alike, brief
-from distill_lab.course.exercises.exercise import WrongError
+from distill_lab.course.exercises.exercise import WrongError, difference
 from distill_lab.losses.distillation import IGNORED, DenseTeacher, Objective, divergence
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
@@ -122,7 +122,7 @@ class Test:
 
 def _same(call: str, yours: Tensor, expected: Tensor | float) -> None:
     if not alike(yours, expected, 1e-5):
-        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}")
+        raise difference(call, brief(yours), brief(expected))
 
 
 def _logits(*odds: float) -> Tensor:
@@ -142,10 +142,10 @@ def _identical(kd: Loss) -> None:
 def _two_temperatures(kd: Loss) -> None:
     at_1, at_4 = (kd(_STUDENT, _TEACHER, _LABELS, t, 2) / t**2 for t in (1.0, 4.0))
     if alike(at_1, at_4, 1e-5):
-        raise WrongError(
-            "teacher 4 : 1, student 9 : 1; the loss without its T^2, at T = 1 and at T = 4\n"
-            f"yours:    {brief(at_1)} and {brief(at_4)}\nexpected: two numbers: softened, the two "
-            "models are nearer to each other"
+        raise difference(
+            "teacher 4 : 1, student 9 : 1; the loss without its T^2, at T = 1 and at T = 4",
+            f"{brief(at_1)} and {brief(at_4)}",
+            "two numbers: softened, the two models are nearer to each other",
         )
 
 
@@ -166,11 +166,11 @@ def _positions(kd: Loss) -> None:
         moved = not alike(kd(student, _TEACHER, _LABELS, 1.0, 2), before, 1e-5)
         if moved != counts:
             role = "the last prompt token", "a completion token", "the end token", "padding"
-            raise WrongError(
+            raise difference(
                 f"a row: prompt, token, end token, padding; the student's logits changed at "
-                f"position {position}, which reads {role[position]}\n"
-                f"yours:    the loss {'changes' if moved else 'stays'}\n"
-                f"expected: the loss {'changes' if counts else 'stays'}"
+                f"position {position}, which reads {role[position]}",
+                f"the loss {'changes' if moved else 'stays'}",
+                f"the loss {'changes' if counts else 'stays'}",
             )
 
 

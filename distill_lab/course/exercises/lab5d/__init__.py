@@ -19,6 +19,8 @@ from distill_lab.reporting.stats import gap_closed
 def _instead(base: float, student: float, teacher: float) -> dict[str, Any]:
     """What is often written for the share of the way, and its result."""
     way, done = teacher - base, student - base
+    share_of_base = done / base if base else None
+    without_brackets = student - base / teacher - base
     return {
         _POINTS: done,
         "This is student / teacher, the share kept: what base knew already is no gain.": (
@@ -27,15 +29,11 @@ def _instead(base: float, student: float, teacher: float) -> dict[str, Any]:
         _LEFT: 1 - done / way,
         _WHOLE_WAY: 100 * done / way,
         "Divide by the way, teacher - base, not by the teacher's score.": done / teacher,
-        "Divide by the way, teacher - base, not by the base's score.": done / base
-        if base
-        else None,
+        "Divide by the way, teacher - base, not by the base's score.": share_of_base,
         "This is upside down: the way that was gone by the whole way.": way / done,
         "The sign is turned: student - base and teacher - base.": -done / way,
         "// drops what is behind the point: / is meant.": done // way,
-        "Brackets are missing: (student - base) / (teacher - base).": student
-        - base / teacher
-        - base,
+        "Brackets are missing: (student - base) / (teacher - base).": without_brackets,
     }
 
 

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distill_lab.course.exercises.comparing import brief, error_text, hint_for_error
 from distill_lab.course.exercises.exercise import (
     Exercise,
     Function,
     Slip,
     Step,
     WrongError,
-    brief,
-    error_text,
-    hint_for_error,
+    difference,
     on_results,
 )
 from distill_lab.course.exercises.result_types import PAIR
@@ -65,10 +64,8 @@ def _expected(scores: tuple[float, ...]) -> tuple[float, float, float]:
 
 def _wrong(scores: Sequence[float], yours: object, says: str) -> WrongError:
     low, high, _ = _expected(tuple(scores))
-    return WrongError(
-        f"bootstrap_interval of {len(scores)} scores, mean {np.mean(scores):.1f}\n"
-        f"yours:    {brief(yours)}\nexpected: about ({low:.1f}, {high:.1f})\n{says}"
-    )
+    call = f"bootstrap_interval of {len(scores)} scores, mean {np.mean(scores):.1f}"
+    return difference(call, brief(yours), f"about ({low:.1f}, {high:.1f})", says)
 
 
 _SKEWED = [0.0] * 18 + [100.0] * 2  # the means are skewed as well: from 0 to 25, 10 in the middle
