@@ -16,8 +16,9 @@ from pathlib import Path
 from distill_lab.course.grading import Grade, course, grade, needed
 from distill_lab.course.grading.course import GradedLab
 from distill_lab.course.grading.marks.marks import from_json
+from distill_lab.course.grading.reference import points_of_right_steps
 from distill_lab.course.grading.selftest import forgeries, honest, made_up
-from distill_lab.course.grading.selftest.made_up import Form
+from distill_lab.course.grading.selftest.made_up import MadeUp
 
 
 def self_test(name: str, asked: Grade, brief: bool = False) -> int:
@@ -40,7 +41,7 @@ def self_test(name: str, asked: Grade, brief: bool = False) -> int:
     return 1 if wrong or status else 0
 
 
-def known_forms(lab: GradedLab, labs: Path) -> list[Form]:
+def known_forms(lab: GradedLab, labs: Path) -> list[MadeUp]:
     """The right answers, the untouched notebook, and the checks' wrong answers."""
     return [
         made_up.right(lab, labs),
@@ -50,28 +51,28 @@ def known_forms(lab: GradedLab, labs: Path) -> list[Form]:
     ]
 
 
-def odd_forms(lab: GradedLab, labs: Path) -> list[Form]:
+def odd_forms(lab: GradedLab, labs: Path) -> list[MadeUp]:
     """Odd notebooks of honest students, files that are none, and forgeries."""
     return [*honest.honest(lab, labs), *honest.broken(lab), *forgeries.forgeries(lab)]
 
 
-def write(known: Sequence[Form], folder: Path) -> None:
+def write(known: Sequence[MadeUp], folder: Path) -> None:
     for form in known:
         (folder / f"{form.name}.ipynb").write_bytes(form.data)
 
 
-def differs(form: Form, lab: GradedLab, out: Path) -> str:
+def differs(form: MadeUp, lab: GradedLab, out: Path) -> str:
     """What differs from its due, as a line; "" if nothing does."""
     with open(out / "grades.csv", encoding="utf-8", newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["student"] == form.name)
     points = tuple(int(row[one.name]) for one in lab.exercises)
-    if points != form.due:
-        return f"{form.name}: expected points {form.due}, found {points}."
-    if form.honest and row["review"] != "0":
+    if points != form.points:
+        return f"{form.name}: expected points {form.points}, found {points}."
+    if form.is_plain and row["review"] != "0":
         return f"{form.name}: expected nothing to be looked at, found {row['review']} remarks."
     said = (out / "students" / f"{form.name}.json").read_text(encoding="utf-8")
-    if form.judged and (found := made_up.judged(from_json(said))) != form.judged:
-        return f"{form.name}: expected steps of {form.judged} to be right, found {found}."
+    if form.right_steps and (found := points_of_right_steps(from_json(said))) != form.right_steps:
+        return f"{form.name}: expected steps of {form.right_steps} to be right, found {found}."
     for text in form.says:
         if json.dumps(text, ensure_ascii=False)[1:-1] not in said:
             return f"{form.name}: expected {text!r} in its marks, found it nowhere."

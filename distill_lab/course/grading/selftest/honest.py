@@ -10,7 +10,8 @@ from pathlib import Path
 from distill_lab.course.grading.cells.read import cells as cells_of
 from distill_lab.course.grading.cells.statements import definitions, imports, named
 from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.selftest.made_up import Cell, Form, cell, notebook
+from distill_lab.course.grading.reference import Cell, code_cell, notebook_file
+from distill_lab.course.grading.selftest.made_up import MadeUp, all_points, no_points
 
 NOISE = """
 import sys, warnings
@@ -20,9 +21,9 @@ sys.stderr.flush()
 """
 
 
-def honest(lab: GradedLab, labs: Path) -> Iterator[Form]:
+def honest(lab: GradedLab, labs: Path) -> Iterator[MadeUp]:
     """Right answers, each to be given all points."""
-    full = tuple(one.points for one in lab.exercises)
+    full = all_points(lab)
     for name, change, says in (
         ("warns on stderr", _warns, ""),
         ("prints a lot", _prints, ""),
@@ -44,39 +45,39 @@ def honest(lab: GradedLab, labs: Path) -> Iterator[Form]:
         ("quits", _quits, ""),
     ):
         changed = change(lab, solved(lab, labs))
-        yield Form(name, notebook(changed), full, (says,) if says else (), honest=True)
+        yield MadeUp(name, notebook_file(changed), full, (says,) if says else (), is_plain=True)
     for name, data in (
         ("format 3", _format_3(solved(lab, labs))),
         ("50 MB of output", _large(solved(lab, labs))),
-        ("byte order mark", b"\xef\xbb\xbf" + notebook(solved(lab, labs))),
+        ("byte order mark", b"\xef\xbb\xbf" + notebook_file(solved(lab, labs))),
     ):
-        yield Form(name, data, full, honest=True)
+        yield MadeUp(name, data, full, is_plain=True)
 
 
-def broken(lab: GradedLab) -> Iterator[Form]:
+def broken(lab: GradedLab) -> Iterator[MadeUp]:
     """Files that are no notebooks, or not this lab's: nothing is due, and why is said."""
-    none = (0,) * len(lab.exercises)
+    none = no_points(lab)
     deep = b'{"cells": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
     for name, data, says in (
         ("empty", b"", "an empty file"),
         ("no JSON", b"<html>Sign in</html>", "begins with '<html>Sign in</html>'"),
-        ("cut", notebook([cell("a", "x = 1")])[:-20], "which is JSON"),
+        ("cut", notebook_file([code_cell("a", "x = 1")])[:-20], "which is JSON"),
         ("binary", bytes(range(128, 256)) * 9, "no text"),
         ("other JSON", b'[{"cells": []}]', "other JSON"),
         ("nested too deep", deep, "which is JSON"),
-        ("no cells", notebook([]), "found none of its exercises"),
+        ("no cells", notebook_file([]), "found none of its exercises"),
         ("odd cells", b'{"cells": [1, null, {}, {"source": [1]}], "metadata": 3}', "found none"),
-        ("another notebook", notebook([cell("a", "print(1)")]), "found none of its"),
-        ("no Python", notebook(_all(lab, "def (:\n")), "SyntaxError"),
-        ("no function", notebook(_all(lab, "x = 1")), "raised    NameError: name"),
+        ("another notebook", notebook_file([code_cell("a", "print(1)")]), "found none of its"),
+        ("no Python", notebook_file(_all(lab, "def (:\n")), "SyntaxError"),
+        ("no function", notebook_file(_all(lab, "x = 1")), "raised    NameError: name"),
     ):
-        yield Form(name, data, none, (says,))
+        yield MadeUp(name, data, none, (says,))
 
 
 def solved(lab: GradedLab, labs: Path) -> list[Cell]:
     """The code cells of the solved notebook."""
     data = (labs / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
-    return [cell(c["id"], c["source"]) for c in cells_of(data) if c["cell_type"] == "code"]
+    return [code_cell(c["id"], c["source"]) for c in cells_of(data) if c["cell_type"] == "code"]
 
 
 def _answers(lab: GradedLab, cells: list[Cell]) -> Iterator[Cell]:
@@ -85,7 +86,7 @@ def _answers(lab: GradedLab, cells: list[Cell]) -> Iterator[Cell]:
 
 
 def _all(lab: GradedLab, source: str) -> list[Cell]:
-    return [cell(lab.cell_of(one.name), source) for one in lab.exercises]
+    return [code_cell(lab.cell_of(one.name), source) for one in lab.exercises]
 
 
 def _warns(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
@@ -119,7 +120,7 @@ def _helper(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
         name = exercise.function
         helpers.append(one["source"].replace(f"def {name}(", f"def inner_{name}("))
         one["source"] = f"def {name}(*arguments):\n    return inner_{name}(*arguments)\n"
-    return [*cells, *(cell(f"mine-{n}", source) for n, source in enumerate(helpers))]
+    return [*cells, *(code_cell(f"mine-{n}", source) for n, source in enumerate(helpers))]
 
 
 def _reversed(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
@@ -151,7 +152,7 @@ def _looks(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
 
 def _twice(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
     """A first try, and the answer in a copy of the cell behind it."""
-    first = [cell(one["id"], one["source"]) for one in _answers(lab, cells)]
+    first = [code_cell(one["id"], one["source"]) for one in _answers(lab, cells)]
     for one, exercise in zip(first, lab.exercises, strict=True):
         one["source"] = f"def {exercise.function}(*arguments):\n    return 'a first try'\n"
     return [*first, *cells]
@@ -172,12 +173,12 @@ def _without_first_lines(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
 
 
 def _half_an_emoji(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
-    return [*cells, cell("mine", "print('\ud83d')")]
+    return [*cells, code_cell("mine", "print('\ud83d')")]
 
 
 def _own_print(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
     """As `from rich import print`, which shows its text in another way."""
-    return [cell("mine", "def print(*texts):\n    pass"), *cells]
+    return [code_cell("mine", "def print(*texts):\n    pass"), *cells]
 
 
 def _module(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
@@ -188,7 +189,7 @@ def _module(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
         used = {*named(one["source"])}
         found = [s for text in texts for s in imports(text, used) if "distill_lab" not in s]
         source = "\n".join([*found, one["source"]])
-        files.append(cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{source}\n"))
+        files.append(code_cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{source}\n"))
         one["source"] = f"from answers_{n} import {name} as inner_{n}\n"
         one["source"] += f"def {name}(*arguments):\n    return inner_{n}(*arguments)\n"
     return [*files, *cells]
@@ -208,11 +209,11 @@ def _words(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
         one["source"] += "\nours = 1\ndef f_back():\n    return ours\n"
     look = "import inspect, sys\nprint(sys.getrecursionlimit(), inspect.currentframe().f_back)"
     ours = "import distill_lab.course.exercises as c\nprint(c.find, 'ctypes')"
-    return [cell("mine", look), *cells, cell("mine-2", ours)]
+    return [code_cell("mine", look), *cells, code_cell("mine-2", ours)]
 
 
 def _quits(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
-    return [cell("mine", "quit()"), cell("mine-2", "exit"), *cells]
+    return [code_cell("mine", "quit()"), code_cell("mine-2", "exit"), *cells]
 
 
 def _format_3(cells: list[Cell]) -> bytes:
@@ -224,4 +225,4 @@ def _format_3(cells: list[Cell]) -> bytes:
 
 def _large(cells: list[Cell]) -> bytes:
     printed = {"output_type": "stream", "name": "stdout", "text": "x" * 50_000_000}
-    return notebook([{**cells[0], "outputs": [printed]}, *cells[1:]])
+    return notebook_file([{**cells[0], "outputs": [printed]}, *cells[1:]])
