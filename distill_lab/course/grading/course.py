@@ -12,7 +12,7 @@ from typing import Any
 from distill_lab.course import exercises
 from distill_lab.course.exercises import manifests
 from distill_lab.course.exercises.exercise import Exercise
-from distill_lab.course.grading.cells.read import cells
+from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.marks.marks import Mark
 from distill_lab.run.records import LabError
 
@@ -62,7 +62,7 @@ class GradedLab:
         return tuple(Mark(one.name, "missing", 0, one.points, (), said) for one in self.exercises)
 
 
-def find(lab: str, folder: Path) -> GradedLab:
+def find_lab(lab: str, folder: Path) -> GradedLab:
     """The lab `lab5a`, or by its notebook's name, as it lies in `folder`."""
     books = manifests.read(folder / "manifest.json")
     graded = {_part(entry): name for name, entry in books.items() if entry["points"]}
@@ -71,7 +71,7 @@ def find(lab: str, folder: Path) -> GradedLab:
         near = difflib.get_close_matches(lab.lower(), graded, 1, cutoff=0.3)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise LabError(f"Expected a lab, one of {', '.join(graded)}; found {lab!r}.{meant}")
-    student = cells((folder / f"{name}.ipynb").read_bytes())
+    student = read_cells((folder / f"{name}.ipynb").read_bytes())
     sources = {cell["id"]: cell["source"] for cell in student}
     others = {other: _exercises(books[other]) for other in graded.values() if other != name}
     return GradedLab(_part(books[name]), name, books[name], sources, others)

@@ -19,19 +19,19 @@ import pytest
 
 from distill_lab.course.grading import course, reference
 from distill_lab.course.grading.marks.marks import from_json
-from distill_lab.course.grading.selftest import forgeries, honest, made_up
+from distill_lab.course.grading.selftest import forgeries, made_up, odd_notebooks
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABS = ROOT / "lab_notebooks"
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 
 pytestmark = pytest.mark.notebook
 
 
 WRONG, HONEST, BROKEN, FORGED = (
     list(made_up.mutants(LAB)),
-    list(honest.honest(LAB, LABS)),
-    list(honest.broken(LAB)),
+    list(odd_notebooks.odd_but_right(LAB, LABS)),
+    list(odd_notebooks.unreadable(LAB)),
     list(forgeries.forgeries(LAB)),
 )
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from distill_lab.course.grading.sandbox import fence
-from distill_lab.course.grading.session import grade_one, watch
+from distill_lab.course.grading.session import grade_submission, watch
 from distill_lab.course.grading.session.limits import Limits
 
 BEHIND = """
@@ -73,7 +73,7 @@ def test_a_folder_goes_with_all_in_it_however_deep(tmp_path, monkeypatch):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "kept").touch()
-    with grade_one._folder() as place:
+    with grade_submission._folder() as place:
         monkeypatch.chdir(place)
         (place / "link").symlink_to(theirs)
         (place / "closed").mkdir(0)

@@ -18,20 +18,23 @@ from distill_lab.course import exercises as checks
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.course.grading.cells.statements import (
     definitions,
-    failing,
+    failing_statement,
     imports,
-    named,
-    new,
-    split,
-    written,
+    names_used,
+    new_statements,
+    split_statements,
+    written_file,
 )
 from distill_lab.course.grading.course import GradedLab
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The student's cells, sorted by `sort`: each exercise's (None: missing), what was added behind
-    which cell of the course ("": before all), and the setup and run cells that they changed."""
+    """The student's cells, as `sort_cells` tells them apart.
+
+    `exercises`: the source of each exercise (None: it has no cell); `added`: the cells that the
+    student added, by the id of the course's cell before them ("": before all); `changed`: the
+    setup and run cells that the student changed, by their id."""
 
     exercises: Mapping[str, str | None]
     added: Mapping[str, Sequence[str]]
@@ -47,17 +50,17 @@ def assemble(lab: GradedLab, parts: Parts) -> str:
 
 def _cells(lab: GradedLab, parts: Parts) -> Iterator[Any]:
     check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
-    used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
+    used = {name for source in (*check_cells, *_written(parts)) for name in names_used(source)}
     yield _student("definitions", _prelude(lab, parts, used))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
             source = parts.changed.get(name, "")
-            found = [one.text for one in new(lab.sources[name], source)]
-            yield _student(name, found or failing(source))
+            found = [one.text for one in new_statements(lab.sources[name], source)]
+            yield _student(name, found or failing_statement(source))
         elif role == "exercise":
-            statements = split(parts.exercises[exercise] or "")
+            statements = split_statements(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
         elif role == "check":
             yield _canary(name, exercise)  # behind all that the student's code did before
@@ -66,7 +69,7 @@ def _cells(lab: GradedLab, parts: Parts) -> Iterator[Any]:
 
 
 def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
-    yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
+    yield from (_student(f"{behind[:50]}-{n}", split_statements(s)) for n, s in enumerate(sources))
 
 
 def _written(parts: Parts) -> Iterator[str]:
@@ -85,7 +88,7 @@ def _prelude(lab: GradedLab, parts: Parts, used: AbstractSet[str]) -> list[str]:
     student = list(_written(parts))
     own = [s for s in student if s not in parts.exercises.values()]
     first = [text for source in (*open_cells, *student) for text in imports(source, used)]
-    files = [source for source in own if written(source)]
+    files = [source for source in own if written_file(source)]
     defined = (text for source in own for text in definitions(source))
     return [*files, *dict.fromkeys([*first, *defined])]
 

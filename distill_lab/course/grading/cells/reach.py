@@ -19,7 +19,12 @@ from pathlib import Path
 
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.scopes import Imported, Unit, unit
-from distill_lab.course.grading.cells.statements import Statement, new, statements, written
+from distill_lab.course.grading.cells.statements import (
+    Statement,
+    new_statements,
+    statements,
+    written_file,
+)
 from distill_lab.course.grading.course import GradedLab
 
 _OURS = "distill_lab"
@@ -83,7 +88,7 @@ def _home(thing: str) -> str:
 def _files(parts: Parts) -> Iterator[tuple[str, str]]:
     """The modules that cells write: name and source."""
     for source in (one for cells in parts.added.values() for one in cells):
-        if file := written(source):
+        if file := written_file(source):
             yield Path(file[0]).stem, file[1]
 
 
@@ -120,7 +125,7 @@ def _students(lab: GradedLab, parts: Parts) -> Iterator[Statement]:
     ):
         yield from statements(source or "")
     for name, source in parts.changed.items():
-        yield from new(lab.sources[name], source)
+        yield from new_statements(lab.sources[name], source)
 
 
 def _of_course(lab: GradedLab) -> Iterator[Unit]:

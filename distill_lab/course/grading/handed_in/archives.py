@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.run.records import LabError
 
 MOST_BYTES = 100_000_000  # of a submitted file that is read at all
@@ -67,7 +67,7 @@ def _unpack(archive: Path, place: Path, most: Most, wanted: Callable[[str], bool
             _check(archive, chosen, most)
             for one in chosen:
                 _write(opened, one, place.joinpath(*_inside(archive, one).parts))
-            return [writable(_name(one)) for one in entries if not wanted(one.filename)]
+            return [without_surrogates(_name(one)) for one in entries if not wanted(one.filename)]
     except _BROKEN:
         raise _error(archive, "a whole one", "a broken one") from None
     except OSError as error:
@@ -81,7 +81,7 @@ _FEWER = "Take out what is no notebook."
 
 
 def _error(archive: Path, expected: str, found: str, remedy: str = _AGAIN) -> LabError:
-    where = f"The zip file {writable(archive.name)}"
+    where = f"The zip file {without_surrogates(archive.name)}"
     return LabError(f"{where}: expected {expected}, found {found}. {remedy}")
 
 
@@ -107,7 +107,7 @@ def _inside(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
     """Its place below the folder; LabError where it leads out of it, or has no name for a file."""
     path = PurePosixPath(_name(entry).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        name = writable(str(path))[:100]
+        name = without_surrogates(str(path))[:100]
         raise _error(archive, "files inside it", f"{name!r}, which leads out of it")
     if any(len(os.fsencode(part)) > _LONGEST for part in path.parts):
         raise _error(archive, f"names of at most {_LONGEST} bytes", "a longer one")

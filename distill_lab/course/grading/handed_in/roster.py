@@ -77,7 +77,7 @@ class Roster:
         )
 
 
-def read(file: Path) -> Roster:
+def read_roster(file: Path) -> Roster:
     """LabError where it is no such list."""
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -12,7 +12,7 @@ from distill_lab.run.records import LabError
 STATES: tuple[State, ...] = get_args(State)
 
 
-def read(file: Path) -> Result:
+def read_marks(file: Path) -> Result:
     """LabError where it cannot be read, or where points, state and steps do not agree: one line
     that names the file."""
     try:

@@ -11,7 +11,7 @@ from distill_lab.course.grading.marks.marks import Mark, Result
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def xml(result: Result) -> str:
+def to_xml(result: Result) -> str:
     lost = [mark for mark in result.marks if mark.points < mark.of]
     suite = _element(
         "testsuite",

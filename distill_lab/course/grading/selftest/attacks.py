@@ -3,7 +3,7 @@ it; with it what may do harm."""
 
 from __future__ import annotations
 
-from distill_lab.course.grading.selftest.harms import HARMS, LOOK
+from distill_lab.course.grading.selftest.harmful_code import HARMS, LOOK
 
 VOID = "must fail did not fail as in an untouched kernel"
 
@@ -62,8 +62,8 @@ distill_lab.course.exercises.judge = judge
         "replaces what crosses",
         VOID,
         """
-import distill_lab.course.grading.sandbox.inside as inside, base64
-inside.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
+import distill_lab.course.grading.sandbox.kernel_side as kernel_side, base64
+kernel_side.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
 """,
     ),
     ("leaves at once", "ended the process", "import os\nos._exit(0)\n"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from distill_lab.course.grading.course import GradedLab
 from distill_lab.course.grading.reference import Cell, answered_cells, code_cell, notebook_file
 from distill_lab.course.grading.selftest.attacks import CODE
-from distill_lab.course.grading.selftest.harms import LOOK
+from distill_lab.course.grading.selftest.harmful_code import LOOK
 from distill_lab.course.grading.selftest.made_up import MadeUp, no_points
 
 

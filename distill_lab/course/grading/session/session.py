@@ -20,14 +20,14 @@ from typing import Any
 
 from distill_lab import safe_path
 from distill_lab.course.grading import course
-from distill_lab.course.grading.cells import read
 from distill_lab.course.grading.cells.assemble import assemble
-from distill_lab.course.grading.cells.sort import sort
+from distill_lab.course.grading.cells.notebook_file import read_cells
+from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import from_json
 from distill_lab.course.grading.sandbox import refusals
 from distill_lab.course.grading.session import shell
 from distill_lab.course.grading.session.limits import Limits, environment
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 from distill_lab.run.records import LabError, write_text
 
 READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
@@ -56,7 +56,7 @@ class Plan:
 
 def load(lab: str) -> None:
     """Loads what a session of that lab needs."""
-    for module in ("pytest", "nbval.plugin", "distill_lab.course.grading.session.items"):
+    for module in ("pytest", "nbval.plugin", "distill_lab.course.grading.session.pytest_items"):
         importlib.import_module(module)
     importlib.import_module(f"distill_lab.course.exercises.{lab}")
 
@@ -67,7 +67,7 @@ def run(path: Path) -> None:
     os.environ.clear()
     os.environ.update(environment(Path(plan.folder)))
     tempfile.tempdir = None  # as that says: the kernel's connection file lies there
-    found = Record(plan.result, from_json(json.dumps(plan.unmarked)))
+    found = MarkSheet(plan.result, from_json(json.dumps(plan.unmarked)))
     try:
         status = _run(plan, found)
     except LabError as error:  # of a file that is no notebook
@@ -77,15 +77,15 @@ def run(path: Path) -> None:
     sys.exit(status)
 
 
-def _run(plan: Plan, found: Record) -> int:
+def _run(plan: Plan, found: MarkSheet) -> int:
     """Whether all exercises were judged (0), however many checks failed. Where the kernel cannot
     be started, say, pytest comes to its end and none is."""
     import pytest
 
-    from distill_lab.course.grading.session.items import Plugin
+    from distill_lab.course.grading.session.pytest_items import Plugin
 
     limits = Limits(**plan.limits)
-    lab = course.find(found.result.lab, Path(plan.labs))
+    lab = course.find_lab(found.result.lab, Path(plan.labs))
     with cpu_seconds(READING):
         graded_notebook = _assembled(lab, plan, found)
     write_text(plan.home / "graded.ipynb", graded_notebook)
@@ -99,8 +99,8 @@ def _run(plan: Plan, found: Record) -> int:
     return 0 if status in (0, 1) and all_judged else int(status) or 1
 
 
-def _assembled(lab: course.GradedLab, plan: Plan, found: Record) -> str:
-    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
+def _assembled(lab: course.GradedLab, plan: Plan, found: MarkSheet) -> str:
+    parts = sort_cells(lab, read_cells(Path(plan.submission).read_bytes()), found)
     if not any(parts.exercises.values()):
         raise LabError(
             f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "

@@ -28,7 +28,7 @@ import psutil
 
 from distill_lab.course.grading.sandbox.refusals import Refusals
 from distill_lab.course.grading.session import session
-from distill_lab.course.grading.session.grade_one import remove
+from distill_lab.course.grading.session.grade_submission import remove
 from distill_lab.course.grading.session.limits import Limits
 from distill_lab.run.records import write_text
 

@@ -11,7 +11,7 @@ from distill_lab.course.exercises.manifests import LOCKED, digest, marker
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.reach import reached
 from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 
 # nbval's, but for the two that the course's own cells begin with
 _MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]*$", re.MULTILINE)
@@ -19,7 +19,7 @@ _MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]
 MOST_LINES, MOST_CHARACTERS = 5_000, 4_000  # of a cell, and of a line
 
 
-def sort(lab: GradedLab, cells: Sequence[matching.Cell], record: Record) -> Parts:
+def sort_cells(lab: GradedLab, cells: Sequence[matching.Cell], record: MarkSheet) -> Parts:
     """The parts that are graded; what was noticed goes into `record`."""
     found = matching.exercise_cells(cells, lab.entry)
     _locked(lab, cells, record)
@@ -40,7 +40,7 @@ def sort(lab: GradedLab, cells: Sequence[matching.Cell], record: Record) -> Part
     return parts
 
 
-def _noticed(name: str, match: matching.Match, record: Record) -> None:
+def _noticed(name: str, match: matching.Match, record: MarkSheet) -> None:
     if match.cell is None:
         record.missing.add(name)
         said = (
@@ -56,7 +56,7 @@ def _noticed(name: str, match: matching.Match, record: Record) -> None:
         record.remark("notice", name, said)
 
 
-def _locked(lab: GradedLab, cells: Sequence[matching.Cell], record: Record) -> None:
+def _locked(lab: GradedLab, cells: Sequence[matching.Cell], record: MarkSheet) -> None:
     """Check and install cells that are not the course's: its own are used."""
     for line, what in matching.not_ours(cells, lab.entry):
         said = (
@@ -89,7 +89,7 @@ def _others(
     return dict(added), changed
 
 
-def _look(name: str, source: str, record: Record) -> None:
+def _look(name: str, source: str, record: MarkSheet) -> None:
     """What has no effect, and cells that are longer than anybody writes."""
     for mark in _MARKS.findall(source):
         said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."

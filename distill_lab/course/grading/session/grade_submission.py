@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_lab import safe_path
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.course import GradedLab
 from distill_lab.course.grading.handed_in.collected import Submission
 from distill_lab.course.grading.marks.marks import Remark, Result
-from distill_lab.course.grading.session import record
+from distill_lab.course.grading.session import mark_sheet
 from distill_lab.course.grading.session.limits import Limits, environment
 from distill_lab.run.records import write_text
 
@@ -35,7 +35,9 @@ class Graded:
     log: str = ""
 
 
-def grade(lab: GradedLab, labs: Path, submission: Submission, seed: int, limits: Limits) -> Graded:
+def grade_submission(
+    lab: GradedLab, submission: Submission, labs: Path, seed: int, limits: Limits
+) -> Graded:
     """Grades it in a folder that is gone afterwards; whatever it does, there is a result."""
     empty = _unmarked(lab, submission, seed)
     if submission.problem:
@@ -85,7 +87,7 @@ def remove(folder: Path) -> None:
 def _unmarked(lab: GradedLab, submission: Submission, seed: int) -> Result:
     aside = f"Handed in as well, and not graded: {', '.join(submission.set_aside)}."
     remarks = (Remark("notice", "", aside),) if submission.set_aside else ()
-    file, digest = writable(submission.path.name), submission.digest()
+    file, digest = without_surrogates(submission.path.name), submission.digest()
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 
 
@@ -139,7 +141,7 @@ def _found(place: Path, empty: Result) -> Graded:
     ended = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {}
     result, finished = empty, False
     if (place / "result.json").exists():
-        finished, result = record.load(place / "result.json")
+        finished, result = mark_sheet.load_result(place / "result.json")
     why = ended.get("beyond", "")
     if not finished:
         said = f"Grading was stopped: {why}." if why else "Grading ended before its end."
@@ -147,7 +149,7 @@ def _found(place: Path, empty: Result) -> Graded:
         result = dataclasses.replace(
             result, failure=said, remarks=(*result.remarks, Remark("review", "", said))
         )
-    refused = dict.fromkeys(map(record.refused, ended.get("refused", ())))
+    refused = dict.fromkeys(map(mark_sheet.refused, ended.get("refused", ())))
     result = dataclasses.replace(result, remarks=(*result.remarks, *refused))
     return Graded(result, "" if finished or why else _text(place / "log.txt")[-4000:] or "no log")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill_lab.course.exercises import report
 from distill_lab.course.exercises.exercise import Exercise, Outcome
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.marks.marks import (
     Mark,
     Remark,
@@ -26,7 +26,7 @@ LONGEST = 2000  # characters of a finding
 _ANEW = re.compile(r"(?<=0x)[0-9a-f]{6,}|(?<=/grading-)\w{6,}")
 
 
-class Record:
+class MarkSheet:
     """The marks and remarks so far. `reached`: exercises that were judged; `missing`: those without
     a cell; `raised`: what the cell of one raised; `voided`: why one does not count."""
 
@@ -92,7 +92,7 @@ def refused(what: str) -> Remark:
     return Remark("review", "", _short(f"Its code tried this, and was refused: {what}."))
 
 
-def load(path: Path) -> tuple[bool, Result]:
+def load_result(path: Path) -> tuple[bool, Result]:
     """Whether the notebook ran to its end, and what was found until then."""
     whole = json.loads(path.read_text(encoding="utf-8"))
     return whole["finished"], from_json(json.dumps(whole["result"]))
@@ -111,7 +111,7 @@ def steps_of(exercise: Exercise, outcome: Outcome) -> tuple[StepMark, ...]:
 
 
 def _short(text: str) -> str:
-    return writable(_ANEW.sub("…", text[:LONGEST]))
+    return without_surrogates(_ANEW.sub("…", text[:LONGEST]))
 
 
 def claimed_points(exercise: Exercise, printed: str) -> int:

@@ -11,7 +11,7 @@ from distill_lab.run.records import LabError
 MOST_CELLS, MOST_CODE = 10_000, 1_000_000  # characters; a lab's notebook has some ten thousand
 
 
-def cells(data: bytes) -> list[dict[str, Any]]:
+def read_cells(data: bytes) -> list[dict[str, Any]]:
     """The cells of a notebook, of any nbformat: source as one text, without outputs. LabError says
     what was found instead."""
     if not data.strip():
@@ -42,7 +42,7 @@ def cells(data: bytes) -> list[dict[str, Any]]:
     return read
 
 
-def writable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """With `?` for halves of characters (JSON may spell them, and names of files have them for
     bytes that are no UTF-8): no file in UTF-8 can hold them."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -68,8 +68,8 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     metadata = cell.get("metadata")
     return {
         "cell_type": str(cell.get("cell_type", "code")),
-        "id": writable(str(cell.get("id", ""))),
+        "id": without_surrogates(str(cell.get("id", ""))),
         "metadata": metadata if isinstance(metadata, dict) else {},
-        "source": writable(source),
+        "source": without_surrogates(source),
         "execution_count": cell.get("execution_count", cell.get("prompt_number")),
     }

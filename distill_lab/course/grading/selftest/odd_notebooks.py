@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from distill_lab.course.grading.cells.read import cells as cells_of
-from distill_lab.course.grading.cells.statements import definitions, imports, named
+from distill_lab.course.grading.cells.notebook_file import read_cells
+from distill_lab.course.grading.cells.statements import definitions, imports, names_used
 from distill_lab.course.grading.course import GradedLab
 from distill_lab.course.grading.reference import Cell, code_cell, notebook_file
 from distill_lab.course.grading.selftest.made_up import MadeUp, all_points, no_points
@@ -21,7 +21,7 @@ sys.stderr.flush()
 """
 
 
-def honest(lab: GradedLab, labs: Path) -> Iterator[MadeUp]:
+def odd_but_right(lab: GradedLab, labs: Path) -> Iterator[MadeUp]:
     """Right answers, each to be given all points."""
     full = all_points(lab)
     for name, change, says in (
@@ -54,7 +54,7 @@ def honest(lab: GradedLab, labs: Path) -> Iterator[MadeUp]:
         yield MadeUp(name, data, full, is_plain=True)
 
 
-def broken(lab: GradedLab) -> Iterator[MadeUp]:
+def unreadable(lab: GradedLab) -> Iterator[MadeUp]:
     """Files that are no notebooks, or not this lab's: nothing is due, and why is said."""
     none = no_points(lab)
     deep = b'{"cells": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
@@ -77,7 +77,7 @@ def broken(lab: GradedLab) -> Iterator[MadeUp]:
 def solved(lab: GradedLab, labs: Path) -> list[Cell]:
     """The code cells of the solved notebook."""
     data = (labs / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
-    return [code_cell(c["id"], c["source"]) for c in cells_of(data) if c["cell_type"] == "code"]
+    return [code_cell(c["id"], c["source"]) for c in read_cells(data) if c["cell_type"] == "code"]
 
 
 def _answers(lab: GradedLab, cells: list[Cell]) -> Iterator[Cell]:
@@ -186,7 +186,7 @@ def _module(lab: GradedLab, cells: list[Cell]) -> list[Cell]:
     files, texts = [], [one["source"] for one in cells]
     for n, (one, exercise) in enumerate(zip(_answers(lab, cells), lab.exercises, strict=True)):
         name = exercise.function
-        used = {*named(one["source"])}
+        used = {*names_used(one["source"])}
         found = [s for text in texts for s in imports(text, used) if "distill_lab" not in s]
         source = "\n".join([*found, one["source"]])
         files.append(code_cell(f"mine-{n}", f"%%writefile answers_{n}.py\n{source}\n"))
