@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ class GradedLab:
     def exercises(self) -> tuple[Exercise, ...]:
         """In the notebook's order."""
         return tuple(
-            exercises.find(one["exercise"]) for one in self.entry["cells"] if "points" in one
+            exercises.find(line["exercise"]) for line in self.entry["cells"] if "points" in line
         )
 
     def is_in(self, data: bytes) -> bool:
@@ -51,15 +51,19 @@ class GradedLab:
         )
         return next(named, "")
 
+    def lines(self, *roles: str) -> Iterator[Mapping[str, Any]]:
+        """The manifest's lines of the cells with these roles, in the notebook's order."""
+        return (line for line in self.entry["cells"] if line["role"] in roles)
+
     def cell_of(self, exercise: str) -> str:
         """The id of its cell."""
-        return next(c["id"] for c in self.entry["cells"] if c.get("exercise") == exercise)
+        return next(line["id"] for line in self.lines("exercise") if line["exercise"] == exercise)
 
     @property
     def unmarked(self) -> tuple[Mark, ...]:
         """The marks before anything ran."""
-        said = "It was not reached."
-        return tuple(Mark(one.name, "missing", 0, one.points, (), said) for one in self.exercises)
+        why = "It was not reached."
+        return tuple(Mark(one.name, "missing", 0, one.points, (), why) for one in self.exercises)
 
 
 def find_lab(lab: str, folder: Path) -> GradedLab:

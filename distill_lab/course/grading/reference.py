@@ -46,8 +46,8 @@ def answer_source(exercise: str, function: Callable[..., Any], expression: str) 
 
 def course_cells(lab: GradedLab) -> list[Cell]:
     """The code cells of the notebook that students get."""
-    code = [line for line in lab.entry["cells"] if line["role"] != "text"]
-    return [code_cell(line["id"], lab.sources[line["id"]]) for line in code]
+    names = [line["id"] for line in lab.entry["cells"] if line["role"] != "text"]
+    return [code_cell(name, lab.sources[name]) for name in names]
 
 
 def answered_cells(lab: GradedLab, answers: Mapping[str, str]) -> list[Cell]:

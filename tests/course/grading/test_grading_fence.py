@@ -106,9 +106,9 @@ def test_a_folder_that_hides_what_is_in_it_is_beyond_the_limits(tmp_path, monkey
         raise error
 
     monkeypatch.setattr(os, "scandir", closed)
-    assert "cannot be looked into" in watch._beyond(0, tmp_path, Limits())
+    assert "cannot be looked into" in watch._limit_passed(0, tmp_path, Limits())
     monkeypatch.setattr(os, "scandir", lambda folder: (_ for _ in ()).throw(FileNotFoundError))
-    assert watch._beyond(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
+    assert watch._limit_passed(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says which files are open")

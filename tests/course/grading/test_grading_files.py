@@ -249,7 +249,7 @@ def test_half_a_character_in_a_files_name_stops_no_class(tmp_path):
     assert [one.student for one in found] == ["ann", "ben_"]
     for submission in found:
         output_folder.write_student(
-            tmp_path / "out", grade_submission._unmarked(LAB, submission, 1)
+            tmp_path / "out", grade_submission.unmarked_result(LAB, submission, 1)
         )
     rows = output_folder.write_class(tmp_path / "out", Collected(found))
     assert [row.file for row in rows] == ["lab5a?.ipynb", "ben?.ipynb"]
@@ -343,7 +343,7 @@ def test_a_file_is_graded_again_where_it_has_changed(tmp_path):
     folder, out = lay(tmp_path / "class", "ann.ipynb", "ben.ipynb"), tmp_path / "out"
     first, second = find_submissions(folder, tmp_path / "unpacked").submissions
     assert not output_folder.is_graded(out, first)
-    output_folder.write_student(out, grade_submission._unmarked(LAB, first, 1))
+    output_folder.write_student(out, grade_submission.unmarked_result(LAB, first, 1))
     assert output_folder.is_graded(out, first)
     assert not output_folder.is_graded(out, second)
     lay(folder, "ann.ipynb", data=b"[]")
@@ -359,7 +359,7 @@ def test_a_student_is_done_only_when_all_three_files_are_there(tmp_path):
     [found] = find_submissions(folder, tmp_path / "unpacked").submissions
     (out / "students" / "ann.html").mkdir(parents=True)  # it cannot be written
     with pytest.raises(OSError, match="ann"):
-        output_folder.write_student(out, grade_submission._unmarked(LAB, found, 1))
+        output_folder.write_student(out, grade_submission.unmarked_result(LAB, found, 1))
     assert not output_folder.is_graded(out, found)
 
 
@@ -417,7 +417,7 @@ def test_what_was_refused_is_remarked_once_however_the_session_ended(finished, t
     record.save(finished=finished)
     ended = {"status": 0, "beyond": "", "refused": ["writing a", "\ufffd", "writing a", "x" * 9999]}
     (tmp_path / "outcome.json").write_text(json.dumps(ended))
-    found = grade_submission._found(tmp_path, record.result).result.remarks[not finished :]
+    found = grade_submission._result(tmp_path, record.result).result.remarks[not finished :]
     assert [remark.kind for remark in found] == ["review"] * 3
     assert found[0].said == "Its code tried this, and was refused: writing a."
     assert len(found[2].said) <= 2000

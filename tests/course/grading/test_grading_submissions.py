@@ -67,7 +67,7 @@ def test_other_notebooks_of_a_folder_are_named(tmp_path):
     lay(tmp_path, "ann/lab5a.ipynb", "ann/old/x.ipynb", "ann/y.ipynb")
     [found] = collect(tmp_path).submissions
     assert sorted(found.set_aside) == ["x.ipynb", "y.ipynb"]
-    graded = grade_submission._unmarked(LAB, found, 1)
+    graded = grade_submission.unmarked_result(LAB, found, 1)
     assert "Handed in as well, and not graded" in graded.remarks[0].said
     assert "x.ipynb" in graded.remarks[0].said
 
@@ -95,7 +95,9 @@ def test_a_long_name_is_cut_to_what_a_file_system_takes(letter, tmp_path):
     first, second = collect(tmp_path).submissions
     assert second.student == f"{first.student} (2)"
     for found in (first, second):
-        output_folder.write_student(tmp_path / "out", grade_submission._unmarked(LAB, found, 1))
+        output_folder.write_student(
+            tmp_path / "out", grade_submission.unmarked_result(LAB, found, 1)
+        )
 
 
 def test_names_that_are_the_same_get_a_number(tmp_path):

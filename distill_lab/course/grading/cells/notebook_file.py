@@ -29,15 +29,15 @@ def read_cells(data: bytes) -> list[dict[str, Any]]:
             f"Expected a notebook (.ipynb, which is JSON), found a text that begins with {begin!r}."
             " In Jupyter: File, Save; in Colab: File, Download, Download .ipynb."
         ) from None
-    found = _listed(whole)
-    if found is None:
+    listed = _listed(whole)
+    if listed is None:
         raise LabError("Expected a notebook with cells, found other JSON. Hand in the .ipynb file.")
-    read = [_cell(cell) for cell in found[: MOST_CELLS + 1] if isinstance(cell, dict)]
+    read = [_cell(cell) for cell in listed[: MOST_CELLS + 1] if isinstance(cell, dict)]
     size = sum(len(cell["source"]) for cell in read)
-    if len(found) > MOST_CELLS or size > MOST_CODE:
+    if len(listed) > MOST_CELLS or size > MOST_CODE:
         raise LabError(
             f"Expected at most {MOST_CELLS:,} cells with {MOST_CODE:,} characters of text, found "
-            f"{len(found):,} with {size:,}. Data belongs into a file: take it out of the cells."
+            f"{len(listed):,} with {size:,}. Data belongs into a file: take it out of the cells."
         )
     return read
 

@@ -26,8 +26,8 @@ def to_xml(result: Result) -> str:
     if result.failure:
         case = ET.SubElement(suite, "testcase", {"classname": result.lab, "name": "the file"})
         case.append(_element("error", message=result.failure))
-    said = [f"{one.kind} {one.where}: {one.said}" for one in result.remarks]
-    ET.SubElement(suite, "system-out").text = _clean("\n".join(said))
+    remarks = [f"{one.kind} {one.where}: {one.said}" for one in result.remarks]
+    ET.SubElement(suite, "system-out").text = _clean("\n".join(remarks))
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
