@@ -106,7 +106,7 @@ def _on_disk(entry: zipfile.ZipInfo) -> int:
 
 
 def _safe_path(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
-    """The entry's path below the folder; LabError where it leads out of it, or is no file's name."""
+    """The entry's path below the folder; LabError where it leads out of it or names no file."""
     path = PurePosixPath(_name(entry).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
         name = without_surrogates(str(path))[:100]
