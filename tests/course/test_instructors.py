@@ -109,13 +109,15 @@ def test_points_by_hand_are_in_all_files_after_step_4(tmp_path: Path):
     out = tmp_path / "grades"
     output_folder.claim_output_folder(out, {})
     digest = submission.digest()
-    output_folder.student(out, marks.Result("NAME", "lab5a", "NAME.ipynb", digest, 1, (mark,)))
+    output_folder.write_student(
+        out, marks.Result("NAME", "lab5a", "NAME.ipynb", digest, 1, (mark,))
+    )
     file = out / "students" / "NAME.json"
     changed = json.loads(file.read_text("utf-8"))
     changed["marks"][0] |= {"points": 2, "state": "partly right", "said": ""}
     file.write_text(json.dumps(changed), "utf-8")
-    assert output_folder.done(out, submission)
-    output_folder.overall(out, collected.Collected((submission,)))
+    assert output_folder.is_graded(out, submission)
+    output_folder.write_class(out, collected.Collected((submission,)))
     assert "2 of 3 points" in file.with_suffix(".html").read_text("utf-8")
     assert 'value="2"' in file.with_suffix(".xml").read_text("utf-8")
     assert json.loads(file.read_text("utf-8"))["points"] == 2
@@ -129,7 +131,7 @@ def test_the_classs_files_are_written_from_what_containers_left(tmp_path: Path):
     mark = marks.Mark("lab5a.soften", "partly right", 2, 3)
     output_folder.claim_output_folder(tmp_path / "grades", {})
     forged = marks.Result("ada", "lab5a", "ada.ipynb", "another digest", 1, (mark,))
-    output_folder.student(tmp_path / "grades", forged)
+    output_folder.write_student(tmp_path / "grades", forged)
     [line] = re.findall(r"^python (-c '.*)$", PAGE, re.MULTILINE)
     command = [sys.executable, *shlex.split(line)]
     subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
