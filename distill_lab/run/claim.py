@@ -47,6 +47,7 @@ def bounds_of_settings() -> dict[str, Bounds]:
         if section.default_factory is not dataclasses.MISSING
         for name, hint in get_type_hints(section.default_factory, include_extras=True).items()
         for bounds in getattr(hint, "__metadata__", ())
+        if isinstance(bounds, Bounds)
     }
 
 

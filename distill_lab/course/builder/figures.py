@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from distill_lab.course.builder import run_figures
 from distill_lab.course.builder.prose import Figure
 from distill_lab.reporting import paper
 from distill_lab.run.records import write_text
@@ -52,6 +51,8 @@ def measure(asked: Measure) -> list[str]:
     places = asked.folder / "figures"
     said: list[str] = []
     if asked.run:
+        from distill_lab.course.builder import run_figures  # loads torch
+
         profile, figures = run_figures.compute(asked.run)
         said += _write(places / f"{profile}.json", figures, run_figures.SOURCE)
     if (places / CELLS).exists():
