@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Union, get_type_hints
 
 import tyro
 from tyro import _errors as mistakes
@@ -56,16 +56,20 @@ def read(program: str, group: Group, arguments: Sequence[str]) -> partial[int | 
     return partial(run, settings)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A command in a list of commands: without its flags, so that its modules are not imported."""
+
+
 def _list(program: str, group: Group, arguments: Sequence[str]) -> None:
     """Ends the program with the list of commands, or raises LabError."""
-    from tyro.extras import SubcommandApp
-
-    app = SubcommandApp()
-    for name, command in group.commands.items():
-        # its flags are left out, so that no other command's modules are imported for this list
-        app.command(name=name, help=command.help)(lambda: None)
+    commands = tuple(
+        Annotated[_Listed, tyro.conf.subcommand(name, description=command.help)]
+        for name, command in group.commands.items()
+    )
+    any_command: Any = Union[commands]  # noqa: UP007 (their number is not fixed)
     with _sentences("command", group.commands):
-        app.cli(prog=program, description=group.help, args=arguments)
+        tyro.cli(any_command, prog=program, description=group.help, args=arguments)
 
 
 def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
