@@ -20,6 +20,7 @@ from distill_lab.cli.parsing import Command, Group, parse
 from distill_lab.pipeline.runner import STAGES, run_stage
 from distill_lab.run.claim import check, claim_run_folder, saved
 from distill_lab.run.distributed import from_main, is_main, join
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
 
 # -- run, its stages, and doctor
@@ -34,7 +35,8 @@ class Run(Config):
 
     @property
     def config(self) -> Config:
-        """The settings without the folder. Raises LabError for one out of its bounds."""
+        """The settings without the folder. Raises LabError for one that is not possible."""
+        profile(self.profile)
         config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
         check(config)
         return config
@@ -44,24 +46,24 @@ class Run(Config):
 class Doctor(Run):
     """All settings of a run, and the card for which memory and time are predicted."""
 
-    gpu: str | None = None
-    """Predict for this card (t4, l4, a100, ...) instead of this machine."""
+    gpu: Annotated[str, arg(help_behavior_hint="(default: this machine's)")] = ""
+    """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
 
 
 @dataclass(frozen=True, slots=True)
 class _First:
-    """What is read before the other flags, as their defaults depend on it."""
+    """What is read before the other flags, as their defaults depend on it; "" where not given."""
 
-    profile: str | None = None
-    out: Path | None = None
-    gpu: str | None = None
+    profile: str = ""
+    out: str = ""
+    gpu: str = ""
 
 
 def starting_from(first: _First) -> dict[str, Any]:
     """The fields of `Run`: defaults from --profile, else from the run that is in the folder, else
     `tiny`."""
-    out = first.out or Path("runs", first.profile or "tiny")
-    config = saved(out) or PROFILES["tiny"] if first.profile is None else profile(first.profile)
+    out = Path(first.out or f"runs/{first.profile or 'tiny'}")
+    config = profile(first.profile) if first.profile else saved(out) or PROFILES["tiny"]
     return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
 
 
@@ -83,15 +85,16 @@ def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple
 
 
 def _all_stages(config: Config, out: Path) -> None:
-    print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
+    folder = RunFolder(out)
+    print(f"Run {out} ({config.profile}); settings in {folder.config}", flush=True)
     for name in STAGES:
         run_stage(name, config, out)
     if not is_main():
         return
     from distill_lab.pipeline import report
 
-    print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
-    print(f"\nReport: {out / 'report.html'}")
+    print("\n" + report.table(folder.read_report()))
+    print(f"\nReport: {folder.report('html')}")
 
 
 def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
@@ -104,7 +107,8 @@ def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
     def examine(settings: Doctor) -> None:
         from distill_lab.planning import doctor
 
-        print(doctor.report(None if alone and not first.gpu else settings.config, settings.gpu))
+        asked = settings.config if first.gpu or not alone else None
+        print(doctor.report(asked, settings.gpu or None))
 
     return Doctor(**starting_from(first)), examine
 
