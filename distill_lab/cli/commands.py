@@ -59,16 +59,16 @@ class _First:
     gpu: str = ""
 
 
-def starting_from(first: _First) -> dict[str, Any]:
-    """The fields of `Run`: defaults from --profile, else from the run that is in the folder, else
-    `tiny`."""
+def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
+    """And the other arguments."""
+    return parse(_First(), arguments, return_unknown_args=True, add_help=False)
+
+
+def _defaults(first: _First) -> dict[str, Any]:
+    """Of `Run`: those of --profile, else of the run that is in the folder, else of `tiny`."""
     out = Path(first.out or f"runs/{first.profile or 'tiny'}")
     config = profile(first.profile) if first.profile else saved(out) or PROFILES["tiny"]
     return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
-
-
-def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
-    return parse(_First(), arguments, return_unknown_args=True, add_help=False)
 
 
 def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple[Run, Any]:
@@ -81,7 +81,7 @@ def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple
         run(config, out)
 
     first, _ = _first(arguments)
-    return Run(**starting_from(first)), claim_and_run
+    return Run(**_defaults(first)), claim_and_run
 
 
 def _all_stages(config: Config, out: Path) -> None:
@@ -110,7 +110,7 @@ def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
         asked = settings.config if first.gpu or not alone else None
         print(doctor.report(asked, settings.gpu or None))
 
-    return Doctor(**starting_from(first)), examine
+    return Doctor(**_defaults(first)), examine
 
 
 def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
@@ -131,8 +131,6 @@ def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The two files that the official SQuAD script takes."""
-
     data: Annotated[Positional[Path], arg(metavar="DATA")]
     """A SQuAD JSON file."""
     predictions: Annotated[Positional[Path], arg(metavar="PREDICTIONS")]
@@ -141,19 +139,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class CheckData:
-    """The file to check."""
-
     file: Annotated[Positional[Path], arg(metavar="FILE")]
     """A SQuAD JSON file."""
 
 
-def _score(arguments: Sequence[str]) -> tuple[type[Score], Any]:
+def _score(_: Sequence[str]) -> tuple[type[Score], Any]:
     from distill_lab.tasks.squad import questions
 
     return Score, lambda files: _print_json(questions.score_files(files.data, files.predictions))
 
 
-def _check_data(arguments: Sequence[str]) -> tuple[type[CheckData], Any]:
+def _check_data(_: Sequence[str]) -> tuple[type[CheckData], Any]:
     from distill_lab.tasks.squad import questions
 
     return CheckData, lambda files: _print_json(questions.check_file(files.file))
@@ -166,32 +162,40 @@ def _print_json(value: object) -> None:
 # -- the course
 
 
-def _grade(arguments: Sequence[str]) -> tuple[Any, Any]:
+def _grade(_: Sequence[str]) -> tuple[Any, Any]:
     from distill_lab.cli import grade
 
     return grade.GradeCommand(), grade.run
 
 
-def _notebooks(word: str, arguments: Sequence[str]) -> tuple[Any, Any]:
+def _notebooks(word: str, _: Sequence[str]) -> tuple[Any, Any]:
     from distill_lab.course import builder
 
-    in_step = "The notebooks are in step with their sources."
-    figures_right = "Each number in the prose is as its source has it."
-    start, function, all_right = {
-        "build": (builder.Build(), builder.build, in_step),
-        "check": (builder.Check(), builder.check, in_step),
-        "figures": (builder.Measure(), builder.measure, figures_right),
+    start, function = {
+        "build": (builder.Build(), builder.build),
+        "check": (builder.Check(), builder.check),
+        "figures": (builder.Measure(), builder.measure),
     }[word]
 
     def run(settings: Any) -> int:
         """Prints what is wrong, a line each; 2 if anything is."""
         findings: list[str] = function(settings)
-        print(*findings or [all_right], sep="\n", file=sys.stderr if findings else sys.stdout)
+        for finding in findings:
+            print(finding, file=sys.stderr)
+        if not findings and word == "figures":
+            print("Each number in the prose is as its source has it.")
+        elif not findings:
+            print("The notebooks are in step with their sources.")
         return 2 if findings else 0
 
     return start, run
 
 
+_NOTEBOOKS = {
+    "build": "Write the notebooks of all labs, from one source each.",
+    "check": "Say whether the notebooks are in step with their sources.",
+    "figures": "Measure the numbers in the labs' text.",
+}
 COMMANDS = Group(
     "Teach a small model to reason: sample a teacher, keep its right answers, train a student.\n\n"
     f"Profiles: {', '.join(PROFILES)} (--profile NAME; `distill-lab doctor` recommends one).",
@@ -202,26 +206,13 @@ COMMANDS = Group(
             for name, stage in STAGES.items()
         },
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
-        "doctor": Command(
-            "Say what this machine can run, and why; predict a run's memory and time.", _doctor
-        ),
+        "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "notebooks": Group(
             "Build or check the labs' notebooks, or measure the numbers in their text.",
-            {
-                "build": Command("Write the labs' notebooks.", partial(_notebooks, "build")),
-                "check": Command(
-                    "Say whether the notebooks are in step with their sources.",
-                    partial(_notebooks, "check"),
-                ),
-                "figures": Command(
-                    "Measure the numbers in the labs' text.", partial(_notebooks, "figures")
-                ),
-            },
+            {word: Command(text, partial(_notebooks, word)) for word, text in _NOTEBOOKS.items()},
         ),
-        "grade": Command(
-            "Grade a class: a folder or a zip file of notebooks to marks and feedback.", _grade
-        ),
-        "score": Command("Print EM and F1 as the official SQuAD script does, as JSON.", _score),
-        "check-data": Command("Print the problems of a SQuAD file, as JSON.", _check_data),
+        "grade": Command("Grade a class: notebooks in, marks and feedback out.", _grade),
+        "score": Command("Print EM and F1, as the official SQuAD script does, as JSON.", _score),
+        "check-data": Command("Print what is wrong in a SQuAD file, as JSON.", _check_data),
     },
 )

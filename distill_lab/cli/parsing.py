@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Annotated, Any, Union, get_type_hints
+from typing import Annotated, Any, NamedTuple, Union, get_type_hints
 
 import tyro
 from tyro import _errors as mistakes
@@ -22,20 +22,15 @@ from distill_lab.run.records import LabError
 from distill_lab.run.settings import Bounds
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """`begin` imports what the command needs. From the arguments it returns the settings that they
-    change (or their class, if some have no default), and the function that is called with them.
-    """
+class Command(NamedTuple):
+    """`begin` imports what the command needs, and returns the settings that the arguments change
+    (or their class, if some have no default) and the function to call with them."""
 
     help: str
     begin: Callable[[Sequence[str]], tuple[Any, Callable[[Any], int | None]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Commands by name."""
-
+class Group(NamedTuple):
     help: str
     commands: Mapping[str, Command | Group]
 
@@ -73,8 +68,8 @@ def _list(program: str, group: Group, arguments: Sequence[str]) -> None:
 
 
 def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """The settings with what the arguments change; `start` is settings, or a class without all
-    defaults. `options` are those of `tyro.cli`."""
+    """The settings, or an object of the class, with what the arguments say; `options` are
+    `tyro.cli`'s."""
     kind = start if isinstance(start, type) else type(start)
     if kind is not start:
         options["default"] = start
@@ -113,22 +108,19 @@ _NUMBERS = ConstructorRegistry()
 @_NUMBERS.primitive_rule
 def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Numbers as tyro reads them, with a message of our own for a text that is none."""
-    expected = {int: "a whole number", float: "a number"}.get(info.type)
-    if expected is None:
+    kind = info.type
+    if kind not in (int, float):
         return None
 
-    def read_number(texts: list[str]) -> Any:
+    def number(texts: list[str]) -> float:
         try:
-            return info.type(texts[0])
+            return kind(texts[0])
         except ValueError:
+            expected = "a whole number" if kind is int else "a number"
             raise ValueError(f"expected {expected}, found {texts[0]!r}.") from None
 
     return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=info.type.__name__.upper(),
-        instance_from_str=read_number,
-        is_instance=lambda value: isinstance(value, (int, info.type)),
-        str_from_instance=lambda value: [str(value)],
+        1, kind.__name__.upper(), number, lambda value: isinstance(value, kind), lambda n: [str(n)]
     )
 
 

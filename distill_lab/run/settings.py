@@ -73,17 +73,17 @@ class GenerateSettings:
     """How the teacher is sampled."""
 
     n_samples: Annotated[int, Bounds(1)] = 4
-    """Traces a question (N)."""
+    """Traces to sample for each question (N)."""
     temperature: Annotated[float, Bounds(0)] = 0.6
-    """0 is greedy; the paper evaluates at 0.6; a higher one gives more variety."""
+    """0 is greedy, the paper evaluates at 0.6, and a higher one gives more variety."""
     top_p: Annotated[float, Bounds(1e-6, 1)] = 0.95
     """Nucleus sampling: the smallest set of tokens with this much probability."""
     top_k: Annotated[int, Bounds(0)] = 0
-    """The most likely tokens to choose from (0: all), before top-p."""
+    """Sample from this many of the likeliest tokens (0: all); applied before top-p."""
     max_new_tokens: Annotated[int, Bounds(1)] = 96
     """A trace that is longer is cut, and refused as `truncated`."""
     seed: Annotated[int, Bounds(0)] = 0
-    """Seed: with question and sample number it fixes a trace."""
+    """Together with the question and the sample number it fixes a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class RejectSettings:
     keep: Literal["all", "first", "shortest", "at-most-k"] = "all"
     """Which right traces of a question become examples."""
     k: Annotated[int, Bounds(1)] = 2
-    """How many a question under `at-most-k`."""
+    """How many right traces of a question `at-most-k` takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class TrainSettings:
     beta: Annotated[float, Bounds(1e-3, 1 - 1e-3)] = 0.5
     """The teacher's share in the mixture of `jsd`."""
     cache: Literal["topk", "sampled", "none"] = "topk"
-    """What is kept of the teacher, run once: its likeliest tokens and the rest as one, tokens drawn
-    from it, or nothing: then it runs at every step, with its whole distribution."""
+    """What is stored of the teacher's distributions, so that it runs once: its likeliest tokens,
+    the others as one (topk), or tokens drawn from it (sampled). With none it runs each step."""
     cache_k: Annotated[int, Bounds(1, 1024)] = 64
-    """Tokens kept, or drawn, for each position."""
+    """How many tokens `topk` or `sampled` stores for each position."""
     epochs: Annotated[int, Bounds(1)] = 3
     """Passes over the examples."""
     learning_rate: Annotated[float, Bounds(1e-12, 10)] = 1e-3
@@ -135,19 +135,19 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """How the four models are scored: greedy."""
+    """How the four models are scored; they answer greedily."""
 
     max_new_tokens: Annotated[int, Bounds(1)] = 96
     """Longest answer, reasoning included."""
     bootstrap: Annotated[int, Bounds(100)] = 1000
-    """Resamples of the 95 % intervals."""
+    """Resamples for the 95 % intervals."""
     seed: Annotated[int, Bounds(0)] = 0
     """Seed of the resampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """How it runs. But for dtype and sampler, nothing here changes what a record says, only its
+    """How the stages run. Only dtype and sampler change what a record says; the others change
     speed."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
@@ -155,12 +155,12 @@ class RuntimeSettings:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the weights."""
+    """The number format of the weights."""
     threads: Annotated[int, Bounds(0)] = 0
     """CPU threads; 0: all cores this process may use."""
     sampler: Literal["auto", "own", "vllm"] = "auto"
-    """What samples the teacher: auto is vLLM where the profile is cluster and vLLM and CUDA are
-    there, else our own. Its traces differ: it is fixed once there are traces."""
+    """What samples the teacher: auto is vLLM if the profile is cluster and vLLM and CUDA are there,
+    else our own. Each gives other traces, so it cannot change once there are traces."""
     sample_batch: Annotated[int, Bounds(1)] = 64
     """Sequences sampled together."""
     micro_batch: Annotated[int, Bounds(1)] = 16
@@ -191,11 +191,11 @@ class ExportSettings:
     out: Path = Path("runs/tiny")
     """The run's folder."""
     arm: Literal["sft", "kd"] = "kd"
-    """Which of the two students."""
+    """Which of the students."""
     to: Literal["adapter", "merged", "gguf"] = "merged"
     """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
     dest: str = ""
-    """A folder that is not there yet; by default exports/<arm>-<to> in the run's."""
+    """The folder to make, by default exports/<arm>-<to> in the run's folder."""
     converter: str = ""
     """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
 

@@ -138,7 +138,15 @@ def test_help_of_a_command_on_files(name, command):
     assert stdout.startswith(f"usage: distill-lab {name}")
 
 
-LIGHT = (["--help"], ["run", "--help"], ["run", "--train.alpha", "x"], ["check-data", "train.json"])
+LIGHT = (
+    ["--help"],
+    ["run", "--help"],
+    ["doctor", "--help"],
+    ["grade", "--help"],
+    ["notebooks", "figures", "--help"],
+    ["run", "--train.alpha", "x"],
+    ["check-data", "train.json"],
+)
 
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
