@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Annotated, Any, NamedTuple, Union, get_type_hints
+from typing import Annotated, Any, NamedTuple, NoReturn, Union, get_type_hints
 
 import tyro
 from tyro import _errors as mistakes
@@ -41,7 +41,7 @@ def read(program: str, group: Group, arguments: Sequence[str]) -> partial[int | 
     Raises LabError for a command, a flag or a value that does not exist.
     """
     if not arguments or arguments[0] not in group.commands:
-        _list(program, group, arguments)
+        _list(program, group, arguments[:1])
     program, rest = f"{program} {arguments[0]}", arguments[1:]
     command = group.commands[arguments[0]]
     if isinstance(command, Group):
@@ -56,7 +56,7 @@ class _Listed:
     """A command in a list of commands: without its flags, so that its modules are not imported."""
 
 
-def _list(program: str, group: Group, arguments: Sequence[str]) -> None:
+def _list(program: str, group: Group, arguments: Sequence[str]) -> NoReturn:
     """Ends the program with the list of commands, or raises LabError."""
     commands = tuple(
         Annotated[_Listed, tyro.conf.subcommand(name, description=command.help)]
@@ -65,6 +65,7 @@ def _list(program: str, group: Group, arguments: Sequence[str]) -> None:
     any_command: Any = Union[commands]  # noqa: UP007 (their number is not fixed)
     with _sentences("command", group.commands):
         tyro.cli(any_command, prog=program, description=group.help, args=arguments)
+    raise LabError(f"Unknown command {arguments[0]}; see `{program} --help`.")  # e.g. check_data
 
 
 def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
@@ -154,8 +155,10 @@ def _sentence(mistake: mistakes.ParseErrorEvent, what: str, known: Collection[st
             return f"{_name(argument)}: expected a value, found none."
         case mistakes.MissingArgs(missing_arguments=missing):
             return f"Expected {' and '.join(_name(one.arg) for one in missing)}, found none; {see}"
-        case _:
+        case mistakes.MissingSubcommand():
             return f"Expected one of {_listed(known)}; found nothing."
+        case _:
+            return f"Expected arguments as they stand in the help; {see}"
 
 
 def _listed(names: Collection[str]) -> str:

@@ -253,6 +253,8 @@ def test_a_setting_that_is_none_is_one_line_and_writes_nothing(line, message, co
         ("notebooks", "Expected one of 'build', 'check', 'figures'; found nothing."),
         ("check", "did you mean check-data?"),
         ("xyzzy", "see `distill-lab --help`"),
+        ("check_data some.json", "Unknown command check_data; "),
+        ("-- run", "Expected one of 'run', 'data', "),
         ("--version", "see `distill-lab --help`"),
         ("score one.json", "Expected PREDICTIONS, found none; see `distill-lab score --help`"),
         ("check-data", "Expected FILE, found none"),
