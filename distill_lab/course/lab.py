@@ -114,17 +114,14 @@ class Lab:
         show(drawn[name]())
 
     def model(self, who: str) -> Any:
-        """base, sft, kd or teacher, loaded (`loading.Loaded`)."""
+        """base, sft, kd or teacher, loaded (`loading.LanguageModel`)."""
         _one_of(MODELS, who)
-        from distill_lab.models import loading
+        if who in ARMS:
+            self._folder.require_model(who)
         from distill_lab.models.backend import start
+        from distill_lab.models.loading import load_model
 
-        backend = start(self.config, self.out)
-        if who == "teacher":
-            return loading.load_teacher(self.config.models, backend)
-        if who == "base":
-            return loading.load_base(self.config.models, backend)
-        return loading.load_student(self._folder.require_model(who), self.config.models, backend)
+        return load_model(who, self.config.models, start(self.config, self.out), self.out)
 
     @property
     def _folder(self) -> RunFolder:
