@@ -125,9 +125,15 @@ class SparseTeacher:
         return len(self.ids)
 
     def __getitem__(self, rows: slice) -> SparseTeacher:
-        tail = None if self.log_tail is None else self.log_tail[rows]
-        offset = None if self.offset is None else self.offset[rows]
-        return SparseTeacher(self.ids[rows], self.log_p[rows], tail, self.vocabulary, offset)
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: torch.device) -> SparseTeacher:
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> SparseTeacher:
+        tail = None if self.log_tail is None else change(self.log_tail)
+        offset = None if self.offset is None else change(self.offset)
+        return SparseTeacher(change(self.ids), change(self.log_p), tail, self.vocabulary, offset)
 
     def outcomes(self, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """log p and log q (N, k), or (N, k + 1) with the tail last."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformers import Trainer, set_seed
 
+from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start
 from distill_lab.models.loading import (
     LanguageModel,
@@ -28,10 +29,10 @@ from distill_lab.models.loading import (
 )
 from distill_lab.run.distributed import from_main
 from distill_lab.run.records import Example, LabError, read_records, require_file, write_text
-from distill_lab.run.settings import ARMS, Config
+from distill_lab.run.settings import ARMS, Config, TrainSettings
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
-from distill_lab.training.trainer import DistillationTrainer
+from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 
 def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
@@ -54,20 +55,51 @@ def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
     return bool(todo)
 
 
+def objective_of(arm: str, settings: TrainSettings) -> Objective:
+    """What an arm minimises: CE alone but for `kd`, the one arm with the teacher's KL."""
+    alpha = settings.alpha if arm == "kd" else 0.0
+    return Objective(alpha, settings.temperature, settings.divergence, settings.beta)
+
+
+def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
+    """How all arms are optimised; `dtype` is the backend's."""
+    settings, runtime = config.train, config.runtime
+    return Hyperparameters(
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        micro_batch=runtime.micro_batch,
+        dtype=dtype,
+        save_every=runtime.save_every,
+    )
+
+
 def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path) -> None:
     folder = out / "students" / arm
+    models, objective = config.models, objective_of(arm, config.train)
     backend = start(config, out)
     set_seed(config.train.seed)
-    base = load_base(config.models, backend)
+    base = load_base(models, backend)
     require_known_head(base)
-    kd = arm == "kd" and config.train.alpha > 0
-    text = load_tokenizer_only(config.models.teacher, "teacher") if kd else None
+    text = load_tokenizer_only(models.teacher, "teacher") if objective.alpha else None
     if text:
         require_shared_tokenizer(text, base)
-    encoded = encode_examples(examples, base, text, config)
+    encoded = encode_examples(
+        examples,
+        base.tokenizer,
+        config.train.max_length,
+        text.tokenizer if text else None,
+        models.teacher_shots,
+    )
     teacher = _teacher(text, base, encoded, backend, config, out) if text else None
-    student = for_training(base, config.models.lora_rank)
-    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
+    student = for_training(base, models.lora_rank)
+    hyperparameters = hyperparameters_of(config, backend.dtype)
+    trainer = DistillationTrainer(
+        student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
+    )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
     from_main(lambda: _finish(student, trainer, folder))
 
