@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.pipeline.rejection_rules import RULES, Attempt, single_spaced
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
     LabError,
     Question,
     Trace,
     Verdict,
+    by_id,
     by_question,
     judged,
-    read_records,
-    require_file,
-    write_records,
 )
 from distill_lab.run.settings import Config, RejectSettings
 from distill_lab.tasks.prompts import answer_text, user_text
@@ -103,22 +102,20 @@ def run(config: Config, out: Path) -> None:
 
     Raises LabError if no trace was kept; the verdicts are there to look at even then.
     """
-    traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
-    asked = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
-    questions = {question.id: question for question in asked}
+    folder = RunFolder(out)
+    traces = folder.traces.read()
+    questions = by_id(folder.train_questions.read())
     order = {name: n for n, name in enumerate(questions)}
     # Traces stand in the order in which batches ended: "first" and "earlier" must not mean that.
     traces.sort(key=lambda trace: (order.get(trace.question_id, -1), trace.sample))
     verdicts = verdict_on(traces, questions, config.reject)
-    write_records(out / "verdicts.jsonl", verdicts)
+    folder.verdicts.write(verdicts)
     kept = choose_examples(traces, verdicts, config.reject)
     _print_funnel(verdicts, kept, config.reject)
     if not kept:
-        (out / "examples.jsonl").unlink(missing_ok=True)  # of an earlier run with other settings
-        raise _nothing_kept(verdicts, out)
-    write_records(
-        out / "examples.jsonl", [_example(trace, questions[trace.question_id]) for trace in kept]
-    )
+        folder.examples.path.unlink(missing_ok=True)  # of an earlier run with other settings
+        raise _nothing_kept(verdicts, folder)
+    folder.examples.write([_example(trace, questions[trace.question_id]) for trace in kept])
 
 
 def _example(trace: Trace, question: Question) -> Example:
@@ -152,10 +149,10 @@ _ADVICE = {
 }
 
 
-def _nothing_kept(verdicts: Sequence[Verdict], out: Path) -> LabError:
+def _nothing_kept(verdicts: Sequence[Verdict], folder: RunFolder) -> LabError:
     if not verdicts:
         return LabError(
-            f"{out / 'traces.jsonl'}: expected traces, found none. Run `distill-lab generate`."
+            f"{folder.traces.path}: expected traces, found none. Run `distill-lab generate`."
         )
     common = Counter(verdict.reason for verdict in verdicts).most_common(3)
     advice = next(
@@ -163,6 +160,6 @@ def _nothing_kept(verdicts: Sequence[Verdict], out: Path) -> LabError:
     )
     reasons = ", ".join(f"{reason} {count}" for reason, count in common)
     return LabError(
-        f"{out / 'verdicts.jsonl'}: expected at least one trace to keep, found {len(verdicts)} "
+        f"{folder.verdicts.path}: expected at least one trace to keep, found {len(verdicts)} "
         f"refused ({reasons}). To get more, {advice}."
     )

@@ -28,7 +28,8 @@ from distill_lab.models.loading import (
     save_student,
 )
 from distill_lab.run.distributed import from_main
-from distill_lab.run.records import Example, LabError, read_records, require_file, write_text
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import Example, LabError, write_text
 from distill_lab.run.settings import ARMS, Config, TrainSettings
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
@@ -37,10 +38,11 @@ from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
     """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
-    examples = read_records(require_file(out / "examples.jsonl", "reject"), Example)
+    folder = RunFolder(out)
+    examples = folder.examples.read()
     if not examples:
         raise LabError(
-            f"{out / 'examples.jsonl'}: expected kept traces, found none. "
+            f"{folder.examples.path}: expected kept traces, found none. "
             "Loosen --reject or sample more."
         )
     if config.train.cache == "sampled" and config.train.divergence != "forward-kl":
@@ -48,10 +50,9 @@ def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
             "--train.cache sampled: expected --train.divergence forward-kl, found "
             f"{config.train.divergence}. Choose --train.cache topk or none."
         )
-    students = out / "students"
-    todo = from_main(lambda: [arm for arm in arms if not (students / arm / "model").exists()])
+    todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
     for arm in todo:
-        _train_arm(arm, examples, config, out)
+        _train_arm(arm, examples, config, folder)
     return bool(todo)
 
 
@@ -77,56 +78,58 @@ def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
     )
 
 
-def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path) -> None:
-    folder = out / "students" / arm
+def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFolder) -> None:
+    folder = run.student(arm)
     models, objective = config.models, objective_of(arm, config.train)
-    backend = start(config, out)
+    backend = start(config, run.path)
     set_seed(config.train.seed)
     base = load_base(models, backend)
     require_known_head(base)
-    text = load_tokenizer_only(models.teacher, "teacher") if objective.alpha else None
-    if text:
-        require_shared_tokenizer(text, base)
+    tokenizer_only = load_tokenizer_only(models.teacher, "teacher") if objective.alpha else None
+    if tokenizer_only:
+        require_shared_tokenizer(tokenizer_only, base)
     encoded = encode_examples(
         examples,
         base.tokenizer,
         config.train.max_length,
-        text.tokenizer if text else None,
+        tokenizer_only.tokenizer if tokenizer_only else None,
         models.teacher_shots,
     )
-    teacher = _teacher(text, base, encoded, backend, config, out) if text else None
+    teacher = None
+    if tokenizer_only:
+        teacher = _teacher(tokenizer_only, base, encoded, backend, config, run.teacher_cache)
     student = for_training(base, models.lora_rank)
     hyperparameters = hyperparameters_of(config, backend.dtype)
     trainer = DistillationTrainer(
         student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
     )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
-    from_main(lambda: _finish(student, trainer, folder))
+    from_main(lambda: _finish(student, trainer, run, arm))
 
 
 def _teacher(
-    text: TokenizerOnly,
+    tokenizer_only: TokenizerOnly,
     base: LanguageModel,
     encoded: Sequence[Encoded],
     backend: Backend,
     config: Config,
-    out: Path,
+    folder: Path,
 ) -> LanguageModel | TeacherCache:
-    """The teacher itself, or the cache of its targets, filled where it is not whole yet."""
-    s = config.train
-    if s.cache == "none":
+    """The teacher itself, or the cache of its targets, filled where examples are missing."""
+    settings, name = config.train, tokenizer_only.name
+    if settings.cache == "none":
         return _checked_teacher(config, backend)
-    width = min(text.vocabulary, base.vocabulary)
-    kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
-    folder = out / "teacher_cache"
+    shared = min(tokenizer_only.vocabulary, base.vocabulary)
+    row_format = RowFormat(settings.cache, settings.cache_k, (settings.temperature,), shared)
 
-    def lacking() -> bool:
+    def is_incomplete() -> bool:
         begun = (folder / "meta.json").exists()
-        return not begun or TeacherCache(folder, kind, text.name).missing(encoded) > 0
+        return not begun or TeacherCache(folder, row_format, name).missing(encoded) > 0
 
-    if from_main(lacking):
-        fill(folder, _checked_teacher(config, backend), encoded, kind, config.runtime.micro_batch)
-    return TeacherCache(folder, kind, text.name)
+    if from_main(is_incomplete):
+        teacher = _checked_teacher(config, backend)
+        fill(folder, teacher, encoded, row_format, config.runtime.micro_batch)
+    return TeacherCache(folder, row_format, name)
 
 
 def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
@@ -135,22 +138,20 @@ def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
     return teacher
 
 
-def _finish(student: LanguageModel, trainer: Trainer, folder: Path) -> None:
-    """The log, then the model under its own name at once; checkpoints have then done their work."""
+def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
+    """Writes the log and the model, which has its name only once it is whole."""
     rows = [row for row in trainer.state.log_history if "loss" in row]
-    write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    partial = folder / "model.partial"
+    write_text(run.training_log(arm), "".join(json.dumps(row) + "\n" for row in rows))
+    partial = run.model(arm).with_suffix(".partial")
     save_student(student, partial)
-    partial.rename(folder / "model")
-    for checkpoint in folder.glob("checkpoint-*"):
+    partial.rename(run.model(arm))
+    for checkpoint in run.student(arm).glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint.
-
-    One that a kill cut short is removed: trainer_state.json, written last, is missing or torn.
-    """
+    """The newest whole checkpoint. One that a kill cut short is removed: its trainer_state.json,
+    which is written last, is missing or torn."""
     whole = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:

@@ -539,7 +539,7 @@ def test_only_what_is_missing_is_computed(teacher, tmp_path):
 STAGE = """
 import sys, torch
 from pathlib import Path
-from test_teacher_cache import fill, kind_of, loaded, made_examples
+from training.test_teacher_cache import fill, kind_of, loaded, made_examples
 torch.set_num_threads(1)
 model = loaded(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -688,6 +688,7 @@ def test_meta_json_is_what_older_runs_have(tmp_path):
     (tmp_path / "meta.json").write_text(text)
     meta = read_meta(tmp_path)
     assert meta == Meta(RowFormat("topk", 4, (1.0, 2.0), 9), "a", "b", "c")
+    assert meta
     write_meta(tmp_path, meta)
     assert (tmp_path / "meta.json").read_text() == text
 

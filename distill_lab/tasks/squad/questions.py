@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json
 from distill_lab.run.json_text import is_unicode, shown
-from distill_lab.run.records import LabError, Question, write_records
+from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import BUNDLED, Config, data_folder
 from distill_lab.tasks.squad.files import from_hub, read_dataset
 from distill_lab.tasks.squad.scores import em as em
@@ -207,8 +208,9 @@ def prepare(config: Config, out: Path) -> None:
     _report("train", settings.train, train, chosen, settings.n_train)
     overlap = len(held_out.questions) - len(rest)
     _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
-    write_records(out / "questions.train.jsonl", chosen)
-    write_records(out / "questions.eval.jsonl", evaluation)
+    run = RunFolder(out)
+    run.train_questions.write(chosen)
+    run.eval_questions.write(evaluation)
 
 
 def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:

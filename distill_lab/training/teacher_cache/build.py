@@ -125,8 +125,7 @@ def fill(
     print(f"teacher cache: {prefix.reason}")
 
     def records(names: list[str]) -> list[tuple[str, np.ndarray]]:
-        made = _records(teacher, {name: by_key[name] for name in names}, meta.row_format, prefix)
-        return list(zip(names, made, strict=True))
+        return _records(teacher, {name: by_key[name] for name in names}, meta.row_format, prefix)
 
     with (
         closing(Writer(folder, meta.row_format)) if is_main() else nullcontext() as writer,
@@ -184,8 +183,8 @@ def _records(
     batch: dict[str, Encoded],
     row_format: RowFormat,
     prefix: SharedPrefix,
-) -> list[np.ndarray]:
-    """The records of each example of a batch, whose keys are given."""
+) -> list[tuple[str, np.ndarray]]:
+    """Each key of a batch with its example's records."""
     lengths = [len(example.completion) for example in batch.values()]
     states = teacher_states(teacher.lm, list(batch.values()), prefix)  # (N, H)
     to_logits = head(teacher.lm)
@@ -201,7 +200,7 @@ def _records(
     for part in chunks(len(states), to_logits(states[:1]).shape[-1], True, BUDGET // 4):
         some = None if uniforms is None else uniforms[part]
         rows[part] = rows_of_logits(to_logits(states[part]), row_format, some)
-    return np.split(rows, np.cumsum(lengths)[:-1])
+    return list(zip(batch, np.split(rows, np.cumsum(lengths)[:-1]), strict=True))
 
 
 @torch.no_grad()
