@@ -21,6 +21,7 @@ from typing import Any
 from distill_lab.course import drive as google_drive
 from distill_lab.pipeline.runner import STAGES, quiet, run_stage, up_to
 from distill_lab.reporting.plots import Plot
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.json_files import read_json, read_json_lines
 from distill_lab.run.records import (
     Example,
@@ -34,7 +35,7 @@ from distill_lab.run.records import (
     read_notes,
     read_records,
 )
-from distill_lab.run.settings import ARMS, MODELS, PROFILES, Config, profile
+from distill_lab.run.settings import PROFILES, Config, profile
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Lab:
 
     def log(self, arm: str) -> list[dict[str, float]]:
         """Each optimiser step of sft or kd: step, loss, ce and kl in nats a token, grad_norm."""
-        _one_of(ARMS, arm)
+        _one_of(tuple(ARMS), arm)
         path = self._need(f"students/{arm}/log.jsonl", "train")
         return read_json_lines(path, "Run `distill-lab train` again")
 

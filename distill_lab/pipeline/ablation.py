@@ -28,7 +28,7 @@ from distill_lab.run.records import (
     write_records,
 )
 from distill_lab.run.settings import Config
-from distill_lab.tasks.prompts import user_text
+from distill_lab.tasks.all_tasks import task_of
 
 # Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
 # questions, which tells what is due to their being wrong from what is due to their being few.
@@ -62,8 +62,11 @@ def _examples(kind: AblationArm, config: Config, out: Path) -> list[Example]:
     traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
     verdicts = read_records(require_file(out / "verdicts.jsonl", "reject"), Verdict)
     chosen = draw(traces, verdicts, n, kind, config.train.seed)
-    texts = {name: user_text(asked.context, asked.question) for name, asked in questions.items()}
-    return [Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in chosen]
+    user_text = task_of(config).user_text
+    return [
+        Example(t.question_id, t.sample, user_text(questions[t.question_id]), t.completion)
+        for t in chosen
+    ]
 
 
 def draw(
@@ -72,7 +75,7 @@ def draw(
     """n traces of a kind, each as often as it takes to make n. The order in which batches ended
     plays no part."""
     pairs = sorted(judged(traces, verdicts), key=lambda pair: (pair[0].question_id, pair[0].sample))
-    wrong = [trace for trace, verdict in pairs if verdict.em < 100]
+    wrong = [trace for trace, verdict in pairs if not verdict.right]
     right = [trace for trace, verdict in pairs if verdict.reason == "ok"]
     rng = random.Random(seed)
     pool = {

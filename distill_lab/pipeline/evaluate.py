@@ -1,5 +1,5 @@
 """Stage 5: base, both students and the teacher answer the same held-out questions, greedily, and
-are scored with SQuAD's EM and F1.
+are graded by the task.
 
 The paper samples at temperature 0.6 and averages pass@1; greedy answers are what SQuAD's tables
 use.
@@ -13,12 +13,14 @@ from pathlib import Path
 
 from distill_lab.models.backend import Backend, start
 from distill_lab.models.loading import LanguageModel, load_base, load_student, load_teacher
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.records import Prediction, Question, RecordLog, read_records, require_file
-from distill_lab.run.settings import ARMS, MODELS, Config
+from distill_lab.run.settings import Config
 from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import answer_text
-from distill_lab.tasks.squad.questions import em, f1
+from distill_lab.tasks.task import Task
 
 
 def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
@@ -33,6 +35,7 @@ def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
+    task = task_of(config)
     with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction, is_main()) as log:
         have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
         if {(id, 0) for id in questions} <= have:
@@ -42,7 +45,9 @@ def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Pat
         with closing(made):  # ends the progress bar's line, whatever is said after it
             for batch in made:
                 log.append(
-                    _scored(questions[id], said) for id, said in batch if (id, 0) not in have
+                    _graded(task, questions[id], completion)
+                    for id, completion in batch
+                    if (id, 0) not in have
                 )
     return True
 
@@ -69,7 +74,7 @@ def _answers(
     config: Config,
 ) -> Generator[list[tuple[str, str]]]:
     """(question id, completion), a batch at a time."""
-    jobs = jobs_for(questions, model.tokenizer, shots)
+    jobs = jobs_for(questions, model.tokenizer, shots, task_of(config))
     greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
     for batch in complete_all(
         model, jobs, greedy, config.runtime.sample_batch, have, f"evaluate {who}"
@@ -77,13 +82,6 @@ def _answers(
         yield [(job.question_id, completions[0].text) for job, completions in batch]
 
 
-def _scored(question: Question, completion: str) -> Prediction:
+def _graded(task: Task, question: Question, completion: str) -> Prediction:
     answer = answer_text(completion)
-    return Prediction(
-        question.id,
-        0,
-        completion,
-        answer,
-        em(answer, question.answers),
-        f1(answer, question.answers),
-    )
+    return Prediction(question.id, 0, completion, answer, task.grade(answer, question))

@@ -16,6 +16,7 @@ from distill_lab.run.records import Question, RecordLog, Trace, read_records, re
 from distill_lab.run.settings import Config
 from distill_lab.sampling.decode import Completion, Job, Sampling, jobs_for
 from distill_lab.sampling.sampler import open_teacher
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import prompt_id
 
 
@@ -30,6 +31,7 @@ def run(config: Config, out: Path) -> bool:
 
     False if all were there.
     """
+    task = task_of(config)
     questions = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
     with RecordLog(out / "traces.jsonl", Trace, is_main()) as log:
         have = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
@@ -37,7 +39,7 @@ def run(config: Config, out: Path) -> bool:
         if wanted <= have:
             return False
         teacher, complete_all = open_teacher(config, start(config, out), out)
-        jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots)
+        jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots, task)
         made = complete_all(
             teacher, jobs, teacher_sampling(config), config.runtime.sample_batch, have, "generate"
         )

@@ -25,29 +25,34 @@ from distill_lab.run.records import (
     write_records,
 )
 from distill_lab.run.settings import Config, RejectSettings
-from distill_lab.tasks.prompts import answer_text, user_text
-from distill_lab.tasks.squad.scores import em, f1
+from distill_lab.tasks.all_tasks import task_of
+from distill_lab.tasks.prompts import answer_text
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 
 def verdict_on(
-    traces: Sequence[Trace], questions: Mapping[str, Question], settings: RejectSettings
+    traces: Sequence[Trace],
+    questions: Mapping[str, Question],
+    settings: RejectSettings,
+    task: Task = SQUAD,
 ) -> list[Verdict]:
     """One verdict a trace, in their order: `ok`, or the name of the first rule that refused it.
 
-    EM and F1 (0 to 100) are given for every trace, refused or not. Raises LabError for a trace of
-    an unknown question.
+    The task's scores are given for every trace, refused or not. Raises LabError for a trace of an
+    unknown question.
     """
     accepted: dict[str, set[str]] = {}
     verdicts: list[Verdict] = []
     for trace in traces:
         question, answer = _question(trace, questions), answer_text(trace.completion)
         kept = accepted.setdefault(trace.question_id, set())
-        scores = em(answer, question.answers), f1(answer, question.answers)
-        attempt = Attempt(trace, question, settings, *scores, kept)
+        scores = task.grade(answer, question)
+        attempt = Attempt(trace, question, settings, scores, kept)
         reason = next((rule.__name__ for rule in RULES if rule(attempt)), "ok")
         if reason == "ok":
             kept.add(single_spaced(trace.completion))
-        verdicts.append(Verdict(trace.question_id, trace.sample, reason, *scores))
+        verdicts.append(Verdict(trace.question_id, trace.sample, reason, scores))
     return verdicts
 
 
@@ -103,30 +108,24 @@ def run(config: Config, out: Path) -> None:
 
     Raises LabError if no trace was kept; the verdicts are there to look at even then.
     """
+    task = task_of(config)
     traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
     asked = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
     questions = {question.id: question for question in asked}
     order = {name: n for n, name in enumerate(questions)}
     # Traces stand in the order in which batches ended: "first" and "earlier" must not mean that.
     traces.sort(key=lambda trace: (order.get(trace.question_id, -1), trace.sample))
-    verdicts = verdict_on(traces, questions, config.reject)
+    verdicts = verdict_on(traces, questions, config.reject, task)
     write_records(out / "verdicts.jsonl", verdicts)
     kept = choose_examples(traces, verdicts, config.reject)
     _print_funnel(verdicts, kept, config.reject)
     if not kept:
         (out / "examples.jsonl").unlink(missing_ok=True)  # of an earlier run with other settings
         raise _nothing_kept(verdicts, out)
+    prompts = {name: task.user_text(question) for name, question in questions.items()}
     write_records(
-        out / "examples.jsonl", [_example(trace, questions[trace.question_id]) for trace in kept]
-    )
-
-
-def _example(trace: Trace, question: Question) -> Example:
-    return Example(
-        trace.question_id,
-        trace.sample,
-        user_text(question.context, question.question),
-        trace.completion,
+        out / "examples.jsonl",
+        [Example(t.question_id, t.sample, prompts[t.question_id], t.completion) for t in kept],
     )
 
 

@@ -26,15 +26,16 @@ from distill_lab.models.loading import (
     require_shared_tokenizer,
     save_student,
 )
+from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
 from distill_lab.run.records import Example, LabError, read_records, require_file, write_text
-from distill_lab.run.settings import ARMS, Config
+from distill_lab.run.settings import Config
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
 from distill_lab.training.trainer import DistillationTrainer
 
 
-def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
+def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
     """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
     examples = read_records(require_file(out / "examples.jsonl", "reject"), Example)
     if not examples:
@@ -60,8 +61,8 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path)
     set_seed(config.train.seed)
     base = load_base(config.models, backend)
     require_known_head(base)
-    kd = arm == "kd" and config.train.alpha > 0
-    text = load_tokenizer_only(config.models.teacher, "teacher") if kd else None
+    softened = ARMS[arm].softened and config.train.alpha > 0
+    text = load_tokenizer_only(config.models.teacher, "teacher") if softened else None
     if text:
         require_shared_tokenizer(text, base)
     encoded = encode_examples(examples, base, text, config)

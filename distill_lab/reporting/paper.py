@@ -154,7 +154,8 @@ def _kept(size: str, family: str = "Qwen") -> str:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of 'the paper beside ours'. `ours` is a format string over the names in `OURS`."""
+    """One line of 'the paper beside ours'. `ours` and `why` are format
+    strings over the names in `OURS`."""
 
     topic: str
     paper: str
@@ -167,9 +168,11 @@ class Comparison:
 OURS = (
     "n",
     "source",
-    "sft_em",
-    "kd_em",
-    "teacher_em",
+    "score",
+    "subject",
+    "sft",
+    "kd",
+    "teacher",
     "sft_kept",
     "kd_kept",
     "sft_closed",
@@ -182,15 +185,14 @@ COMPARISONS = (
     Comparison(
         "Absolute scores",
         f"MATH-500: teacher {TEACHER.math500}, the 7B {row('R1-Distill-Qwen-7B').math500}",
-        "EM: teacher {teacher_em}, sft {sft_em}, kd {kd_em} (questions: {source})",
+        "{score}: teacher {teacher}, sft {sft}, kd {kd} (questions: {source})",
         "no",
-        "Another benchmark and other models: mathematics, science and code there, reading "
-        "comprehension here.",
+        "Another benchmark and other models: mathematics, science and code there, {subject} here.",
     ),
     Comparison(
         "Share of the teacher kept",
         f"AIME pass@1, student / teacher: {_kept('32B')} at 32B, {_kept('1.5B')} at 1.5B",
-        "EM, student / teacher: sft {sft_kept}, kd {kd_kept}",
+        "{score}, student / teacher: sft {sft_kept}, kd {kd_kept}",
         "as a shape",
         "A ratio within one benchmark says how much arrived, but it depends on how hard that "
         "benchmark is.",
@@ -198,7 +200,7 @@ COMPARISONS = (
     Comparison(
         "Gap closed",
         "Not given: tables 4 to 6 hold no scores of the undistilled base models",
-        "EM, from base to teacher: sft {sft_closed}, kd {kd_closed}",
+        "{score}, from base to teacher: sft {sft_closed}, kd {kd_closed}",
         "no",
         "Without the bases' scores the paper's gap cannot be computed.",
     ),
@@ -231,7 +233,7 @@ COMPARISONS = (
     Comparison(
         "Softened targets",
         "None: no logits and no KL",
-        "kd: {kd_em} EM beside sft's {sft_em}",
+        "kd: {kd} {score} beside sft's {sft}",
         "no",
         "The kd arm is an extension of this course (Hinton et al. 2015); the paper has no such "
         "student.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.json_files import read_json_lines
 from distill_lab.run.records import (
     Example,
@@ -21,7 +22,6 @@ from distill_lab.run.records import (
     read_records,
     require_file,
 )
-from distill_lab.run.settings import ARMS, MODELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ from distill_lab.sampling.shared_prefix import (
     next_logits,
     prefill,
 )
-from distill_lab.tasks.prompts import BEGUN, STOP, encode, render, user_text
+from distill_lab.tasks.prompts import BEGUN, STOP, encode, render
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 _ALIKE = 16  # lengths this near are one bucket
 
@@ -44,12 +46,13 @@ class Job:
 
 
 def jobs_for(
-    questions: Iterable[Question], tokenizer: PreTrainedTokenizerBase, n_shots: int = 0
+    questions: Iterable[Question],
+    tokenizer: PreTrainedTokenizerBase,
+    n_shots: int = 0,
+    task: Task = SQUAD,
 ) -> list[Job]:
-    """Each question put to a model, with so many worked examples before it."""
-    return [
-        Job(q.id, render(user_text(q.context, q.question), tokenizer, n_shots)) for q in questions
-    ]
+    """The task's prompt for each question, with `n_shots` worked examples."""
+    return [Job(q.id, render(task.user_text(q), tokenizer, n_shots, task)) for q in questions]
 
 
 @dataclass(frozen=True, slots=True)

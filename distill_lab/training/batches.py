@@ -13,7 +13,9 @@ from distill_lab.losses.distillation import completion_labels
 from distill_lab.models.loading import LanguageModel, TokenizerOnly
 from distill_lab.run.records import Example, LabError
 from distill_lab.run.settings import Config
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import BEGUN, encode, render
+from distill_lab.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,10 @@ def encode_examples(
     """
     tokenizer, longest = student.tokenizer, config.train.max_length
     teachers = teacher.tokenizer if teacher else tokenizer
-    encoded, cut = [], 0
+    encoded, cut, task = [], 0, task_of(config)
     for example in examples:
-        prompt = _prompt_ids(example.prompt, tokenizer)
-        teacher_prompt = _prompt_ids(example.prompt, teachers, config.models.teacher_shots)
+        prompt = _prompt_ids(example.prompt, tokenizer, 0, task)
+        teacher_prompt = _prompt_ids(example.prompt, teachers, config.models.teacher_shots, task)
         completion = [
             *tokenizer(example.completion, add_special_tokens=False).input_ids,
             tokenizer.eos_token_id,
@@ -64,9 +66,9 @@ def encode_examples(
     return encoded
 
 
-def _prompt_ids(text: str, tokenizer: Any, n_shots: int = 0) -> list[int]:
+def _prompt_ids(text: str, tokenizer: Any, n_shots: int, task: Task) -> list[int]:
     """A prompt without the begun `<think>`, which is part of the completion that is trained on."""
-    return encode(tokenizer, render(text, tokenizer, n_shots).removesuffix(BEGUN))
+    return encode(tokenizer, render(text, tokenizer, n_shots, task).removesuffix(BEGUN))
 
 
 def blank(pad: int) -> Encoded:

@@ -40,7 +40,8 @@ from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, Tra
 from distill_lab.sampling.decode import Job, complete
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.shared_prefix import next_logits
-from distill_lab.tasks.prompts import render, user_text
+from distill_lab.tasks.prompts import render
+from distill_lab.tasks.squad.task import user_text
 from distill_lab.training.batches import collate, encode_examples
 
 pytestmark = pytest.mark.unsloth

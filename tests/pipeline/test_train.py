@@ -31,7 +31,8 @@ from distill_lab.pipeline import train
 from distill_lab.run import claim
 from distill_lab.run.records import Example, LabError, write_records
 from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
-from distill_lab.tasks.prompts import BEGUN, encode, render, user_text
+from distill_lab.tasks.prompts import BEGUN, encode, render
+from distill_lab.tasks.squad.task import user_text
 from distill_lab.training.batches import Encoded, collate, encode_examples
 from distill_lab.training.trainer import DistillationTrainer, _mixed
 

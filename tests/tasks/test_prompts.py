@@ -11,8 +11,6 @@ from transformers import AutoTokenizer
 from distill_lab.run.records import LabError
 from distill_lab.tasks.prompts import (
     BEGUN,
-    INSTRUCTION,
-    SHOTS,
     Parsed,
     answer_text,
     encode,
@@ -20,8 +18,8 @@ from distill_lab.tasks.prompts import (
     parse,
     prompt_id,
     render,
-    user_text,
 )
+from distill_lab.tasks.squad.task import INSTRUCTION, SHOTS, user_text
 
 TEXT = user_text("Orgar lives in Helhaven.", "Where does Orgar live?")
 
@@ -68,7 +66,7 @@ def test_every_worked_example_is_what_is_asked_for():
         parsed = parse(shot.completion)
         assert parsed is not None
         assert parsed.think
-        assert parsed.answer in shot.context
+        assert parsed.answer in shot.text
 
 
 def test_the_conversation_ends_with_the_question():

@@ -235,7 +235,8 @@ def _show() -> None:
     from distill_lab.models.backend import choose_backend
     from distill_lab.models.loading import load
     from distill_lab.run.settings import RuntimeSettings
-    from distill_lab.tasks.prompts import encode, render, user_text
+    from distill_lab.tasks.prompts import encode, render
+    from distill_lab.tasks.squad.task import user_text
 
     backend = choose_backend(RuntimeSettings())
     teacher, student = (load("bundled", backend, role) for role in ("teacher", "base"))
