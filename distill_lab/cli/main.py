@@ -16,6 +16,7 @@ from distill_lab.cli.flags import parse_flat, parse_run, value
 from distill_lab.pipeline.runner import STAGES, quiet, run_stage
 from distill_lab.run.claim import claim_run_folder
 from distill_lab.run.distributed import from_main, is_main, join, leave, rank
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import PROFILES, Config, ExportSettings
 
@@ -133,15 +134,16 @@ def _help() -> str:
 
 def _run(arguments: list[str]) -> None:
     config, out = _begin("run", arguments)
-    print(f"Run {out} ({config.profile}); settings in {out / 'config.json'}", flush=True)
+    print(f"Run {out} ({config.profile}); settings in {RunFolder(out).config}", flush=True)
     for name in STAGES:
         run_stage(name, config, out)
     if not is_main():
         return
     from distill_lab.pipeline import report
 
-    print("\n" + report.table(json.loads((out / "report.json").read_text(encoding="utf-8"))))
-    print(f"\nReport: {out / 'report.html'}")
+    folder = RunFolder(out)
+    print("\n" + report.table(folder.read_report()))
+    print(f"\nReport: {folder.report('html')}")
 
 
 def _one_stage(name: str, arguments: list[str]) -> None:

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from distill_lab.course.colab_install import in_colab
+from distill_lab.run.folder import RunFolder
 
 MOUNT = Path("/content/drive")
 
@@ -52,12 +53,13 @@ def save(run: Path, copies: Path) -> bool:
 def restore(copies: Path, run: Path) -> bool:
     """Brings a run back from its copy where the machine has none of its own; whether it did."""
     source = copies / f"{run.name}.zip"
-    if (run / "config.json").exists() or not source.exists():
+    config = RunFolder(run).config
+    if config.exists() or not source.exists():
         return False
     with tempfile.TemporaryDirectory() as near:
         shutil.copyfile(source, Path(near) / source.name)
         with zipfile.ZipFile(Path(near) / source.name) as archive:
-            names = archive.namelist()  # config.json last: a run that was cut short has none
-            for name in sorted(names, key=lambda name: name == "config.json"):
+            # the settings last: a run that was cut short has none
+            for name in sorted(archive.namelist(), key=lambda name: name == config.name):
                 archive.extract(name, run)
     return True

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.course import drive as google_drive
-from distill_lab.pipeline.runner import STAGES, quiet, run_stage, up_to
+from distill_lab.pipeline.runner import STAGES, quiet, run_stage
 from distill_lab.reporting.plots import Plot
 from distill_lab.run.arms import ARMS, MODELS
-from distill_lab.run.json_files import read_json, read_json_lines
+from distill_lab.run.folder import RecordFile, RunFolder, require_file
 from distill_lab.run.records import (
     Example,
     LabError,
@@ -32,8 +32,6 @@ from distill_lab.run.records import (
     Trace,
     Verdict,
     judged,
-    read_notes,
-    read_records,
 )
 from distill_lab.run.settings import PROFILES, Config, profile
 
@@ -58,20 +56,20 @@ class Lab:
     @property
     def questions(self) -> list[Question]:
         """Those that the teacher is asked."""
-        return self._read("questions.train.jsonl", Question, "data")
+        return self._read(self._folder.train_questions)
 
     @property
     def eval_questions(self) -> list[Question]:
         """Those that all models are scored on."""
-        return self._read("questions.eval.jsonl", Question, "data")
+        return self._read(self._folder.eval_questions)
 
     @property
     def traces(self) -> list[Trace]:
-        return self._read("traces.jsonl", Trace, "generate")
+        return self._read(self._folder.traces)
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return self._read("verdicts.jsonl", Verdict, "reject")
+        return self._read(self._folder.verdicts)
 
     @property
     def judged(self) -> list[tuple[Trace, Verdict]]:
@@ -81,24 +79,22 @@ class Lab:
 
     @property
     def examples(self) -> list[Example]:
-        return self._read("examples.jsonl", Example, "reject")
+        return self._read(self._folder.examples)
 
     def predictions(self, who: str) -> list[Prediction]:
         """Of base, sft, kd or teacher."""
         _one_of(MODELS, who)
-        return self._read(f"predictions/{who}.jsonl", Prediction, "evaluate")
+        return self._read(self._folder.predictions(who))
 
     def log(self, arm: str) -> list[dict[str, float]]:
         """Each optimiser step of sft or kd: step, loss, ce and kl in nats a token, grad_norm."""
         _one_of(tuple(ARMS), arm)
-        path = self._need(f"students/{arm}/log.jsonl", "train")
-        return read_json_lines(path, "Run `distill-lab train` again")
+        return self._folder.read_training_log(arm)
 
     @property
     def report(self) -> dict[str, Any]:
         """report.json."""
-        path = self._need("report.json", "report")
-        return read_json(path, "a report", "Run `distill-lab report` again")
+        return self._folder.read_report()
 
     def show(self, name: str) -> None:
         """One of the report's pictures, as soon as its stage has run: funnel and yield after
@@ -129,30 +125,21 @@ class Lab:
             return loading.load_teacher(self.config.models, backend)
         if who == "base":
             return loading.load_base(self.config.models, backend)
-        folder = self._need(f"students/{who}/model", "train")
-        return loading.load_student(folder, self.config.models, backend)
+        return loading.load_student(self._folder.require_model(who), self.config.models, backend)
 
-    def _read(self, name: str, kind: type[Record], stage: str) -> list[Record]:
-        path = self._need(name, stage)
-        state = path.stat()
-        return list(_records(path, kind, state.st_mtime_ns, state.st_size))
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder(self.out)
 
-    def _need(self, name: str, stage: str) -> Path:
-        """A file of the run; where it is not there yet, LabError says what to run."""
-        path = self.out / name
-        if not path.exists():
-            upto = ", ".join(f'"{known}"' for known in up_to(stage))
-            raise LabError(
-                f"{path}: expected what the stage {stage} makes, found none. Run lab.run({upto}) "
-                "first; what is there already is not made again."
-            )
-        return path
+    def _read(self, file: RecordFile[Record]) -> list[Record]:
+        state = require_file(file.path, file.stage).stat()
+        return list(_records(file, state.st_mtime_ns, state.st_size))
 
 
 @functools.lru_cache(maxsize=16)
-def _records(path: Path, kind: type[Record], _mtime_ns: int, _size: int) -> list[Record]:
+def _records(file: RecordFile[Record], _mtime_ns: int, _size: int) -> list[Record]:
     """Read once, as long as the file is the same: `lab.questions` may stand in a loop."""
-    return read_records(path, kind)
+    return file.read()
 
 
 def _brief(folder: Path) -> str:
@@ -189,7 +176,7 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     )
     back = lab.copies is not None and google_drive.restore(lab.copies, lab.out)
     claim_run_folder(config, lab.out)
-    finished = read_notes(lab.out).get("seconds", {})
+    finished = RunFolder(lab.out).read_notes().get("seconds", {})
     print(f"Profile {chosen}: {why}. begin(name) takes another: {', '.join(PROFILES)}.")
     print(
         f"The run lies in {_brief(lab.out)}{', brought back from Drive' if back else ''}; "

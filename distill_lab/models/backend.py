@@ -11,7 +11,8 @@ import torch
 
 from distill_lab.models import unsloth_backend
 from distill_lab.run.distributed import is_main, local_rank, local_size, size
-from distill_lab.run.records import LabError, read_notes, write_note
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config, RuntimeSettings
 
 
@@ -51,9 +52,9 @@ def start(config: Config, out: Path) -> Backend:
     _say_what_is_idle(backend)
     torch.set_num_threads(backend.threads)
     said = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
-    if is_main() and read_notes(out).get("backend") != said:
+    if is_main() and RunFolder(out).read_notes().get("backend") != said:
         print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
-        write_note(out, "backend", said)
+        RunFolder(out).write_note("backend", said)
     return backend
 
 

@@ -14,18 +14,15 @@ from typing import Literal, get_args
 
 from distill_lab.pipeline import evaluate, train
 from distill_lab.run.claim import claim_run_folder
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
     LabError,
     Prediction,
-    Question,
     Trace,
     Verdict,
     by_question,
     judged,
-    read_records,
-    require_file,
-    write_records,
 )
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
@@ -47,26 +44,20 @@ def student_of(kind: AblationArm, config: Config, out: Path) -> list[Prediction]
         raise LabError(f"Expected one of {', '.join(KINDS)}; found {kind!r}.")
     folder = out / FOLDER / kind
     claim_run_folder(config, folder)
-    asked = read_records(require_file(out / "questions.eval.jsonl", "data"), Question)
-    write_records(folder / "questions.eval.jsonl", asked)
-    write_records(folder / "examples.jsonl", _examples(kind, config, out))
+    run, ablated = RunFolder(out), RunFolder(folder)
+    ablated.eval_questions.write(run.eval_questions.read())
+    ablated.examples.write(_examples(kind, config, run))
     train.run(config, folder, ("sft",))
     evaluate.run(config, folder, ("sft",))
-    return read_records(folder / "predictions" / "sft.jsonl", Prediction)
+    return ablated.predictions("sft").read()
 
 
-def _examples(kind: AblationArm, config: Config, out: Path) -> list[Example]:
-    n = len(read_records(require_file(out / "examples.jsonl", "reject"), Example))
-    asked = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
-    questions = {question.id: question for question in asked}
-    traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
-    verdicts = read_records(require_file(out / "verdicts.jsonl", "reject"), Verdict)
-    chosen = draw(traces, verdicts, n, kind, config.train.seed)
+def _examples(kind: AblationArm, config: Config, run: RunFolder) -> list[Example]:
+    n = len(run.examples.read())
+    chosen = draw(run.traces.read(), run.verdicts.read(), n, kind, config.train.seed)
     user_text = task_of(config).user_text
-    return [
-        Example(t.question_id, t.sample, user_text(questions[t.question_id]), t.completion)
-        for t in chosen
-    ]
+    texts = {question.id: user_text(question) for question in run.train_questions.read()}
+    return [Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in chosen]
 
 
 def draw(

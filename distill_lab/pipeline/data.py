@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab.run.records import LabError, Question, write_records
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.task import LoadedQuestions
@@ -32,8 +33,9 @@ def run(config: Config, out: Path) -> None:
     _report("train", settings.train, train, chosen, settings.n_train)
     overlap = len(held_out.questions) - len(others)
     _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
-    write_records(out / "questions.train.jsonl", chosen)
-    write_records(out / "questions.eval.jsonl", evaluation)
+    folder = RunFolder(out)
+    folder.train_questions.write(chosen)
+    folder.eval_questions.write(evaluation)
 
 
 def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:

@@ -15,7 +15,8 @@ from distill_lab.models.backend import Backend, start
 from distill_lab.models.loading import LanguageModel, load_base, load_student, load_teacher
 from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.distributed import from_main, is_main
-from distill_lab.run.records import Prediction, Question, RecordLog, read_records, require_file
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import Prediction, Question, by_id
 from distill_lab.run.settings import Config
 from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
 from distill_lab.tasks.all_tasks import task_of
@@ -25,18 +26,17 @@ from distill_lab.tasks.task import Task
 
 def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
     """Writes predictions/<who>.jsonl for each of these models. False if all were there."""
-    questions = {
-        q.id: q for q in read_records(require_file(out / "questions.eval.jsonl", "data"), Question)
-    }
+    folder = RunFolder(out)
+    questions = by_id(folder.eval_questions.read())
     for arm in ARMS:  # said before base's minutes, not after them
-        if arm in models and not (out / "predictions" / f"{arm}.jsonl").exists():
-            require_file(out / "students" / arm / "model", "train")
+        if arm in models and not folder.predictions(arm).path.exists():
+            folder.require_model(arm)
     return any([_evaluate(who, questions, config, out) for who in models])
 
 
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
     task = task_of(config)
-    with RecordLog(out / "predictions" / f"{who}.jsonl", Prediction, is_main()) as log:
+    with RunFolder(out).predictions(who).log(is_main()) as log:
         have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
         if {(id, 0) for id in questions} <= have:
             return False
@@ -60,9 +60,7 @@ def _model(who: str, config: Config, out: Path, backend: Backend) -> tuple[Langu
         return load_teacher(config.models, backend), config.models.teacher_shots
     if who == "base":
         return load_base(config.models, backend), 0
-    return load_student(
-        require_file(out / "students" / who / "model", "train"), config.models, backend
-    ), 0
+    return load_student(RunFolder(out).require_model(who), config.models, backend), 0
 
 
 def _answers(

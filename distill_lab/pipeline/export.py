@@ -18,7 +18,8 @@ from distill_lab.models import unsloth_backend
 from distill_lab.models.backend import Backend, choose_backend
 from distill_lab.models.loading import LanguageModel, load_student, save_student
 from distill_lab.run.claim import saved
-from distill_lab.run.records import LabError, require_file
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config, ExportSettings, RuntimeSettings
 
 CONVERTER = "convert_hf_to_gguf.py"
@@ -31,7 +32,7 @@ def export(settings: ExportSettings) -> Path:
         raise LabError(
             f"--out {settings.out}: expected the folder of a run, found none. Name one that is."
         )
-    student = require_file(settings.out / "students" / settings.arm / "model", "train")
+    student = RunFolder(settings.out).require_model(settings.arm)
     name = f"{settings.arm}-{settings.to}"
     dest = Path(settings.dest) if settings.dest else settings.out / "exports" / name
     if dest.exists():

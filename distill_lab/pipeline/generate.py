@@ -12,7 +12,8 @@ from pathlib import Path
 
 from distill_lab.models.backend import start
 from distill_lab.run.distributed import from_main, is_main
-from distill_lab.run.records import Question, RecordLog, Trace, read_records, require_file
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import Trace
 from distill_lab.run.settings import Config
 from distill_lab.sampling.decode import Completion, Job, Sampling, jobs_for
 from distill_lab.sampling.sampler import open_teacher
@@ -31,9 +32,9 @@ def run(config: Config, out: Path) -> bool:
 
     False if all were there.
     """
-    task = task_of(config)
-    questions = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
-    with RecordLog(out / "traces.jsonl", Trace, is_main()) as log:
+    folder, task = RunFolder(out), task_of(config)
+    questions = folder.train_questions.read()
+    with folder.traces.log(is_main()) as log:
         have = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:

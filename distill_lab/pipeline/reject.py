@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.pipeline.rejection_rules import RULES, Attempt, single_spaced
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
     LabError,
     Question,
     Trace,
     Verdict,
+    by_id,
     by_question,
     judged,
-    read_records,
-    require_file,
-    write_records,
 )
 from distill_lab.run.settings import Config, RejectSettings
 from distill_lab.tasks.all_tasks import task_of
@@ -108,24 +107,22 @@ def run(config: Config, out: Path) -> None:
 
     Raises LabError if no trace was kept; the verdicts are there to look at even then.
     """
-    task = task_of(config)
-    traces = read_records(require_file(out / "traces.jsonl", "generate"), Trace)
-    asked = read_records(require_file(out / "questions.train.jsonl", "data"), Question)
-    questions = {question.id: question for question in asked}
+    folder, task = RunFolder(out), task_of(config)
+    traces = folder.traces.read()
+    questions = by_id(folder.train_questions.read())
     order = {name: n for n, name in enumerate(questions)}
     # Traces stand in the order in which batches ended: "first" and "earlier" must not mean that.
     traces.sort(key=lambda trace: (order.get(trace.question_id, -1), trace.sample))
     verdicts = verdict_on(traces, questions, config.reject, task)
-    write_records(out / "verdicts.jsonl", verdicts)
+    folder.verdicts.write(verdicts)
     kept = choose_examples(traces, verdicts, config.reject)
     _print_funnel(verdicts, kept, config.reject)
     if not kept:
-        (out / "examples.jsonl").unlink(missing_ok=True)  # of an earlier run with other settings
-        raise _nothing_kept(verdicts, out)
-    prompts = {name: task.user_text(question) for name, question in questions.items()}
-    write_records(
-        out / "examples.jsonl",
-        [Example(t.question_id, t.sample, prompts[t.question_id], t.completion) for t in kept],
+        folder.examples.path.unlink(missing_ok=True)  # of an earlier run with other settings
+        raise _nothing_kept(verdicts, folder, task)
+    texts = {name: task.user_text(question) for name, question in questions.items()}
+    folder.examples.write(
+        Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in kept
     )
 
 
@@ -146,22 +143,24 @@ def _print_funnel(
 _ADVICE = {
     "truncated": "raise --generate.max-new-tokens",
     "malformed": "show the teacher worked examples with --models.teacher-shots 3",
-    "wrong_answer": "lower --reject.min-f1, raise --generate.n-samples or take a better teacher",
+    "wrong_answer": "raise --generate.n-samples or take a better teacher",
     "long_paragraph": "raise --reject.max-paragraph",
 }
 
 
-def _nothing_kept(verdicts: Sequence[Verdict], out: Path) -> LabError:
+def _nothing_kept(verdicts: Sequence[Verdict], folder: RunFolder, task: Task) -> LabError:
     if not verdicts:
         return LabError(
-            f"{out / 'traces.jsonl'}: expected traces, found none. Run `distill-lab generate`."
+            f"{folder.traces.path}: expected traces, found none. Run `distill-lab generate`."
         )
     common = Counter(verdict.reason for verdict in verdicts).most_common(3)
     advice = next(
         (_ADVICE[reason] for reason, _ in common if reason in _ADVICE), "choose another teacher"
     )
+    if advice == _ADVICE["wrong_answer"] and "f1" in task.score_names:
+        advice = f"lower --reject.min-f1, {advice}"
     reasons = ", ".join(f"{reason} {count}" for reason, count in common)
     return LabError(
-        f"{out / 'verdicts.jsonl'}: expected at least one trace to keep, found {len(verdicts)} "
+        f"{folder.verdicts.path}: expected at least one trace to keep, found {len(verdicts)} "
         f"refused ({reasons}). To get more, {advice}."
     )

@@ -22,7 +22,8 @@ from distill_lab.pipeline.rejection_rules import RULES
 from distill_lab.reporting import page, paper, plots
 from distill_lab.reporting.stats import bootstrap_interval, gap_closed
 from distill_lab.run.arms import ARMS, MODELS
-from distill_lab.run.folder import Run, read_run
+from distill_lab.run.contents import RunRecords, read_run
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import write_text
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
@@ -42,9 +43,10 @@ def build(config: Config, out: Path) -> dict[str, Any]:
     values = {who: _values(run, who, names) for who in run.predictions}
     report = _numbers(config, run, values)
     pictures = plots.draw(report, run.verdicts, run.logs)
-    (out / "plots").mkdir(exist_ok=True)
+    folder = RunFolder(out)
+    folder.plots.mkdir(exist_ok=True)
     for picture in pictures:
-        path = out / "plots" / f"{picture.name}.png"
+        path = folder.plots / f"{picture.name}.png"
         path.write_bytes(picture.png) if picture.png else path.unlink(missing_ok=True)
     parts = {
         "logs": run.logs,
@@ -54,10 +56,10 @@ def build(config: Config, out: Path) -> dict[str, Any]:
         "rules": {rule.__name__: _first_sentence(rule.__doc__ or "") for rule in RULES},
         "answers": page.answers(run.eval, run.predictions),
     }
-    for name in ("report.html", "report.md"):
-        text = page.render(name, report, pictures, **parts)
-        write_text(out / name, text)
-    write_text(out / "report.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    for ending in ("html", "md"):
+        text = page.render(f"report.{ending}", report, pictures, **parts)
+        write_text(folder.report(ending), text)
+    write_text(folder.report("json"), json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return report
 
 
@@ -66,12 +68,12 @@ def build(config: Config, out: Path) -> dict[str, Any]:
 Values = dict[str, list[float]]
 
 
-def _values(run: Run, who: str, names: Sequence[str]) -> Values:
+def _values(run: RunRecords, who: str, names: Sequence[str]) -> Values:
     scores = {answer.question_id: answer.scores for answer in run.predictions[who]}
     return {name: [scores[id][name] for id in run.eval] for name in names}
 
 
-def _numbers(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str, Any]:
+def _numbers(config: Config, run: RunRecords, values: Mapping[str, Values]) -> dict[str, Any]:
     """What stands in report.json: its keys, and their order, are a contract."""
     data, backend = config.data, run.notes.get("backend", {})
     one_source = data.train == data.eval
@@ -108,7 +110,7 @@ def _scores(config: Config, values: Values | None) -> dict[str, Any] | None:
     return {**means, **intervals, "n": len(next(iter(values.values())))}
 
 
-def _by_kind(config: Config, run: Run, values: Mapping[str, Values]) -> dict[str, Any]:
+def _by_kind(config: Config, run: RunRecords, values: Mapping[str, Values]) -> dict[str, Any]:
     """The scores of each kind of question, kinds by name; empty where no question carries one, and
     `other` holds those without one where some do."""
     kinds = [question.kind for question in run.eval.values()]

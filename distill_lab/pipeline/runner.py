@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distill_lab.run import history
 from distill_lab.run.distributed import from_main, is_main
-from distill_lab.run.records import read_notes, write_note
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.settings import Config
 
 
@@ -96,18 +96,13 @@ def run_stage(name: str, config: Config, out: Path) -> None:
         return
     if not is_main():
         return
-    seconds = read_notes(out).get("seconds", {})
+    folder = RunFolder(out)
+    seconds = folder.read_notes().get("seconds", {})
     before = seconds.get(name, 0) if stage.slow else 0
     took = round(before + time.perf_counter() - start, 1)
-    write_note(out, "seconds", {**seconds, name: took})
+    folder.write_note("seconds", {**seconds, name: took})
     if stage.slow:
-        history.remember(name, took, config, read_notes(out)["backend"]["device"])
-
-
-def up_to(name: str) -> list[str]:
-    """The stages in order, this one included."""
-    names = list(STAGES)
-    return names[: names.index(name) + 1]
+        history.remember(name, took, config, folder.read_notes()["backend"]["device"])
 
 
 def quiet() -> None:

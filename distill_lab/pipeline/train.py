@@ -28,7 +28,8 @@ from distill_lab.models.loading import (
 )
 from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
-from distill_lab.run.records import Example, LabError, read_records, require_file, write_text
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import Example, LabError, write_text
 from distill_lab.run.settings import Config
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
@@ -37,10 +38,11 @@ from distill_lab.training.trainer import DistillationTrainer
 
 def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
     """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
-    examples = read_records(require_file(out / "examples.jsonl", "reject"), Example)
+    folder = RunFolder(out)
+    examples = folder.examples.read()
     if not examples:
         raise LabError(
-            f"{out / 'examples.jsonl'}: expected kept traces, found none. "
+            f"{folder.examples.path}: expected kept traces, found none. "
             "Loosen --reject or sample more."
         )
     if config.train.cache == "sampled" and config.train.divergence != "forward-kl":
@@ -48,16 +50,15 @@ def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
             "--train.cache sampled: expected --train.divergence forward-kl, found "
             f"{config.train.divergence}. Choose --train.cache topk or none."
         )
-    students = out / "students"
-    todo = from_main(lambda: [arm for arm in arms if not (students / arm / "model").exists()])
+    todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
     for arm in todo:
-        _train_arm(arm, examples, config, out)
+        _train_arm(arm, examples, config, folder)
     return bool(todo)
 
 
-def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path) -> None:
-    folder = out / "students" / arm
-    backend = start(config, out)
+def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFolder) -> None:
+    folder = run.student(arm)
+    backend = start(config, run.path)
     set_seed(config.train.seed)
     base = load_base(config.models, backend)
     require_known_head(base)
@@ -66,11 +67,11 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, out: Path)
     if text:
         require_shared_tokenizer(text, base)
     encoded = encode_examples(examples, base, text, config)
-    teacher = _teacher(text, base, encoded, backend, config, out) if text else None
+    teacher = _teacher(text, base, encoded, backend, config, run.teacher_cache) if text else None
     student = for_training(base, config.models.lora_rank)
     trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
-    from_main(lambda: _finish(student, trainer, folder))
+    from_main(lambda: _finish(student, trainer, run, arm))
 
 
 def _teacher(
@@ -79,7 +80,7 @@ def _teacher(
     encoded: Sequence[Encoded],
     backend: Backend,
     config: Config,
-    out: Path,
+    folder: Path,
 ) -> LanguageModel | TeacherCache:
     """The teacher itself, or the cache of its targets, filled where it is not whole yet."""
     s = config.train
@@ -87,7 +88,6 @@ def _teacher(
         return _checked_teacher(config, backend)
     width = min(text.vocabulary, base.vocabulary)
     kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
-    folder = out / "teacher_cache"
 
     def lacking() -> bool:
         begun = (folder / "meta.json").exists()
@@ -104,14 +104,14 @@ def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
     return teacher
 
 
-def _finish(student: LanguageModel, trainer: Trainer, folder: Path) -> None:
+def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
     """The log, then the model under its own name at once; checkpoints have then done their work."""
     rows = [row for row in trainer.state.log_history if "loss" in row]
-    write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    partial = folder / "model.partial"
+    write_text(run.training_log(arm), "".join(json.dumps(row) + "\n" for row in rows))
+    partial = run.model(arm).with_suffix(".partial")
     save_student(student, partial)
-    partial.rename(folder / "model")
-    for checkpoint in folder.glob("checkpoint-*"):
+    partial.rename(run.model(arm))
+    for checkpoint in run.student(arm).glob("checkpoint-*"):
         shutil.rmtree(checkpoint)
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_text import parse
-from distill_lab.run.records import LabError, read_notes, write_text
+from distill_lab.run.records import LabError, write_text
 from distill_lab.run.settings import Config
 
 _AT_LEAST_1 = (1, math.inf)
@@ -88,12 +89,15 @@ _STUDENTS = (*_TRACES, "models", "reject", "train")
 _PREDICTIONS = (*_STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
 _CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",
           "runtime.dtype", "train.temperature", "train.cache", "train.cache_k")  # fmt: skip
-_MADE_FROM = (
-    ("traces.jsonl", _TRACES),
-    ("teacher_cache", _CACHE),
-    ("students", _STUDENTS),
-    ("predictions", _PREDICTIONS),
-)
+
+
+def _made_from(run: RunFolder) -> list[tuple[Path, tuple[str, ...]]]:
+    return [
+        (run.traces.path, _TRACES),
+        (run.teacher_cache, _CACHE),
+        (run.students, _STUDENTS),
+        (run.all_predictions, _PREDICTIONS),
+    ]
 
 
 def _matters(name: str, parts: tuple[str, ...]) -> bool:
@@ -108,7 +112,7 @@ def _has_records(path: Path) -> bool:
 
 def saved(out: Path) -> Config | None:
     """The settings of the run in this folder; None where there is no run."""
-    path = out / "config.json"
+    path = RunFolder(out).config
     if not path.exists():
         return None
     try:
@@ -121,9 +125,10 @@ def saved(out: Path) -> Config | None:
 
 def sampler_of(out: Path) -> str | None:
     """The sampler (own or vllm) that made the run's traces; None where there are none yet."""
-    if not _has_records(out / "traces.jsonl"):
+    run = RunFolder(out)
+    if not _has_records(run.traces.path):
         return None
-    return read_notes(out).get("sampler", {}).get("name", "own")
+    return run.read_notes().get("sampler", {}).get("name", "own")
 
 
 def claim_run_folder(config: Config, out: Path) -> None:
@@ -137,16 +142,15 @@ def claim_run_folder(config: Config, out: Path) -> None:
         old["runtime.sampler"] = "auto"
     elif before:
         old["runtime.sampler"] = sampler_of(out) or before.runtime.sampler
+    made_from = _made_from(RunFolder(out))
     for name, value in settings(config) if before else ():
-        made = [
-            file for file, parts in _MADE_FROM if _matters(name, parts) and _has_records(out / file)
-        ]
+        made = [path for path, parts in made_from if _matters(name, parts) and _has_records(path)]
         if made and old[name] != value:
             raise LabError(
-                f"{out / made[0]} was made with {flag(name)} {old[name]}, "
+                f"{made[0]} was made with {flag(name)} {old[name]}, "
                 f"now {value} is asked for. Choose another --out, or go back to {old[name]}."
             )
-    write_text(out / "config.json", json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    write_text(RunFolder(out).config, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
 
 
 def from_json(values: dict[str, Any]) -> Config:

@@ -1,103 +1,127 @@
-"""Reads a whole run folder back, and checks that its records belong together."""
+"""The files of a run: their names, what they hold, and which stage writes them stand here alone."""
 
 from __future__ import annotations
 
-from collections import Counter
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, cast
 
-from distill_lab.run.arms import ARMS, MODELS
-from distill_lab.run.json_files import read_json_lines
+from distill_lab.run.json_files import read_json, read_json_lines
+from distill_lab.run.json_text import parse
 from distill_lab.run.records import (
     Example,
     LabError,
     Prediction,
     Question,
     Record,
+    RecordLog,
     Trace,
     Verdict,
-    read_notes,
     read_records,
-    require_file,
+    write_records,
+    write_text,
 )
 
 
+def require_file(path: Path, stage: str) -> Path:
+    """The path, if it is there; else the error says which stage makes it."""
+    if not path.exists():
+        raise LabError(
+            f"{path}: expected what the stage {stage} makes, found none. Run `distill-lab {stage}` "
+            f'first; in a notebook, run the cells above, or lab.run("{stage}").'
+        )
+    return path
+
+
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What a run left: `predictions` and `logs` of the arms that were run; `notes` is run.json."""
+class RecordFile(Generic[Record]):
+    """A file of records of one kind, and the stage that writes it."""
 
-    train: dict[str, Question]
-    eval: dict[str, Question]
-    traces: list[Trace]
-    verdicts: list[Verdict]
-    examples: list[Example]
-    predictions: dict[str, list[Prediction]]
-    logs: dict[str, list[dict[str, float]]]
-    notes: dict[str, Any]
+    path: Path
+    kind: type[Record]
+    stage: str
 
+    def read(self) -> list[Record]:
+        """All its records, checked; LabError where its stage has not run."""
+        return read_records(require_file(self.path, self.stage), self.kind)
 
-def read_run(out: Path) -> Run:
-    """Every record of the run folder `out`.
+    def write(self, records: Iterable[Record]) -> None:
+        """The whole file, atomically."""
+        write_records(self.path, records)
 
-    An arm without a student folder and without predictions was not run. A LabError names the stage
-    to run where a file is missing, or where it belongs to other records than those beside it.
-    """
-
-    def read(name: str, kind: type[Record], stage: str) -> list[Record]:
-        return read_records(require_file(out / name, stage), kind)
-
-    train = {question.id: question for question in read("questions.train.jsonl", Question, "data")}
-    evaluated = {
-        question.id: question for question in read("questions.eval.jsonl", Question, "data")
-    }
-    traces = read("traces.jsonl", Trace, "generate")
-    verdicts = read("verdicts.jsonl", Verdict, "reject")
-    kept = any(verdict.reason == "ok" for verdict in verdicts)
-    examples = read("examples.jsonl", Example, "reject") if kept else []
-    arms = _arms(out)
-    if kept and not arms:
-        require_file(out / "students", "train")
-    logs = {arm: _log(require_file(out / "students" / arm / "log.jsonl", "train")) for arm in arms}
-    scored = [who for who in MODELS if who in arms or who not in ARMS]
-    predictions = {who: read(f"predictions/{who}.jsonl", Prediction, "evaluate") for who in scored}
-    run = Run(train, evaluated, traces, verdicts, examples, predictions, logs, read_notes(out))
-    _check(run, out)
-    return run
+    def log(self, writes: bool = True) -> RecordLog[Record]:
+        """The file as one that grows; `writes` is False in a process that only looks on."""
+        return RecordLog(self.path, self.kind, writes)
 
 
-def _arms(out: Path) -> list[str]:
-    places = {arm: (out / "students" / arm, out / "predictions" / f"{arm}.jsonl") for arm in ARMS}
-    return [arm for arm, paths in places.items() if any(path.exists() for path in paths)]
+class RunFolder:
+    """The folder of one run, at `path`; nothing is read or made until it is asked for."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.train_questions = RecordFile(path / "questions.train.jsonl", Question, "data")
+        self.eval_questions = RecordFile(path / "questions.eval.jsonl", Question, "data")
+        self.traces = RecordFile(path / "traces.jsonl", Trace, "generate")
+        self.verdicts = RecordFile(path / "verdicts.jsonl", Verdict, "reject")
+        self.examples = RecordFile(path / "examples.jsonl", Example, "reject")
+        self.teacher_cache = path / "teacher_cache"
+        self.students = path / "students"
+        self.all_predictions = path / "predictions"
+        self.plots = path / "plots"
+        self._notes = path / "run.json"
 
-def _log(path: Path) -> list[dict[str, float]]:
-    """The logged optimiser steps of one student: `step`, `ce` and `kl` in nats per token, more."""
-    return read_json_lines(path, "Run `distill-lab train` again")
+    def student(self, arm: str) -> Path:
+        """The folder of an arm's student: its checkpoints, log and model."""
+        return self.students / arm
 
+    def model(self, arm: str) -> Path:
+        """The trained model of an arm; it has this name only once it is whole."""
+        return self.student(arm) / "model"
 
-def _check(run: Run, out: Path) -> None:
-    """Stale records, such as verdicts of other traces, would make a wrong table."""
-    traces = [(trace.question_id, trace.sample) for trace in run.traces]
-    verdicts = [(verdict.question_id, verdict.sample) for verdict in run.verdicts]
-    unknown = {question for question, _ in traces} - run.train.keys()
-    if unknown:
-        raise LabError(
-            f"{out / 'traces.jsonl'}: expected traces of the questions in questions.train.jsonl, "
-            f"found {len(unknown)} other questions. Choose another --out, or generate again."
-        )
-    _same(out / "verdicts.jsonl", verdicts, traces, "traces", "reject")
-    for who, answers in run.predictions.items():
-        path, ids = out / "predictions" / f"{who}.jsonl", [answer.question_id for answer in answers]
-        _same(path, ids, run.eval, "evaluation questions", "evaluate")
+    def training_log(self, arm: str) -> Path:
+        """JSON lines, one for each optimiser step."""
+        return self.student(arm) / "log.jsonl"
 
+    def predictions(self, who: str) -> RecordFile[Prediction]:
+        """Of base, teacher or an arm."""
+        return RecordFile(self.all_predictions / f"{who}.jsonl", Prediction, "evaluate")
 
-def _same(path: Path, found: Iterable[Any], expected: Iterable[Any], of: str, stage: str) -> None:
-    have, want = Counter(list(found)), Counter(list(expected))
-    if have != want:
-        raise LabError(
-            f"{path}: expected one record for each of the {want.total()} {of}, found "
-            f"{(have & want).total()} of them and {(have - want).total()} of others. "
-            f"Run `distill-lab {stage}` again."
-        )
+    def report(self, ending: str) -> Path:
+        """The report as `json`, `md` or `html`."""
+        return self.path / f"report.{ending}"
+
+    def require_model(self, arm: str) -> Path:
+        """The trained model; LabError where `train` has not made it."""
+        return require_file(self.model(arm), "train")
+
+    def read_training_log(self, arm: str) -> list[dict[str, float]]:
+        """`step`, `loss`, `ce` and `kl` in nats a token, `grad_norm` and more of each step."""
+        log = require_file(self.training_log(arm), "train")
+        return read_json_lines(log, "Run `distill-lab train` again")
+
+    def read_report(self) -> dict[str, Any]:
+        """What stands in report.json."""
+        report = require_file(self.report("json"), "report")
+        return read_json(report, "a report", "Run `distill-lab report` again")
+
+    def read_notes(self) -> dict[str, Any]:
+        """What the run notes about itself: `seconds` a stage, the `backend`, the `sampler`."""
+        try:
+            text = self._notes.read_text(encoding="utf-8") if self._notes.exists() else "{}"
+            notes: Any = parse(text)
+        except ValueError:
+            notes = None
+        if not isinstance(notes, dict):
+            raise LabError(
+                f"{self._notes}: expected what a run notes about itself, found another file. "
+                "Delete it."
+            )
+        return cast("dict[str, Any]", notes)
+
+    def write_note(self, key: str, value: Any) -> None:
+        """Sets one of the notes."""
+        notes = {**self.read_notes(), key: value}
+        write_text(self._notes, json.dumps(notes, indent=1) + "\n")

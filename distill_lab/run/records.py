@@ -198,6 +198,11 @@ def read_records(path: Path, kind: type[Record]) -> list[Record]:
             raise LabError(f"{path}: expected text in UTF-8, found other bytes.") from None
 
 
+def by_id(questions: Iterable[Question]) -> dict[str, Question]:
+    """The questions by their ids, in their order."""
+    return {question.id: question for question in questions}
+
+
 Keyed = TypeVar("Keyed", Trace, Verdict, Example, Prediction)
 
 
@@ -241,16 +246,6 @@ def _by_key(records: Iterable[Keyed]) -> dict[tuple[str, int], Keyed]:
     return found
 
 
-def require_file(path: Path, stage: str) -> Path:
-    """The path, if it is there; else the error says which stage makes it."""
-    if not path.exists():
-        raise LabError(
-            f"{path}: expected the result of an earlier stage, found none. "
-            f"Run `distill-lab {stage}` first."
-        )
-    return path
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a text file whole or not at all."""
     write_bytes(path, text.encode("utf-8"))
@@ -272,25 +267,6 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-def read_notes(out: Path) -> dict[str, Any]:
-    """What a run notes about itself in run.json: `seconds` a stage, and the `backend`."""
-    path = out / "run.json"
-    try:
-        found: Any = parse(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise LabError(
-            f"{path}: expected what a run notes about itself, found another file. Delete it."
-        )
-    return cast("dict[str, Any]", found)
-
-
-def write_note(out: Path, key: str, value: Any) -> None:
-    """Sets one of the notes."""
-    write_text(out / "run.json", json.dumps({**read_notes(out), key: value}, indent=1) + "\n")
 
 
 def write_records(path: Path, records: Iterable[Any]) -> None:

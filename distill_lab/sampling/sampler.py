@@ -11,7 +11,8 @@ from distill_lab.models.backend import Backend
 from distill_lab.models.loading import load_teacher
 from distill_lab.run.claim import sampler_of
 from distill_lab.run.distributed import from_main, is_main, size
-from distill_lab.run.records import LabError, read_notes, write_note
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config
 from distill_lab.sampling import decode, vllm_sampling
 
@@ -22,9 +23,9 @@ def open_teacher(config: Config, backend: Backend, out: Path) -> tuple[Any, Comp
     """The teacher as its sampler takes it, and that sampler's `complete_all`; the choice is printed
     and noted in run.json."""
     name, reason = choose(config, backend, from_main(lambda: sampler_of(out)))
-    if is_main() and read_notes(out).get("sampler", {}).get("name") != name:
+    if is_main() and RunFolder(out).read_notes().get("sampler", {}).get("name") != name:
         print(f"generate: sampled by {'vLLM' if name == 'vllm' else 'our own'}, as {reason}")
-        write_note(out, "sampler", {"name": name, "reason": reason})
+        RunFolder(out).write_note("sampler", {"name": name, "reason": reason})
     if name == "vllm":
         return vllm_sampling.open_teacher(config.models, backend), vllm_sampling.complete_all
     return load_teacher(config.models, backend), decode.complete_all

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill_lab.course.builder import figures, in_step, prose, run_figures, source
-from distill_lab.run.folder import Run
+from distill_lab.run.contents import RunRecords
 from distill_lab.run.records import LabError, Prediction, Question, Trace, Verdict
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -136,7 +136,7 @@ def test_traces_are_told_by_kind_and_later_samples_may_be_right():
     verdicts = [
         Verdict(*key, "ok" if em else "wrong_answer", {"em": em}) for key, em in ems.items()
     ]
-    run = Run(train, {}, traces, verdicts[::-1], [], {}, {}, {})
+    run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {})
     found = dict(run_figures.of_traces(run))
     assert found["one-fact.tokens"] == 11
     assert found["two-fact.tokens"] == 35

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from distill_lab.run.claim import saved
+from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json, read_json_lines
 from distill_lab.run.json_text import BadJson, is_unicode, listed, parse, shown
-from distill_lab.run.records import LabError, read_notes
+from distill_lab.run.records import LabError
 
 DEEP = "[" * 100_000 + "]" * 100_000  # newer Pythons read 5,000
 LONG = "1" * 5000
@@ -45,7 +46,11 @@ def test_each_fault_is_one_error_in_words(text, message, tmp_path):
 def test_a_runs_own_files_are_refused_by_name(text, tmp_path):
     from distill_lab.training.teacher_cache.files import read_meta
 
-    for name, read in (("config.json", saved), ("run.json", read_notes), ("meta.json", read_meta)):
+    for name, read in (
+        ("config.json", saved),
+        ("run.json", lambda out: RunFolder(out).read_notes()),
+        ("meta.json", read_meta),
+    ):
         (tmp_path / name).write_text(text[0])
         with pytest.raises(LabError, match=name):
             read(tmp_path)

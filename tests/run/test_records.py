@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill_lab.run.folder import RunFolder, require_file
 from distill_lab.run.records import (
     Example,
     LabError,
@@ -27,9 +28,7 @@ from distill_lab.run.records import (
     by_question,
     from_line,
     judged,
-    read_notes,
     read_records,
-    require_file,
     to_line,
     write_records,
     write_text,
@@ -158,7 +157,7 @@ def test_half_a_character_in_an_answer_is_refused_too():
 def test_notes_that_are_none_are_one_clear_line(text, tmp_path):
     (tmp_path / "run.json").write_text(text, encoding="latin-1")
     with pytest.raises(LabError, match=r"run\.json: expected what a run notes"):
-        read_notes(tmp_path)
+        RunFolder(tmp_path).read_notes()
 
 
 def test_need_says_which_stage_makes_the_file(tmp_path):

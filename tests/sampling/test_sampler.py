@@ -11,7 +11,8 @@ import pytest
 
 from distill_lab.models.backend import Backend
 from distill_lab.run import claim
-from distill_lab.run.records import LabError, read_notes, write_note
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings, RuntimeSettings, profile
 from distill_lab.sampling import decode
 from distill_lab.sampling.sampler import choose, open_teacher
@@ -82,7 +83,7 @@ def test_our_own_is_opened_and_noted(tiny_model, tmp_path, capsys):
         teacher, complete_all = open_teacher(settings, CPU, tmp_path)
         assert complete_all is decode.complete_all
         assert teacher.name == str(tiny_model("llama"))
-    assert read_notes(tmp_path)["sampler"]["name"] == "own"
+    assert RunFolder(tmp_path).read_notes()["sampler"]["name"] == "own"
     assert capsys.readouterr().out.count("sampled by our own, as vLLM is for") == 1
 
 
@@ -93,7 +94,7 @@ def begun(out: Path, asked: Any, made_by: str | None) -> None:
     claim.claim_run_folder(config(asked), out)
     (out / "traces.jsonl").write_text("{}\n")
     if made_by:
-        write_note(out, "sampler", {"name": made_by, "reason": "a test"})
+        RunFolder(out).write_note("sampler", {"name": made_by, "reason": "a test"})
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_the_same_sampler_by_another_name_goes_on(first, made_by, then, tmp_path
 
 def test_before_there_are_traces_it_may_change(tmp_path):
     claim.claim_run_folder(config("own"), tmp_path)
-    write_note(tmp_path, "sampler", {"name": "own", "reason": "a test"})
+    RunFolder(tmp_path).write_note("sampler", {"name": "own", "reason": "a test"})
     claim.claim_run_folder(config("vllm"), tmp_path)
     assert claim.sampler_of(tmp_path) is None
 

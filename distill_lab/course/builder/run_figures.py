@@ -12,15 +12,13 @@ from distill_lab.course.plots.lab5bd import in_order
 from distill_lab.pipeline import ablation, report
 from distill_lab.reporting.stats import bootstrap_interval
 from distill_lab.run.claim import saved
-from distill_lab.run.folder import Run, read_run
+from distill_lab.run.contents import RunRecords, read_run
+from distill_lab.run.folder import RunFolder, require_file
 from distill_lab.run.records import (
-    Example,
     Prediction,
     Question,
     by_question,
     judged,
-    read_records,
-    require_file,
 )
 from distill_lab.tasks.squad.task import SQUAD
 
@@ -30,7 +28,7 @@ SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks fi
 def compute(out: Path) -> tuple[str, dict[str, Figure]]:
     """The run's profile, and its figures by name; scores and shares are 0 to 100. Its report is
     made anew. LabError where a stage or an ablation has not run."""
-    config = saved(require_file(out / "config.json", "run").parent)
+    config = saved(require_file(RunFolder(out).config, "run").parent)
     assert config
     run, made = read_run(out), report.build(config, out)
     figures = dict(of_scores(made)) | dict(of_traces(run)) | dict(of_errors(run))
@@ -67,7 +65,7 @@ def _score(who: str, found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
             yield f"{who}.{metric}_{end}", value
 
 
-def of_traces(run: Run) -> Iterator[tuple[str, Figure]]:
+def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
     """What was sampled and refused; length and mistakes by kind; how many first misses are right
     later."""
     pairs = judged(run.traces, run.verdicts)
@@ -92,7 +90,7 @@ def of_traces(run: Run) -> Iterator[tuple[str, Figure]]:
     yield "right_later", sum(any(v.right for v in group) for group in missed)
 
 
-def of_errors(run: Run) -> Iterator[tuple[str, Figure]]:
+def of_errors(run: RunRecords) -> Iterator[tuple[str, Figure]]:
     """The sft student's answers that are no exact match, by kind of question: how many stop one
     step `early`, and how many were `read` in the passage."""
     wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if not p.right]
@@ -111,15 +109,16 @@ def stops_early(question: Question, prediction: Prediction) -> bool:
     return bool(said) and any(said in s and question.answers[0] in s for s in sentences)
 
 
-def of_ablations(run: Run, folder: Path) -> Iterator[tuple[str, Figure]]:
+def of_ablations(run: RunRecords, folder: Path) -> Iterator[tuple[str, Figure]]:
     """EM of each student without the filter; how few the wrong traces are; and what wrong ones are
     above as few right ones, question by question."""
     scores: dict[str, list[float]] = {}
     for kind in ablation.KINDS:
-        path = require_file(folder / kind / "predictions" / "sft.jsonl", "notebooks build")
-        scores[kind] = in_order(list(run.eval.values()), read_records(path, Prediction), "em")
+        predictions = RunFolder(folder / kind).predictions("sft")
+        require_file(predictions.path, "notebooks build")
+        scores[kind] = in_order(list(run.eval.values()), predictions.read(), "em")
         yield f"{kind}.em", fmean(scores[kind])
-    examples = read_records(folder / "wrong-only" / "examples.jsonl", Example)
+    examples = RunFolder(folder / "wrong-only").examples.read()
     yield "few.traces", len({(example.question_id, example.sample) for example in examples})
     yield "few.questions", len(by_question(examples))
     pairs = zip(scores["wrong-only"], scores["right-only"], strict=True)
