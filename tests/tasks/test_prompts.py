@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from distill_lab.run.records import LabError
+from distill_lab.tasks.gsm8k import GSM8K
 from distill_lab.tasks.prompts import (
     BEGUN,
     Parsed,
@@ -144,3 +145,10 @@ def test_a_prompt_is_encoded_without_loss_and_a_begun_thought_on_its_own(n_shots
 def test_a_prompt_id_is_short_and_of_the_text():
     assert prompt_id("a") == prompt_id("a") != prompt_id("b")
     assert len(prompt_id("é")) == 16
+
+
+def test_another_task_has_its_own_instruction_and_examples(tokenizer):
+    tokenizer.chat_template = CHATML
+    prompt = render("Problem: 1 + 1?", tokenizer, 1, GSM8K)
+    assert prompt.startswith(f"<|system|>{GSM8K.instruction}\n<|user|>{GSM8K.shots[0].text}\n")
+    assert INSTRUCTION not in prompt
