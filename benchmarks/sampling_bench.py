@@ -20,7 +20,9 @@ from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.sources import SMOLLM2
 from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import BUNDLED
-from distill_lab.sampling.decode import Job, Sampling, complete_all, jobs_for
+from distill_lab.sampling.decode import complete_all
+from distill_lab.sampling.jobs import Job, jobs_for
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.prompts import STOP, encode
 from distill_lab.tasks.squad import questions as squad
 

@@ -1,13 +1,13 @@
 """Reasoning distillation on SQuAD, as in DeepSeek-R1 section 2.4.
 
 Notebooks import the parts of the pipeline from here (`from distill_lab import Sampling`), and from
-`distill_lab.notebook`, `.checks`, `.install` and `.squad_scores`, whose names stay as they are: a
-notebook that was handed out goes on working when a module moves.
+`distill_lab.notebook`, `.checks`, `.install` and `.squad_scores`. These names do not change, so a
+notebook that was handed out still works after a module has moved.
 
-Importing this loads neither torch nor transformers; a part is loaded when it is first used.
+Importing this loads neither torch nor transformers; each part is loaded when it is first used.
 """
 
-import os  # nothing that a file of that name, where Python was started, could be taken for
+import os  # loaded before any program starts, so no file named os.py can take its place
 
 __version__ = "0.1.0"
 
@@ -16,7 +16,9 @@ _PARTS = {
     "run.settings": "RejectSettings",
     "tasks.prompts": "encode parse",
     "losses": "distillation",
-    "sampling.decode": "Sampling complete complete_all jobs_for",
+    "sampling.jobs": "jobs_for",
+    "sampling.nucleus": "Sampling",
+    "sampling.decode": "complete complete_all",
     "sampling.shared_prefix": "next_logits",
     "training.batches": "encode_examples",
     "training.teacher_cache.build": "measure",
@@ -44,8 +46,9 @@ def __getattr__(name: str):  # noqa: ANN202 (typing may not be imported here)
     return getattr(import_module(module), name, None) or import_module(f"{module}.{name}")
 
 
-# How long threads of OpenMP (libgomp) spin before they sleep; it is read as torch is loaded. By
-# default they spin so long that training beside one busy program (a browser, another submission)
-# takes about three times as long; `python -m benchmarks busy` compares. The user's choice stands.
+# How long the threads of OpenMP (libgomp) spin before they sleep; libgomp reads it when torch is
+# loaded. By default they spin so long that training beside one busy program (a browser, another
+# submission) takes about three times as long; `python -m benchmarks busy` measures that. The user's
+# own choice stays.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,4 +1,4 @@
-"""What the first cell of a notebook imports in Colab; it needs nothing but Python."""
+"""What the install cell of a notebook imports; it needs only Python's standard library."""
 
 from distill_lab.course.colab_install import install
 

@@ -1,4 +1,4 @@
-"""What notebooks import to begin, and to show a picture or a table."""
+"""What notebooks import to begin a lab, and to show pictures and tables."""
 
 from distill_lab.course.lab import begin, show, table
 

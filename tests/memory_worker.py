@@ -22,7 +22,8 @@ from distill_lab.planning import memory
 from distill_lab.planning.shapes import shape_of
 from distill_lab.run.settings import Config, GenerateSettings, ModelSettings, RuntimeSettings
 from distill_lab.run.settings import TrainSettings as Train
-from distill_lab.sampling.decode import Job, complete
+from distill_lab.sampling.decode import complete
+from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.training.batches import Encoded
 from distill_lab.training.teacher_cache.build import RowFormat, fill

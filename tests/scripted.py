@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from distill_lab.models.loading import LanguageModel
-from distill_lab.sampling.decode import Completion
+from distill_lab.sampling.jobs import Completion
 from distill_lab.tasks.prompts import STOP, encode
 
 

@@ -27,7 +27,9 @@ from data.mini_squad.make import Fact, Item, Passage, fact_stream
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import load
 from distill_lab.run.settings import RuntimeSettings
-from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
+from distill_lab.sampling.decode import complete_all
+from distill_lab.sampling.jobs import jobs_for
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.prompts import answer_text, render
 from distill_lab.tasks.squad import questions as squad
 from distill_lab.tasks.squad.task import user_text

@@ -1,10 +1,10 @@
-"""What the notebooks' install cell calls: in Colab it adds what the labs need and keeps its torch.
+"""What the notebooks' install cell calls: in Colab it installs what the labs need and keeps torch.
 
-Colab comes with a torch and a numpy that fit its GPU; before pip is asked for anything they are
-pinned to what is there. The Unsloth stack is installed with exact pins and `--no-deps`, as its own
-requirements would move torch; the rest by the package's ranges. All pins are in constraints.txt.
+Colab comes with a torch and a numpy that fit its GPU; pip is told to keep these versions. The
+Unsloth stack is installed in exact versions with `--no-deps`, because its own requirements would
+replace torch; all else is installed by the package's version ranges. constraints.txt has all pins.
 
-This runs first: it needs only the standard library, and imports nothing of what it installs.
+This runs first, so it needs only the standard library and imports nothing that it installs.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from pathlib import Path
 import distill_lab
 from distill_lab.run.records import LabError
 
-# What must not move in Colab: built for each other and for its GPU.
+# Colab's versions of these must stay: they are built for each other and for its GPU.
 KEPT = ("torch", "torchvision", "torchaudio", "triton", "numpy")
-# Exact pins, no dependencies. Of what Unsloth asks for this leaves out xformers, which is compiled
-# for one torch and without which Unsloth takes PyTorch's attention; cut-cross-entropy, as the loss
-# is ours; and what only its command line, vLLM or images use. It has torchao, because Colab's own
-# may be older than the oldest that peft imports beside.
+# Installed in exact versions, without their dependencies. Unsloth also asks for packages that are
+# left out: xformers is compiled for one torch, and without it Unsloth uses PyTorch's attention;
+# cut-cross-entropy is not needed, because the loss is ours; others serve only its command line,
+# vLLM or images. torchao is here because Colab may have one that is too old for peft.
 STACK = (
     *("unsloth", "unsloth-zoo", "bitsandbytes", "torchao"),
     *("transformers", "tokenizers", "huggingface-hub", "datasets", "accelerate", "peft", "trl"),
 )
 LOG = Path(tempfile.gettempdir()) / "distill_lab_install.log"
 _SHOWN = 15  # lines of the log, where pip fails
-# What was loaded when another version of it was installed, and in which version. It lives as long
-# as the process, so that only a restart empties it.
+# The packages that were replaced while they were loaded, with their loaded versions. Only a restart
+# of the process empties this.
 _outdated: dict[str, str] = {}
 
 
 def install(source: str) -> None:
-    """Brings a Colab session to the pins; takes no time where it is there already.
+    """Installs the pinned versions in a Colab session; returns at once if they are installed.
 
-    Outside Colab it installs nothing and says what is missing. `source` is what pip takes for this
-    package: an address, a folder or a wheel. LabError says what to do.
+    Outside Colab it installs nothing and says what is missing. `source` is this package as pip
+    takes it: an address, a folder or a wheel. Raises a LabError that says what to do.
     """
     if not in_colab():
         _outside_colab(source)
@@ -74,7 +74,7 @@ def install(source: str) -> None:
 
 
 def in_colab() -> bool:
-    """Colab sets several variables that begin so."""
+    """Whether this is Colab, which sets several variables that begin with COLAB_."""
     return any(name.startswith("COLAB_") for name in os.environ)
 
 
@@ -91,12 +91,12 @@ def _outside_colab(source: str) -> None:
     print(f"distill_lab {distill_lab.__version__} is here; outside Colab nothing is installed.")
 
 
-# -- what should be there, and what is
+# -- what is needed, and what is missing
 
 
 def pin_lines() -> dict[str, str]:
     """The lines of constraints.txt, markers included, by the name of the package."""
-    here = Path(__file__).parents[1]  # a wheel has it inside the package, a checkout beside it
+    here = Path(__file__).parents[1]  # a wheel has the file in the package, a checkout beside it
     inside = here / "constraints.txt"
     text = (inside if inside.exists() else here.parent / "constraints.txt").read_text("utf-8")
     lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
@@ -109,7 +109,7 @@ def pins() -> dict[str, str]:
 
 
 def _plain(name: str) -> str:
-    """The one spelling of a package's name: unsloth_zoo is unsloth-zoo."""
+    """A package's name in its normal spelling: unsloth-zoo for unsloth_zoo."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -121,7 +121,7 @@ def _version(name: str) -> str | None:
 
 
 def _missing() -> list[str]:
-    """What of the stack and of the package's requirements is not there, or in another version."""
+    """The parts of the stack and of our requirements that are missing, or in another version."""
     wanted = pins()
     stack = [f"{name}=={wanted[name]}" for name in STACK if _version(name) != wanted[name]]
     return [*stack, *_unmet("distill-lab")]
@@ -130,13 +130,13 @@ def _missing() -> list[str]:
 def _requires(name: str) -> list[str]:
     try:
         return metadata.requires(name) or []
-    except metadata.PackageNotFoundError:  # a folder on the path, which pip knows nothing of
+    except metadata.PackageNotFoundError:  # a folder on the path, which pip did not install
         return []
 
 
 def _unmet(name: str, extras: Iterable[str] = (), seen: set[str] | None = None) -> Iterator[str]:
-    """Requirements of an installed package that are not met, and in turn those of the met ones."""
-    if importlib.util.find_spec("packaging") is None:  # it reads the others; nor are they there
+    """The requirements of an installed package that are not met, also those of its requirements."""
+    if importlib.util.find_spec("packaging") is None:  # without it the others cannot be read
         yield "packaging"
         return
     from packaging.requirements import Requirement
@@ -156,7 +156,7 @@ def _unmet(name: str, extras: Iterable[str] = (), seen: set[str] | None = None) 
 
 
 def _refuse_torch_out_of_range(missing: Iterable[str]) -> None:
-    """Colab moves on: where its torch is none that this package takes, no pip can help."""
+    """Colab changes: if this package does not support its torch, pip cannot help."""
     for line in missing:
         name = re.split(r"[^\w.-]", line)[0]
         if name in KEPT and _version(name):
@@ -175,22 +175,22 @@ def _install() -> None:
     print(f"Keeping {', '.join(kept)}. The whole log: {LOG}")
     wanted = pins()
     stack = [f"{name}=={wanted[name]}" for name in STACK]
-    # What Colab has may stay or move, as the ranges say; what it has not comes as it was tested.
+    # What Colab has may change within the ranges; what it lacks is installed as we tested it.
     new = [line for name, line in pin_lines().items() if name not in before and name not in STACK]
     constraints = LOG.with_suffix(".txt")
     constraints.write_text("\n".join([*kept, *stack, *new]) + "\n", encoding="utf-8")
-    rest = [line for line in _requires("distill-lab") if not re.search(r";.*\bextra\b", line)]
+    others = [line for line in _requires("distill-lab") if not re.search(r";.*\bextra\b", line)]
     LOG.unlink(missing_ok=True)
     try:
         _pip("1 of 2: the Unsloth stack", "--no-deps", *stack)
-        if rest:
-            _pip("2 of 2: what else the labs need", "-c", str(constraints), *rest)
+        if others:
+            _pip("2 of 2: what else the labs need", "-c", str(constraints), *others)
     finally:
         _note_outdated(before)
 
 
 def _pip(step: str, *arguments: str) -> None:
-    """`pip install`, its output in the log; where it fails, the log's end is shown."""
+    """Runs `pip install` with its output in the log; prints the end of the log if it fails."""
     quiet = ("--disable-pip-version-check", "--no-input", "--progress-bar", "off")
     command = [sys.executable, "-m", "pip", "install", *quiet, *arguments]
     print(f"{step} … ", end="", flush=True)
@@ -203,8 +203,8 @@ def _pip(step: str, *arguments: str) -> None:
         print(*LOG.read_text("utf-8", errors="replace").splitlines()[-_SHOWN:], sep="\n")
         raise LabError(
             f"pip could not install {step[8:]}; above is the end of its log, {LOG}. Run this cell "
-            "again, as a download may have broken off. If it says the same, begin anew: Runtime > "
-            "Disconnect and delete runtime, then Runtime > Run all."
+            "again, because a download may have been interrupted. If it fails again, start afresh: "
+            "Runtime > Disconnect and delete runtime, then Runtime > Run all."
         )
 
 
@@ -212,16 +212,16 @@ def _pip(step: str, *arguments: str) -> None:
 
 
 def _versions() -> dict[str, str]:
-    """All that is installed."""
-    found = ((there.metadata["Name"], there.version) for there in metadata.distributions())
-    return {_plain(name): version for name, version in found if name}
+    """The version of every installed package."""
+    packages = ((p.metadata["Name"], p.version) for p in metadata.distributions())
+    return {_plain(name): version for name, version in packages if name}
 
 
 def _note_outdated(before: dict[str, str]) -> None:
-    """Notes which packages changed on the disk while a file of theirs was loaded."""
+    """Notes which packages were replaced on the disk while one of their files was loaded."""
     importlib.invalidate_caches()
     after = _versions()
-    # of the modules' own dictionaries: to ask a lazy module for an attribute may load it
+    # read the modules' own dictionaries, because asking a lazy module for an attribute may load it
     modules = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
     loaded = {module.get("__file__") for module in modules}
     for name in before.keys() & after.keys():

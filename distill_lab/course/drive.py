@@ -1,8 +1,9 @@
-"""A copy of a run in Google Drive, for Colab: its machine and disk are gone some time after a
+"""Keeps a copy of a run in Google Drive, because Colab deletes its machine some time after a
 disconnect.
 
-The run is written to the machine's own disk, as Drive drops connections; when a stage is finished
-the whole folder goes to Drive as one zip file, which takes the old one's name once it is there.
+A run writes to the machine's own disk, because connections to Drive break. When a stage is
+finished, the whole folder is copied to Drive as one zip file, which replaces the old one only when
+it is complete.
 """
 
 from __future__ import annotations
@@ -21,25 +22,25 @@ MOUNT = Path("/content/drive")
 
 
 def folder() -> Path | None:
-    """Where the copies lie in the user's Drive, which is asked for and mounted; None outside Colab,
-    where nothing is done."""
+    """Mounts the user's Drive, for which Colab asks permission, and returns the folder for the
+    copies; None outside Colab, where this does nothing."""
     if not in_colab():
         return None
     importlib.import_module("google.colab.drive").mount(str(MOUNT))
-    made = MOUNT / "MyDrive" / "distill_lab"
-    made.mkdir(parents=True, exist_ok=True)
-    return made
+    copies = MOUNT / "MyDrive" / "distill_lab"
+    copies.mkdir(parents=True, exist_ok=True)
+    return copies
 
 
 def save(run: Path, copies: Path) -> bool:
-    """Copies a run's folder to `copies`/<its name>.zip; False, and a line of what happened, where
-    Drive does not take it. The run itself is untouched."""
+    """Copies a run's folder to `copies`/<its name>.zip. If Drive does not take it, prints why and
+    returns False; the run itself does not change."""
     target = copies / f"{run.name}.zip"
     partial = target.with_suffix(".zip.partial")
     try:
-        with tempfile.TemporaryDirectory() as near:
-            made = shutil.make_archive(str(Path(near) / run.name), "zip", run)
-            shutil.copyfile(made, partial)
+        with tempfile.TemporaryDirectory() as local:
+            archive = shutil.make_archive(str(Path(local) / run.name), "zip", run)
+            shutil.copyfile(archive, partial)
         os.replace(partial, target)
     except OSError as error:
         print(
@@ -51,15 +52,15 @@ def save(run: Path, copies: Path) -> bool:
 
 
 def restore(copies: Path, run: Path) -> bool:
-    """Brings a run back from its copy where the machine has none of its own; whether it did."""
+    """Restores a run from its copy if this machine has no such run; returns whether it did."""
     source = copies / f"{run.name}.zip"
     config = RunFolder(run).config
     if config.exists() or not source.exists():
         return False
-    with tempfile.TemporaryDirectory() as near:
-        shutil.copyfile(source, Path(near) / source.name)
-        with zipfile.ZipFile(Path(near) / source.name) as archive:
-            # the settings last: a run that was cut short has none
+    with tempfile.TemporaryDirectory() as local:
+        shutil.copyfile(source, Path(local) / source.name)
+        with zipfile.ZipFile(Path(local) / source.name) as archive:
+            # the settings come last: if this is interrupted, the folder is not taken for a run
             for name in sorted(archive.namelist(), key=lambda name: name == config.name):
                 archive.extract(name, run)
     return True

@@ -1,8 +1,8 @@
-"""The notebooks' install cell as text: `python -m distill_lab.course.install_cell [REPOSITORY]`
+"""Prints the notebooks' install cell: `python -m distill_lab.course.install_cell [REPOSITORY]`
 
-The cell fetches this package alone, and `distill_lab.course.colab_install` does the rest. So the
-pins are those of the package that is fetched: a notebook that a student saved months ago never asks
-for old ones.
+The cell fetches only this package, and `distill_lab.course.colab_install` does the rest. So the
+pins come from the package that is fetched: a notebook that a student saved months ago never asks
+for outdated versions.
 """
 
 from __future__ import annotations
@@ -34,14 +34,13 @@ install(SOURCE)
 
 
 def source(repository: str | None = None) -> str:
-    """The cell. `repository` is OWNER/NAME or OWNER/NAME@TAG on GitHub, another one's address, or
-    a folder or wheel by its absolute path; without it, the one in pyproject.toml.
-    """
+    """The cell's text. `repository` is OWNER/NAME or OWNER/NAME@TAG on GitHub, another repository's
+    address, or the absolute path of a folder or wheel; by default, pyproject.toml's address."""
     return _CELL.format(source=json.dumps(pip_source(repository or own_repository())))
 
 
 def pip_source(repository: str) -> str:
-    """The address as pip takes it: `git+` before that of a repository."""
+    """The address in the form that pip takes: a repository's begins with `git+`."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", repository):
         return f"git+https://github.com/{repository}"
     is_file = repository.startswith("http") and repository.endswith((".whl", ".zip", ".tar.gz"))
@@ -56,16 +55,16 @@ def pip_source(repository: str) -> str:
 
 
 def own_repository() -> str:
-    """The address in pyproject.toml's [project.urls]; a fork writes its own there."""
+    """The address in pyproject.toml's [project.urls], where a fork writes its own."""
     file = Path(__file__).parents[2] / "pyproject.toml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
-    found = re.search(r'^Repository = "(.+)"$', text, re.MULTILINE)
-    if not found:
+    match = re.search(r'^Repository = "(.+)"$', text, re.MULTILINE)
+    if not match:
         raise LabError(
             f"{file}: expected the repository's address under [project.urls], found none. Name it: "
             "python -m distill_lab.course.install_cell OWNER/NAME"
         )
-    return found[1]
+    return match[1]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What the notebooks call: `lab = begin()`, then a stage at a time, and its records to look at.
+"""What the notebooks call: `lab = begin()`, then one stage at a time, and its records.
 
-lab = begin()                    # profile and run folder, and why; begin("cpu") chooses
-lab = begin(drive=True)          # in Colab: a copy of the run in Google Drive, and back from it
-lab.run("data", "generate")      # what is there already is not made again
-lab.traces[0]                    # the records of the run's folder, by their names
-lab.judged[0]                    # a trace with its own verdict: never join the two by place
-lab.show("funnel")               # one of the report's pictures
+lab = begin()                    # chooses profile and run folder, and says why
+lab = begin("cpu")               # the same with this profile
+lab = begin(drive=True)          # in Colab: also keeps a copy of the run in Google Drive
+lab.run("data", "generate")      # runs stages; what exists already is not made again
+lab.traces[0]                    # the records in the run's folder, by their names
+lab.judged[0]                    # a trace with its own verdict; never join the two by position
+lab.show("funnel")               # shows one of the report's pictures
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ from distill_lab.run.settings import PROFILES, Config, profile
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lab:
-    """A run as the notebooks see it: the lab's parts share its folder. `copies` is where each
-    finished stage is copied to."""
+    """A run as the notebooks see it. All parts of the lab share its folder `out`; each finished
+    stage is also copied to the folder `copies`, if there is one."""
 
     config: Config
     out: Path
     copies: Path | None = None
 
     def run(self, *stages: str) -> None:
-        """Runs these stages in order; what is there already is not made again."""
+        """Runs these stages in order; what exists already is not made again."""
         for stage in stages:
             _one_of(tuple(STAGES), stage)
             run_stage(stage, self.config, self.out)
@@ -55,12 +56,12 @@ class Lab:
 
     @property
     def questions(self) -> list[Question]:
-        """Those that the teacher is asked."""
+        """The training questions, which the teacher is asked."""
         return self._read(self._folder.train_questions)
 
     @property
     def eval_questions(self) -> list[Question]:
-        """Those that all models are scored on."""
+        """The evaluation questions, on which all models are scored."""
         return self._read(self._folder.eval_questions)
 
     @property
@@ -73,8 +74,8 @@ class Lab:
 
     @property
     def judged(self) -> list[tuple[Trace, Verdict]]:
-        """Each trace with its verdict: the two files stand in different orders."""
-        verdicts = self.verdicts  # asked for first: where they are missing, `reject` is
+        """Each trace with its verdict. The two files have different orders."""
+        verdicts = self.verdicts  # read first, so that the error names `reject` if both are missing
         return judged(self.traces, verdicts)
 
     @property
@@ -82,27 +83,27 @@ class Lab:
         return self._read(self._folder.examples)
 
     def predictions(self, who: str) -> list[Prediction]:
-        """Of base, sft, kd or teacher."""
+        """The predictions of base, sft, kd or teacher."""
         _one_of(MODELS, who)
         return self._read(self._folder.predictions(who))
 
     def log(self, arm: str) -> list[dict[str, float]]:
-        """Each optimiser step of sft or kd: step, loss, ce and kl in nats a token, grad_norm."""
+        """The optimiser steps of sft or kd: step, loss, ce and kl in nats per token, grad_norm."""
         _one_of(tuple(ARMS), arm)
         return self._folder.read_training_log(arm)
 
     @property
     def report(self) -> dict[str, Any]:
-        """report.json."""
+        """What report.json holds."""
         return self._folder.read_report()
 
     def show(self, name: str) -> None:
-        """One of the report's pictures, as soon as its stage has run: funnel and yield after
-        reject, curves after train, scores and gap after report."""
+        """Shows one of the report's pictures: funnel or yield after the stage reject, curves after
+        train, scores or gap after report."""
         from distill_lab.pipeline.reject import summary
         from distill_lab.reporting import plots
 
-        drawn = {
+        draw = {
             "funnel": lambda: plots.funnel(summary(self.verdicts, len(self.examples))),
             "yield": lambda: plots.yields(self.verdicts),
             "curves": lambda: plots.curves(
@@ -111,21 +112,18 @@ class Lab:
             "scores": lambda: plots.scores(self.report["scores"]),
             "gap": lambda: plots.gap(self.report["gap_closed"]),
         }
-        _one_of(tuple(drawn), name)
-        show(drawn[name]())
+        _one_of(tuple(draw), name)
+        show(draw[name]())
 
     def model(self, who: str) -> Any:
-        """base, sft, kd or teacher, loaded (`loading.Loaded`)."""
+        """Loads base, sft, kd or teacher: a `loading.LanguageModel`."""
         _one_of(MODELS, who)
-        from distill_lab.models import loading
+        if who in ARMS:
+            self._folder.require_model(who)
         from distill_lab.models.backend import start
+        from distill_lab.models.loading import load_model
 
-        backend = start(self.config, self.out)
-        if who == "teacher":
-            return loading.load_teacher(self.config.models, backend)
-        if who == "base":
-            return loading.load_base(self.config.models, backend)
-        return loading.load_student(self._folder.require_model(who), self.config.models, backend)
+        return load_model(who, self.config.models, start(self.config, self.out), self.out)
 
     @property
     def _folder(self) -> RunFolder:
@@ -138,35 +136,37 @@ class Lab:
 
 @functools.lru_cache(maxsize=16)
 def _records(file: RecordFile[Record], _mtime_ns: int, _size: int) -> list[Record]:
-    """Read once, as long as the file is the same: `lab.questions` may stand in a loop."""
+    """Reads a file again only if it has changed, so that `lab.questions` is cheap in a loop."""
     return file.read()
 
 
 def _brief(folder: Path) -> str:
-    """As it was asked for; of an absolute path its end, as outputs are stored and given away."""
+    """The path as the user gave it; of an absolute path the last two parts, because notebooks are
+    shared with their outputs."""
     return str(Path(*folder.parts[-2:]) if folder.is_absolute() else folder)
 
 
-def _one_of(known: Sequence[str], found: str) -> None:
-    if found not in known:
-        raise LabError(f"Expected one of {', '.join(known)}; found {found!r}.")
+def _one_of(known: Sequence[str], name: str) -> None:
+    if name not in known:
+        raise LabError(f"Expected one of {', '.join(known)}; found {name!r}.")
 
 
 def begin(name: str | None = None, out: str | Path | None = None, drive: bool = False) -> Lab:
-    """The lab's run with profile `name` (None: what this machine can run), in `out` (None: the
-    folder `runs/<profile>`, or below DISTILL_LAB_RUNS); what is there already is gone on with.
+    """Begins the lab's run, or continues it, and prints what it chose.
 
-    `drive`: in Colab, a copy of each finished stage in Google Drive, and the run back from there
-    after a disconnect. Elsewhere it does nothing.
+    name: the profile; by default one that this machine can run. out: the run's folder; by default
+    `runs/<profile>`, or `<profile>` in the folder that DISTILL_LAB_RUNS names. drive: in Colab,
+    copies each finished stage to Google Drive, and restores the run from there after a disconnect;
+    elsewhere it does nothing.
     """
     quiet()
-    # tqdm's, of a widget that is not there: its bars are text then, which is what we want
+    # without ipywidgets tqdm warns and prints its bars as text, which is what we want
     warnings.filterwarnings("ignore", message="IProgress not found")
     from distill_lab.models.backend import prepare
     from distill_lab.planning.doctor import expected, recommended
     from distill_lab.run.claim import claim_run_folder
 
-    chosen, why = recommended() if name is None else (name, "it was asked for")
+    chosen, reason = recommended() if name is None else (name, "you asked for it")
     config = profile(chosen)
     prepare(config.runtime)
     lab = Lab(
@@ -174,12 +174,12 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
         Path(out or Path(os.environ.get("DISTILL_LAB_RUNS", "runs")) / chosen),
         google_drive.folder() if drive else None,
     )
-    back = lab.copies is not None and google_drive.restore(lab.copies, lab.out)
+    restored = lab.copies is not None and google_drive.restore(lab.copies, lab.out)
     claim_run_folder(config, lab.out)
     finished = RunFolder(lab.out).read_notes().get("seconds", {})
-    print(f"Profile {chosen}: {why}. begin(name) takes another: {', '.join(PROFILES)}.")
+    print(f"Profile {chosen}: {reason}. begin(name) takes another: {', '.join(PROFILES)}.")
     print(
-        f"The run lies in {_brief(lab.out)}{', brought back from Drive' if back else ''}; "
+        f"The run is in {_brief(lab.out)}{', restored from Drive' if restored else ''}; "
         f"finished stages: {', '.join(finished) or 'none yet'}."
     )
     print(expected(config, finished))
@@ -187,8 +187,8 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
 
 
 def show(*pictures: Plot) -> None:
-    """Pictures with their alternative text, in a notebook's output; folded below each the same
-    text again, as several viewers read out no other."""
+    """Shows pictures with their alternative text in a notebook's output. Below each, the text is
+    there again, folded, because some screen readers read only that."""
     from html import escape
 
     from IPython.display import Image, display  # type: ignore[attr-defined]
@@ -198,26 +198,30 @@ def show(*pictures: Plot) -> None:
             print(picture.alt)
             continue
         display(Image(picture.png, alt=picture.alt))
-        words = f"<summary>The picture in words</summary>{escape(picture.alt)}"
-        html = f"<details>{words}</details>"
-        display({"text/html": html, "text/plain": picture.alt}, raw=True)
+        summary = f"<summary>The picture in words</summary>{escape(picture.alt)}"
+        display({"text/html": f"<details>{summary}</details>", "text/plain": picture.alt}, raw=True)
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
-    """Rows as a table: as HTML in a notebook, as Markdown where only text is shown. None is a
-    dash."""
+    """Shows rows as a table: as HTML in a notebook, as Markdown where only text is shown. None
+    becomes a dash."""
     from html import escape
 
     from IPython.display import display
 
-    shown = [["–" if cell is None else str(cell) for cell in row] for row in rows]
+    left = "style=text-align:left"
+    cells = [[f"<td {left}>{escape(_cell(value))}</td>" for value in row] for row in rows]
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
-    body = "".join(
-        f"<tr>{''.join(f'<td style=text-align:left>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row in shown
-    )
-    text = "\n".join(
-        f"| {' | '.join(map(str, line))} |" for line in (columns, ["---"] * len(columns), *shown)
-    )
     html = f"<table><tr>{head}</tr>{body}</table>"
-    display({"text/html": html, "text/plain": text}, raw=True)
+    display({"text/html": html, "text/plain": markdown(rows, columns)}, raw=True)
+
+
+def markdown(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
+    """Rows as a Markdown table. None becomes a dash."""
+    lines = (columns, ["---"] * len(columns), *rows)
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else str(value)

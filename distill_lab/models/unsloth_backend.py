@@ -1,13 +1,13 @@
 """All that calls Unsloth: its import, loading, LoRA, and reading on from a cache.
 
-Of Unsloth we use loading, kernels, LoRA, gradient checkpointing and saving. Its fused loss is not
-used: with labels it returns an `EmptyLogits` in place of logits, and KL needs both models'.
+Of Unsloth we use loading, kernels, LoRA, gradient checkpointing and saving. We do not use its fused
+loss: with labels it returns an `EmptyLogits` in place of logits, and KL needs both models' logits.
 
-Nor is the path that its Llama, Qwen and Mistral take for a single token (`fast_forward_inference`):
-it keeps keys and values in buffers on the model, from one call to the next, and of the cache that
-it is given it reads the length alone. Rows that left a batch, or the next batch, would go on with
-the keys of others. `read` walks through the decoder instead, which keeps nothing, so that the
-sampler is the same for every backend.
+Nor do we use the path that its Llama, Qwen and Mistral take for a single token
+(`fast_forward_inference`): it keeps keys and values in buffers on the model from one call to the
+next, and reads only the length of the cache that it is given. Rows that left a batch, or the next
+batch, would go on with the keys of others. `read` calls the decoder instead, which keeps nothing,
+so that the sampler is the same for every backend.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_lab.models.sources import cache_folder
+from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import cache_folder
 
 
 def problem() -> str | None:
@@ -47,8 +48,7 @@ def problem() -> str | None:
     try:
         _import()
     except Exception as error:  # it raises every kind: no GPU, a version too old, a broken torch
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"Unsloth cannot be imported here ({first})"
+        return f"Unsloth cannot be imported here ({first_line(error)})"
     return None
 
 
@@ -63,7 +63,7 @@ def _import() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without its banners, and its advice on tokenizers that we do not take from it."""
+    """Silences its banners, and its advice on tokenizers that we do not take from it."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -74,7 +74,7 @@ def quiet() -> Iterator[None]:
 
 
 def load(
-    place: str, config: Any, dtype: torch.dtype, device: str, four_bit: bool, whole: bool
+    location: str, config: Any, dtype: torch.dtype, device: str, four_bit: bool, whole: bool
 ) -> Any:
     """A causal LM in evaluation mode, from a folder or hub name; `config` is its text model's,
     `whole` says that all its weights will be trained.
@@ -86,31 +86,31 @@ def load(
 
     with quiet():
         lm, _ = FastLanguageModel.from_pretrained(
-            model_name=place,
+            model_name=location,
             max_seq_length=config.max_position_embeddings,
             dtype=dtype,
             load_in_4bit=four_bit,
             full_finetuning=whole,
             device_map={"": _with_index(device)},
             offload_embedding=False,  # else they may move to the CPU
-            fix_tokenizer=False,  # of its tokenizer no use is made: all backends have the same one
+            fix_tokenizer=False,  # its tokenizer is not used: all backends have the same one
             trust_remote_code=False,
             use_exact_model_name=True,  # else 4 bits fetch another repository than the one named
         )
-        _require_what_was_asked(lm, config.vocab_size, dtype, four_bit)
+        _require_as_asked(lm, config.vocab_size, dtype, four_bit)
         FastLanguageModel.for_inference(lm)
     return lm.eval()
 
 
 def _with_index(device: str) -> str:
-    """`cuda` as `cuda:0`, or whichever of them is this process's own."""
+    """`cuda` as `cuda:0`, or as whichever GPU is this process's own."""
     if torch.device(device) == torch.device("cuda"):
         return f"cuda:{torch.cuda.current_device()}"
     return device
 
 
-def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: bool) -> None:
-    """Unsloth goes on with other weights where it cannot have these, and at most prints so."""
+def _require_as_asked(lm: Any, vocab_size: int, dtype: torch.dtype, four_bit: bool) -> None:
+    """LabError where Unsloth loaded other weights than it was told to, which it at most prints."""
     is_four_bit = any(type(module).__name__ == "Linear4bit" for module in lm.modules())
     if four_bit and not is_four_bit:
         raise LabError(
@@ -122,16 +122,16 @@ def _require_what_was_asked(lm: Any, words: int, dtype: torch.dtype, four_bit: b
             f"--runtime.dtype: expected weights in {dtype}, found that Unsloth makes them "
             f"{lm.dtype} on this machine. Ask for that one."
         )
-    found = lm.get_input_embeddings().weight.shape[0]
-    if found != words:  # where a tokenizer has more tokens than that, it adds rows of anything
+    rows = lm.get_input_embeddings().weight.shape[0]
+    if rows != vocab_size:  # Unsloth adds rows, of anything, for a tokenizer with more tokens
         raise LabError(
-            f"Expected a model of {words:,} tokens, found that Unsloth made it one of {found:,}. "
-            "Take --runtime.backend transformers."
+            f"Expected a model of {vocab_size:,} tokens, found that Unsloth made it one of "
+            f"{rows:,}. Take --runtime.backend transformers."
         )
 
 
 def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
-    """LoRA layers on `targets`, their start drawn from the seed that is set."""
+    """The model with LoRA layers on `targets`, initialised from the seed that is set."""
     from peft import PeftModel
     from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
@@ -153,12 +153,12 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
     return made
 
 
-def save_gguf(place: Path, dtype: str, dest: Path) -> None:
+def save_gguf(folder: Path, dtype: str, dest: Path) -> None:
     """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
     from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     lm, tokenizer = FastLanguageModel.from_pretrained(
-        model_name=str(place), dtype=getattr(torch, dtype), load_in_4bit=False
+        model_name=str(folder), dtype=getattr(torch, dtype), load_in_4bit=False
     )
     method = {"float16": "f16", "bfloat16": "bf16"}[dtype]
     lm.save_pretrained_gguf(str(dest), tokenizer=tokenizer, quantization_method=method)
@@ -212,15 +212,15 @@ def read(
 
 
 def logits_of(lm: Any, out: Any) -> Tensor:
-    """The logits of a forward pass, and not what may stand in their place: Unsloth has an object
-    with a shape where it made the loss itself, and hidden states where it was told so.
+    """The logits of a forward pass; LabError for what Unsloth may put in their place: an object
+    with a shape where it computed the loss itself, or hidden states where it was told to.
     """
-    made, vocabulary = out.logits, lm.get_output_embeddings().out_features
-    if isinstance(made, Tensor) and made.shape[-1] == vocabulary:
+    made, vocab_size = out.logits, lm.get_output_embeddings().out_features
+    if isinstance(made, Tensor) and made.shape[-1] == vocab_size:
         return made
     width = f" of {made.shape[-1]:,}" if isinstance(made, Tensor) else ""
     raise LabError(
-        f"{type(lm).__name__}: expected logits of {vocabulary:,} tokens, found "
+        f"{type(lm).__name__}: expected logits of {vocab_size:,} tokens, found "
         f"{type(made).__name__}{width}. Unset UNSLOTH_RETURN_HIDDEN_STATES where it is set; else "
         "take --runtime.backend transformers."
     )

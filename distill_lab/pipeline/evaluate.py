@@ -11,14 +11,17 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from distill_lab.models.backend import Backend, start
-from distill_lab.models.loading import LanguageModel, load_base, load_student, load_teacher
+from distill_lab.models.backend import start
+from distill_lab.models.loading import LanguageModel, load_model
+from distill_lab.models.sources import source_of
 from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Prediction, Question, by_id
 from distill_lab.run.settings import Config
-from distill_lab.sampling.decode import Sampling, complete_all, jobs_for
+from distill_lab.sampling.decode import complete_all
+from distill_lab.sampling.jobs import jobs_for
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import answer_text
 from distill_lab.tasks.task import Task
@@ -40,8 +43,8 @@ def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Pat
         have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
         if {(id, 0) for id in questions} <= have:
             return False
-        model, shots = _model(who, config, out, start(config, out))
-        made = _answers(model, shots, who, list(questions.values()), have, config)
+        model = load_model(who, config.models, start(config, out), out)
+        made = _answers(model, who, list(questions.values()), have, config)
         with closing(made):  # ends the progress bar's line, whatever is said after it
             for batch in made:
                 log.append(
@@ -52,26 +55,15 @@ def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Pat
     return True
 
 
-def _model(who: str, config: Config, out: Path, backend: Backend) -> tuple[LanguageModel, int]:
-    """The model and the number of worked examples in its prompt: the teacher is asked as when it
-    was sampled.
-    """
-    if who == "teacher":
-        return load_teacher(config.models, backend), config.models.teacher_shots
-    if who == "base":
-        return load_base(config.models, backend), 0
-    return load_student(RunFolder(out).require_model(who), config.models, backend), 0
-
-
 def _answers(
     model: LanguageModel,
-    shots: int,
     who: str,
     questions: list[Question],
     have: set[tuple[str, int]],
     config: Config,
 ) -> Generator[list[tuple[str, str]]]:
-    """(question id, completion), a batch at a time."""
+    """(question id, completion), a batch at a time; the teacher is asked as it was sampled."""
+    shots = source_of(who, config.models).shots
     jobs = jobs_for(questions, model.tokenizer, shots, task_of(config))
     greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
     for batch in complete_all(

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from distill_lab.models import unsloth_backend
-from distill_lab.models.backend import Backend, choose_backend
-from distill_lab.models.loading import LanguageModel, load_student, save_student
+from distill_lab.models.backend import choose_backend
+from distill_lab.models.loading import LanguageModel, load_model, save_student
 from distill_lab.run.claim import saved
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
@@ -68,19 +68,18 @@ def _adapter(student: Path, dest: Path, config: Config, settings: ExportSettings
 
 def _merged(student: Path, dest: Path, config: Config, settings: ExportSettings) -> None:
     """Plain weights: what transformers, vLLM and others load without peft."""
-    model = _in_float32(student, config)
+    model = _in_float32(config, settings)
     dtype = _half(model.lm)
     print(f"weights in {str(dtype).removeprefix('torch.')}, rounded once, after the merge")
     save_student(LanguageModel(model.lm.to(dtype), model.tokenizer, model.name), dest)  # type: ignore[arg-type]
 
 
-def _in_float32(student: Path, config: Config) -> LanguageModel:
+def _in_float32(config: Config, settings: ExportSettings) -> LanguageModel:
     """The merge in float32, on the CPU: in 16 bits it would round the small update of LoRA away,
     weight by weight.
     """
     runtime = RuntimeSettings(backend="transformers", device="cpu", dtype="float32")
-    backend: Backend = choose_backend(runtime)
-    return load_student(student, config.models, backend)
+    return load_model(settings.arm, config.models, choose_backend(runtime), settings.out)
 
 
 def _half(lm: Any) -> torch.dtype:

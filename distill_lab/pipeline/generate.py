@@ -15,7 +15,8 @@ from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Trace
 from distill_lab.run.settings import Config
-from distill_lab.sampling.decode import Completion, Job, Sampling, jobs_for
+from distill_lab.sampling.jobs import Completion, Job, jobs_for
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.sampler import open_teacher
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import prompt_id
@@ -39,10 +40,10 @@ def run(config: Config, out: Path) -> bool:
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
         if wanted <= have:
             return False
-        teacher, complete_all = open_teacher(config, start(config, out), out)
+        teacher = open_teacher(config, start(config, out), out)
         jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots, task)
-        made = complete_all(
-            teacher, jobs, teacher_sampling(config), config.runtime.sample_batch, have, "generate"
+        made = teacher.complete_all(
+            jobs, teacher_sampling(config), config.runtime.sample_batch, have, "generate"
         )
         with closing(made):  # ends the progress bar's line, whatever is said after it
             for batch in made:

@@ -19,8 +19,7 @@ from distill_lab.models.loading import (
     LanguageModel,
     TokenizerOnly,
     for_training,
-    load_base,
-    load_teacher,
+    load_model,
     load_tokenizer_only,
     require_known_head,
     require_shared_tokenizer,
@@ -60,10 +59,10 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFo
     folder = run.student(arm)
     backend = start(config, run.path)
     set_seed(config.train.seed)
-    base = load_base(config.models, backend)
+    base = load_model("base", config.models, backend)
     require_known_head(base)
     softened = ARMS[arm].softened and config.train.alpha > 0
-    text = load_tokenizer_only(config.models.teacher, "teacher") if softened else None
+    text = load_tokenizer_only("teacher", config.models) if softened else None
     if text:
         require_shared_tokenizer(text, base)
     encoded = encode_examples(examples, base, text, config)
@@ -86,7 +85,7 @@ def _teacher(
     s = config.train
     if s.cache == "none":
         return _checked_teacher(config, backend)
-    width = min(text.vocabulary, base.vocabulary)
+    width = min(text.vocab_size, base.vocab_size)
     kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
 
     def lacking() -> bool:
@@ -99,7 +98,7 @@ def _teacher(
 
 
 def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
-    teacher = load_teacher(config.models, backend)
+    teacher = load_model("teacher", config.models, backend)
     require_known_head(teacher)
     return teacher
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The GB that a profile is made for, and why it fits: `memory` works it out, for the longest
-    prompts (which fill max-length) and each answer as long as it may be. A test holds the figures.
-    """
+    """The GB that a profile is made for, and why it fits: the figures are those of `memory`, for
+    prompts that fill max-length and answers as long as they may be. A test checks them."""
 
     room: float
     notes: str

@@ -8,12 +8,14 @@ import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from distill_lab.models.backend import choose_backend
+from distill_lab.models.sources import source_of
 from distill_lab.pipeline.report import version
 from distill_lab.pipeline.runner import STAGES
 from distill_lab.planning.budgets import BUDGETS
@@ -23,27 +25,28 @@ from distill_lab.planning.timing import GPUS, Range, Speed, estimate, of_cpu, of
 from distill_lab.run import history
 from distill_lab.run.claim import flag
 from distill_lab.run.records import LabError
-from distill_lab.run.settings import BUNDLED, PROFILES, Config, RuntimeSettings
+from distill_lab.run.settings import PROFILES, Config, RuntimeSettings
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth", "vllm")
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a prediction is for: `capacity` in bytes."""
+    """What a prediction is for: `capacity` in bytes; `device` of this machine, "" of another. Its
+    speed may have to be measured, so that it is a call."""
 
     title: str
     capacity: float
     way: Way
     speed: Callable[[], Speed]
-    device: str = ""  # of this machine
+    device: str = ""
 
 
 def report(config: Config | None = None, gpu: str | None = None) -> str:
     """A few lines: machine, packages, backend and profile, each choice with its reason; then memory
     and time of `config` (None: the profile that is recommended), here or on the card `gpu`."""
     backend = choose_backend(RuntimeSettings())
-    profile, why = _profile(backend.device)
+    profile, why = recommended()
     config = config or PROFILES[profile]
     packages = [f"{name} {version(name) or '(not installed)'}" for name in PACKAGES]
     lines = [
@@ -72,23 +75,25 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
     except LabError as error:
         return [f"predicted  nothing: {error}"]
     of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
-    lines = [f"predicted  memory of {of}, prompts and answers as long as they may be:"]
-    lines += [f"           {s.name:<14}{_gb(s.total)}   {_parts(s)}" for s in stages]
-    said = fits(config, machine, stages)
+    memory = [f"memory of {of}, prompts and answers as long as they may be:"]
+    memory += [f"{s.name:<14}{s.total / 1e9:5.1f} GB   {_parts(s)}" for s in stages]
+    fit = fits(config, machine, stages)
     if config == PROFILES[config.profile]:
         budget = BUDGETS[config.profile]
-        said += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
-    lines += [f"{'           ' if n else 'fits       '}{line}" for n, line in enumerate(said)]
-    whole, parts = _times(_estimated(config, machine, here=not gpu))
-    lines.append(f"time       {whole}, an estimate: the more is kept and written, the longer")
-    lines.append(f"           {parts}")
-    download = _download(config)
-    return [*lines, f"download   {download}"] if download else lines
+        fit += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
+    whole, each = _times(_estimated(config, machine))
+    time = [f"{whole}, an estimate: the more is kept and written, the longer", each]
+    sections = {"predicted": memory, "fits": fit, "time": time, "download": _download(config)}
+    return [
+        f"{'' if n else heading:<11}{line}"
+        for heading, lines in sections.items()
+        for n, line in enumerate(lines)
+    ]
 
 
 def expected(config: Config, finished: Collection[str] = ()) -> str:
-    """The same for those who begin or go on with a run here, of the stages that are not finished:
-    one sentence."""
+    """One sentence for those who begin or go on with a run here: time of the stages that are not
+    `finished`, and memory."""
     if all(name in finished for name, stage in STAGES.items() if stage.slow):
         return "No model has to be run any more: what is left takes a moment."
     machine = _here(config)
@@ -96,25 +101,20 @@ def expected(config: Config, finished: Collection[str] = ()) -> str:
         most = max(predict(config, machine.way), key=lambda stage: stage.total)
     except LabError as error:
         return f"Time and memory are not predicted: {error}"
-    times = _estimated(config, machine, here=True)
-    left = {stage: time for stage, time in times.items() if stage not in finished}
-    whole, parts = _times(left)
-    memory = f"at most {_gb(most.total).strip()} of memory ({most.name})"
-    return f"Expected on {machine.title}: {whole} for what is left ({parts}), and {memory}."
+    times = _estimated(config, machine)
+    whole, each = _times({stage: t for stage, t in times.items() if stage not in finished})
+    memory = f"at most {_gb(most.total)} of memory ({most.name})"
+    return f"Expected on {machine.title}: {whole} for what is left ({each}), and {memory}."
 
 
-def _estimated(config: Config, machine: Machine, here: bool) -> dict[str, Range]:
-    """Of each stage that runs a model; `here`, corrected by what stages took on this machine."""
-    speed = machine.speed()
-
-    def of(config: Config) -> dict[str, Range]:
-        return estimate(config, machine.way, speed)
-
-    return history.learnt(of, config, machine.device) if here else of(config)
+def _estimated(config: Config, machine: Machine) -> dict[str, Range]:
+    """Seconds of each stage that runs a model, on this machine corrected by what stages took."""
+    of = partial(estimate, way=machine.way, speed=machine.speed())
+    return history.learnt(of, config, machine.device) if machine.device else of(config)
 
 
 def _times(times: Mapping[str, Range]) -> tuple[str, str]:
-    """Of all these stages together, and of each."""
+    """The time of all these stages together, and of each."""
     whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
     return _span(whole), ", ".join(f"{name} {_span(t)}" for name, t in times.items())
 
@@ -142,26 +142,19 @@ def _card(name: str, config: Config) -> Machine:
     gpu = GPUS.get(name.lower())
     if gpu is None:
         raise LabError(f"--gpu: expected one of {', '.join(GPUS)}; found {name!r}.")
-    asked = config.runtime.dtype
-    dtype = ("bfloat16" if gpu.bfloat16 else "float16") if asked == "auto" else asked
+    dtype: str = config.runtime.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if gpu.bfloat16 else "float16"
     way = Way(dtype, True, checkpointing=config.runtime.backend == "unsloth")
     return Machine(f"one {gpu.title}", gpu.memory, way, lambda: of_gpu(gpu))
-
-
-_LOWERED = {
-    "generate": "runtime.sample_batch",
-    "evaluate": "runtime.sample_batch",
-    "teacher cache": "runtime.micro_batch",
-    "train": "runtime.micro_batch",
-}
 
 
 def fits(config: Config, machine: Machine, stages: list[Stage]) -> list[str]:
     """One line where all stages fit; else a line for each that does not, with what to lower."""
     most = max(stages, key=lambda stage: stage.total)
-    room = _gb(machine.capacity).strip()
+    room = _gb(machine.capacity)
     if most.total <= machine.capacity:
-        return [f"yes: the most is {most.name}'s {_gb(most.total).strip()} of {room}"]
+        return [f"yes: the most is {most.name}'s {_gb(most.total)} of {room}"]
     over = [stage.name for stage in stages if stage.total > machine.capacity]
     return [f"no: {name} wants more than {room}. {_advice(config, machine, name)}" for name in over]
 
@@ -170,14 +163,14 @@ def _advice(config: Config, machine: Machine, name: str) -> str:
     """The batch that fits, by halves; where none does, what else can be lowered."""
     if name == "train" and config.train.cache == "none" and config.train.alpha:
         return "Take --train.cache topk, so that the teacher is gone by then."
-    section, field = _LOWERED[name].split(".")
+    field = "sample_batch" if name in ("generate", "evaluate") else "micro_batch"
     value = getattr(config.runtime, field)
     while value > 1:
         value //= 2
         smaller: Any = replace(config, runtime=replace(config.runtime, **{field: value}))
         stage = next(s for s in predict(smaller, machine.way) if s.name == name)
         if stage.total <= machine.capacity:
-            return f"Lower {flag(f'{section}.{field}')} to {value}."
+            return f"Lower {flag(f'runtime.{field}')} to {value}."
     if name == "train":
         if not config.models.lora_rank:
             return "Train by LoRA: --models.lora-rank 16."
@@ -187,16 +180,16 @@ def _advice(config: Config, machine: Machine, name: str) -> str:
     return "Take a smaller --models.teacher or lower --train.max-length."
 
 
-def _download(config: Config) -> str:
+def _download(config: Config) -> list[str]:
     """The models that may have to come from a hub, and how large their files are (16 bits)."""
-    sizes: list[str] = []
-    m = config.models
-    named = {m.teacher: ("teacher", m.teacher.endswith("bnb-4bit")), m.student: ("base", False)}
-    for name, (role, four_bit) in named.items():
-        if name != BUNDLED and "/" in name and not Path(name).exists():
-            size = weights(shape_of(name, role), Way("bfloat16", True), four_bit, name)
-            sizes.append(f"{name} {_gb(size).strip()}")
-    return ", ".join(sizes) and f"{', '.join(sizes)}, unless they are here already"
+    sizes = []
+    for source in (source_of(who, config.models) for who in ("teacher", "base")):
+        name, four_bit = source.name, source.name.endswith("bnb-4bit")
+        if "/" in name and not Path(name).exists():
+            shape = shape_of(name, source.role)
+            sizes.append(f"{name} {_gb(weights(shape, Way('bfloat16', True), four_bit, name))}")
+    listed = ", ".join(dict.fromkeys(sizes))  # teacher and base may be one model
+    return [f"{listed}, unless they are here already"] if sizes else []
 
 
 def _parts(stage: Stage) -> str:
@@ -206,18 +199,15 @@ def _parts(stage: Stage) -> str:
 
 
 def _gb(size: float) -> str:
-    return f"{size / 1e9:5.1f} GB"
+    return f"{size / 1e9:.1f} GB"
 
 
 def _span(seconds: Range) -> str:
     """`3 to 20 minutes`."""
-    unit, name = next(
-        (u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-        if seconds[1] >= 2 * u or u == 1
-    )  # fmt: skip
-    low, high = (
-        f"{v:.0f}" if v >= 10 else f"{max(v, 0.1):.1f}" for v in (t / unit for t in seconds)
-    )
+    units = {"hours": 3600, "minutes": 60, "seconds": 1}
+    name = next((name for name, unit in units.items() if seconds[1] >= 2 * unit), "seconds")
+    scaled = [time / units[name] for time in seconds]
+    low, high = (f"{time:.0f}" if time >= 10 else f"{max(time, 0.1):.1f}" for time in scaled)
     return f"{low} to {high} {name}"
 
 
@@ -226,27 +216,20 @@ def _span(seconds: Range) -> str:
 
 def recommended() -> tuple[str, str]:
     """The profile for this machine, and why."""
-    return _profile(choose_backend(RuntimeSettings()).device)
-
-
-def _profile(device: str) -> tuple[str, str]:
-    if device.startswith("cuda"):
-        gpus = torch.cuda.device_count()
-        return (
-            ("cluster", f"{gpus} CUDA GPUs are there")
-            if gpus > 1
-            else ("colab", "one CUDA GPU is there")
-        )
-    if _memory() < BUDGETS["cpu"].room * 1e9:
+    on_gpu = choose_backend(RuntimeSettings()).device.startswith("cuda")
+    if on_gpu and torch.cuda.device_count() > 1:
+        return "cluster", f"{torch.cuda.device_count()} CUDA GPUs are there"
+    if on_gpu:
+        return "colab", "one CUDA GPU is there"
+    needed = BUDGETS["cpu"].room
+    why = "there is no CUDA GPU"
+    if _memory() < needed * 1e9:
+        here = _gib(_memory())
         return (
             "tiny",
-            f"there is no CUDA GPU, and `cpu` wants {BUDGETS['cpu'].room:g} GB of memory where "
-            f"this machine has {_gib(_memory())}",
+            f"{why}, and `cpu` wants {needed:g} GB of memory where this machine has {here}",
         )
-    return (
-        "tiny",
-        "there is no CUDA GPU; `tiny` needs nothing else and takes a minute or two. Then try `cpu`",
-    )
+    return "tiny", f"{why}; `tiny` needs nothing else and takes a minute or two. Then try `cpu`"
 
 
 def _memory() -> int:

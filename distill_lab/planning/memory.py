@@ -15,10 +15,8 @@ from distill_lab.planning.shapes import Shape, shape_of
 from distill_lab.run.settings import Config
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-PROCESS = (
-    500_000_000  # Python, torch and its libraries; on a GPU the CUDA context, workspaces, and a
-)
-# matrix in 4 bits made whole
+# Python, torch and its libraries; on a GPU the CUDA context, workspaces, an unpacked 4-bit matrix
+PROCESS = 500_000_000
 _HELD_BACK = 2.15  # glibc keeps so much for activations that come and go; measured when training
 _PICK = 56  # bytes a logit: float64, its exponentials, their sum so far, a sort and its indices
 _OF_4_BITS = 0.5 + 4 / 64  # a weight in NF4 and its share of a float32 scale for each 64
@@ -43,8 +41,8 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How models run: the dtype of their weights, on a GPU or not, and whether only a layer's
-    input is kept for the backward pass (as Unsloth does), the rest made again."""
+    """How models run: the dtype of their weights, on a GPU or not, and whether only each layer's
+    input is kept for the backward pass and the rest computed again (as Unsloth does)."""
 
     dtype: str
     gpu: bool
@@ -55,8 +53,8 @@ class Way:
         return BYTES[self.dtype]
 
     def held(self, activations: int) -> int:
-        """What the process has of the system for so many bytes of activations. A GPU's allocator
-        keeps back less: see `timing.Gpu`."""
+        """Bytes that the process takes from the system for so many bytes of activations. A GPU's
+        allocator holds back less: see `timing.Gpu`."""
         return activations if self.gpu else int(_HELD_BACK * activations)
 
 
@@ -64,32 +62,29 @@ def predict(config: Config, way: Way) -> list[Stage]:
     """The stages that load a model, in their order; `teacher cache` is the teacher's part of
     `train`. LabError where a model's shape is not known."""
     models, s, runtime = config.models, config.train, config.runtime
-    teacher, student = (
-        shape_of(name, role)
-        for name, role in ((models.teacher, "teacher"), (models.student, "base"))
-    )
+    teacher, student = shape_of(models.teacher, "teacher"), shape_of(models.student, "base")
     of_teacher = weights(teacher, way, models.teacher_4bit, models.teacher)
     of_student = weights(student, way)
     longest, n, rows = s.max_length, config.generate.n_samples, runtime.sample_batch
     shown = longest + SHOT * models.teacher_shots  # what the teacher reads
-    micro = min(runtime.micro_batch, s.batch_size)
     new, answer = config.generate.max_new_tokens, config.evaluate.max_new_tokens
-    asked = [sampling(teacher, of_teacher, 1, rows, shown, answer, way)]
-    asked += [sampling(student, of_student, 1, rows, longest, answer, way)]
-    kd = s.alpha > 0
-    online = teacher if kd and s.cache == "none" else None
-    trained = training(student, config, way, min(longest, new + 1), online)
-    if online:
-        trained = {"teacher": of_teacher, **trained}
-    stages = [
-        ("generate", sampling(teacher, of_teacher, n, max(1, rows // n), shown, new, way)),
-        ("train", trained),
-        ("evaluate", max(asked, key=_sum)),
-    ]
-    if kd and not online:
-        cache = filling(teacher, micro, shown, new + 1, way)
-        stages.insert(1, ("teacher cache", {"weights": of_teacher + of_student, **cache}))
-    return [Stage(name, {**parts, "process": PROCESS}) for name, parts in stages]
+    completion = min(longest, new + 1)
+    stages: dict[str, Parts] = {
+        "generate": sampling(teacher, of_teacher, n, max(1, rows // n), shown, new, way)
+    }
+    if s.alpha > 0 and s.cache == "none":
+        trained = training(student, config, way, completion, teacher)
+        stages["train"] = {"teacher": of_teacher, **trained}
+    elif s.alpha > 0:
+        cache = filling(teacher, min(runtime.micro_batch, s.batch_size), shown, new + 1, way)
+        stages["teacher cache"] = {"weights": of_teacher + of_student, **cache}
+    stages.setdefault("train", training(student, config, way, completion, None))
+    stages["evaluate"] = max(
+        sampling(teacher, of_teacher, 1, rows, shown, answer, way),
+        sampling(student, of_student, 1, rows, longest, answer, way),
+        key=_sum,
+    )
+    return [Stage(name, {**parts, "process": PROCESS}) for name, parts in stages.items()]
 
 
 def _sum(parts: Parts) -> int:
@@ -97,7 +92,7 @@ def _sum(parts: Parts) -> int:
 
 
 def weights(shape: Shape, way: Way, four_bit: bool = False, name: str = "") -> int:
-    """A model that is not trained; in 4 bits only the layers' matrices are."""
+    """Bytes of a model that is not trained; in 4 bits only the layers' matrices are."""
     if not four_bit:
         return shape.parameters * way.bytes
     each = _OF_4_BITS_TWICE if name.endswith("bnb-4bit") else _OF_4_BITS
@@ -105,21 +100,21 @@ def weights(shape: Shape, way: Way, four_bit: bool = False, name: str = "") -> i
 
 
 def kv_cache(shape: Shape, tokens: int, way: Way) -> int:
-    """Keys and values of so many tokens, all rows together."""
+    """Bytes of the keys and values of so many tokens, all rows together."""
     return 2 * shape.layers * shape.keys * tokens * way.bytes
 
 
 def sampling(
     shape: Shape, of_weights: int, n: int, prompts: int, length: int, new: int, way: Way
 ) -> Parts:
-    """`sampling.complete`: reading `prompts` prompts of `length` tokens, then writing n rows each;
-    the larger of the two. n = 1 is greedy."""
+    """`decode.complete`: reading `prompts` prompts of `length` tokens, then writing n rows of `new`
+    tokens each; the larger of the two. n = 1 is greedy."""
     rows, logit = prompts * n, way.bytes
     reading = {
         "weights": of_weights,
         "kv cache": kv_cache(shape, prompts * length, way),
         "activations": way.held(forward(shape, prompts, length, way)),
-        "logits": prompts * shape.vocabulary * logit,
+        "logits": prompts * shape.vocab_size * logit,
     }
     # one layer's keys and values, repeated for its queries, or laid side by side for a CPU
     copied = _grouped(shape) or not way.gpu
@@ -128,7 +123,7 @@ def sampling(
         "weights": of_weights,
         "kv cache": kv_cache(shape, rows * (length + new), way),
         "activations": way.held(repeated),
-        "logits": rows * shape.vocabulary * (2 * logit + (_PICK if n > 1 else 0)),
+        "logits": rows * shape.vocab_size * (2 * logit + (_PICK if n > 1 else 0)),
     }
     return max(reading, writing, key=_sum)
 
@@ -138,7 +133,8 @@ def _grouped(shape: Shape) -> bool:
 
 
 def forward(shape: Shape, rows: int, length: int, way: Way) -> int:
-    """The largest that is alive in a layer of a pass that keeps nothing, and the mask."""
+    """Bytes alive at the largest moment of a layer in a forward pass that keeps nothing, and of the
+    mask."""
     h, q, k, i = shape.hidden, shape.queries, shape.keys, shape.intermediate
     mlp = 2 * h + 3 * i  # the stream, its norm; the gate, what goes up, and their product
     attention = 2 * h + 4 * q + 3 * k + (2 * q if _grouped(shape) else 0)
@@ -147,14 +143,11 @@ def forward(shape: Shape, rows: int, length: int, way: Way) -> int:
 
 
 def filling(teacher: Shape, rows: int, length: int, completion: int, way: Way) -> Parts:
-    """`teacher_cache.fill`, but for the weights: so many examples a pass."""
+    """`teacher_cache.fill` without the weights: `rows` examples a pass."""
     n = rows * min(completion, length)
-    chunk = min(n, max(1, BUDGET // 4 // (8 * teacher.vocabulary)))
+    chunk = min(n, max(1, BUDGET // 4 // (8 * teacher.vocab_size)))
     alive = forward(teacher, rows, length, way) + n * teacher.hidden * way.bytes
-    return {
-        "activations": way.held(alive),
-        "logits": 6 * 4 * chunk * teacher.vocabulary,
-    }
+    return {"activations": way.held(alive), "logits": 6 * 4 * chunk * teacher.vocab_size}
 
 
 def training(
@@ -173,29 +166,23 @@ def training(
     held = 4 * learnt if s.batch_size > rows else 0  # gradients of micro-batches before
     shown = s.max_length + SHOT * config.models.teacher_shots
     theirs = forward(teacher, rows, shown, way) if teacher else 0
-    loss = _loss(shape, n, rank, way, teacher)
     back = tokens * way.bytes * (3 * shape.intermediate + 4 * shape.hidden)
-    common = {"weights": fixed}
-    at_the_turn = {
+    as_backward_begins = {
         "gradients and optimiser": 8 * learnt + held + head,
         "activations": way.held(kept(shape, rank, tokens, way) + max(theirs, back)),
-        "logits": loss,
+        "logits": _loss(shape, n, rank, way, teacher),
     }
-    at_the_end = {
-        "gradients and optimiser": 12 * learnt + head,
-        "activations": way.held(back),
-    }
-    return {**common, **max(at_the_turn, at_the_end, key=_sum)}
+    as_it_ends = {"gradients and optimiser": 12 * learnt + head, "activations": way.held(back)}
+    return {"weights": fixed, **max(as_backward_begins, as_it_ends, key=_sum)}
 
 
 def kept(shape: Shape, rank: int, tokens: int, way: Way) -> int:
-    """Activations that are kept for the backward pass."""
+    """Bytes of activations that are kept for the backward pass."""
     a_layer = tokens * _kept_by_a_token(shape, rank, way)
     inputs = tokens * way.bytes * shape.hidden
     ends = 4 * inputs  # embedding, last norm, hidden states and their gradient
-    if way.checkpointing:
-        return shape.layers * inputs + a_layer + ends
-    return shape.layers * a_layer + ends
+    layers = shape.layers * inputs + a_layer if way.checkpointing else shape.layers * a_layer
+    return layers + ends
 
 
 def _kept_by_a_token(shape: Shape, rank: int, way: Way) -> int:
@@ -217,10 +204,10 @@ def _kept_by_a_token(shape: Shape, rank: int, way: Way) -> int:
 
 def _loss(shape: Shape, n: int, rank: int, way: Way, teacher: Shape | None) -> int:
     """`losses.fused` over n completion tokens: constant in n once n fills the budget."""
-    v = shape.vocabulary
+    v = shape.vocab_size
     budget = BUDGET if rank else max(BUDGET, 4 * shape.embedding)
     chunk = min(n, max(1, budget // (4 * v * (2 if teacher else 1))))
     few = min(max(1, (ON_GPU if way.gpu else ON_CPU) // v), chunk)
-    logits = 4 * chunk * (v + (teacher.vocabulary if teacher else 0)) + 3 * 4 * few * v
+    logits = 4 * chunk * (v + (teacher.vocab_size if teacher else 0)) + 3 * 4 * few * v
     halves = 2 * way.bytes * chunk * v if way.bytes < 4 else 0
     return logits + halves + n * shape.hidden * (4 + 2 * way.bytes)

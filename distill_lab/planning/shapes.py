@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.models.sources import SMOLLM2
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import BUNDLED, data_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A decoder of Llama's make: per layer four matrices of attention, three of a gated MLP, two
-    norms. `extras`: biases and head norms of a layer, in parameters."""
+    """A decoder with Llama's architecture: each layer has four attention matrices, the three of a
+    gated MLP and two norms. `extras` counts a layer's biases and head norms, in parameters."""
 
     layers: int
     hidden: int
@@ -23,7 +22,7 @@ class Shape:
     heads: int
     kv_heads: int
     head_dim: int
-    vocabulary: int
+    vocab_size: int
     tied: bool
     extras: int = 0
 
@@ -45,14 +44,14 @@ class Shape:
 
     @property
     def matrices(self) -> int:
-        """Parameters in the layers' matrices: what 4 bits are for, and what a token is multiplied
-        with."""
+        """Parameters in the layers' matrices: those that 4 bits are for, and that each token is
+        multiplied with."""
         return self.layers * sum(a * b for a, b in self.linears)
 
     @property
     def embedding(self) -> int:
         """Parameters of the embedding; the head has as many, its own unless they are tied."""
-        return self.vocabulary * self.hidden
+        return self.vocab_size * self.hidden
 
     @property
     def parameters(self) -> int:
@@ -64,39 +63,25 @@ class Shape:
         return self.layers * rank * sum(a + b for a, b in self.linears)
 
 
-# From the config.json of each model on the hub; the counts are those of the model cards (0.49B,
-# 1.54B, 3.09B, 7.61B) and of SmolLM2's (134.5M).
-_QWEN_05 = Shape(24, 896, 4864, 14, 2, 64, 151_936, True, extras=(14 + 2 * 2) * 64)
-_QWEN_15 = Shape(28, 1536, 8960, 12, 2, 128, 151_936, True, extras=(12 + 2 * 2) * 128)
-_QWEN_3 = Shape(36, 2048, 11008, 16, 2, 128, 151_936, True, extras=(16 + 2 * 2) * 128)
-_QWEN_7 = Shape(28, 3584, 18944, 28, 4, 128, 152_064, False, extras=(28 + 2 * 4) * 128)
-_SMOLLM2 = Shape(30, 576, 1536, 9, 3, 64, 49_152, True)
-_KNOWN = {
-    "qwen2.5-0.5b-instruct": _QWEN_05,
-    "qwen2.5-1.5b-instruct": _QWEN_15,
-    "qwen2.5-3b-instruct": _QWEN_3,
-    "qwen2.5-7b-instruct": _QWEN_7,
-    "smollm2-135m-instruct": _SMOLLM2,
-    SMOLLM2: _SMOLLM2,
-}
+_KNOWN = Path(__file__).with_name("known_models.json")
 
 
 def shape_of(name: str, role: str) -> Shape:
-    """The shape of a model named as in the settings; `role` (teacher or base) chooses of the
-    bundled two. LabError where it is neither known nor here."""
-    place = data_folder() / "tiny_models" / role if name == BUNDLED else Path(name)
-    if (place / "config.json").is_file():
-        return from_config(json.loads((place / "config.json").read_text(encoding="utf-8")), name)
-    short = name.rpartition("/")[2].lower().removesuffix("-unsloth-bnb-4bit")
-    known = _KNOWN.get(short.removesuffix("-bnb-4bit"))
-    if known:
-        return known
-    cached = _cached(name)
-    if cached:
-        return from_config(json.loads(cached.read_text(encoding="utf-8")), name)
+    """The shape of a model named as in the settings; `role` (teacher or base) chooses between the
+    two bundled ones. LabError where it is neither known nor here."""
+    folder = data_folder() / "tiny_models" / role if name == BUNDLED else Path(name)
+    short = name.rpartition("/")[2].lower().removesuffix("-bnb-4bit").removesuffix("-unsloth")
+    # what the config.json of each of these says on the hub
+    known: dict[str, Any] = json.loads(_KNOWN.read_text(encoding="utf-8"))
+    in_folder = (folder / "config.json").is_file()
+    if not in_folder and short in known:
+        return from_config(known[short], name)
+    file = folder / "config.json" if in_folder else _cached(name)
+    if file:
+        return from_config(json.loads(file.read_text(encoding="utf-8")), name)
     raise LabError(
         f"Model {name!r}: expected one whose shape is known or whose config.json is here, found "
-        f"neither. Known are {', '.join(_KNOWN)}."
+        f"neither. Known are {', '.join(known)}."
     )
 
 
@@ -106,28 +91,28 @@ def _cached(name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(name, "config.json")
+        file = try_to_load_from_cache(name, "config.json")
     except HFValidationError:  # a path is no name of the hub
         return None
-    return Path(found) if isinstance(found, str) else None
+    return Path(file) if isinstance(file, str) else None
 
 
 def from_config(config: dict[str, Any], name: str) -> Shape:
-    """From the contents of a config.json; LabError where the model is of another make."""
-    kind = config.get("model_type")
-    if kind not in ("llama", "mistral", "qwen2", "qwen3"):
+    """From the contents of a config.json; LabError for an architecture that is none of Llama's."""
+    make = config.get("model_type")
+    if make not in ("llama", "mistral", "qwen2", "qwen3"):
         raise LabError(
-            f"Model {name!r}: expected a Llama, Mistral, Qwen2 or Qwen3, found {kind!r}, whose "
+            f"Model {name!r}: expected a Llama, Mistral, Qwen2 or Qwen3, found {make!r}, whose "
             "memory is not worked out here."
         )
     heads = config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads") or heads
     head_dim = config.get("head_dim") or config["hidden_size"] // heads
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
-    extras = 2 * head_dim if kind == "qwen3" else 0  # norms of queries and keys
-    if kind == "qwen2" or config.get("attention_bias"):
+    extras = 2 * head_dim if make == "qwen3" else 0  # norms of queries and keys
+    if make == "qwen2" or config.get("attention_bias"):
         extras += (heads + 2 * kv_heads) * head_dim
-    if kind != "qwen2" and config.get("attention_bias"):
+    if make != "qwen2" and config.get("attention_bias"):
         extras += hidden
     if config.get("mlp_bias"):
         extras += 2 * intermediate + hidden

@@ -11,16 +11,18 @@ from time import perf_counter
 
 import torch
 
+from distill_lab.models.sources import source_of
 from distill_lab.planning.memory import SHOT, Way, kv_cache, weights
-from distill_lab.planning.shapes import Shape, shape_of
+from distill_lab.planning.shapes import shape_of
 from distill_lab.run.history import Range
 from distill_lab.run.settings import BUNDLED, Config
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A card: what PyTorch finds as its memory (GiB, taken as GB: the 7 % between are for what an
-    allocator cannot hand out), half-precision products a second, bytes a second, bfloat16."""
+    """A card: its memory as PyTorch reports it (GiB, taken as GB: an allocator cannot hand out the
+    7 % between them), half-precision operations a second, bytes a second, and whether it has
+    bfloat16."""
 
     title: str
     memory: float
@@ -41,8 +43,8 @@ GPUS = {
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Operations and bytes a second; the share of them that is reached; and the seconds that a
-    layer takes for a step however little there is to do."""
+    """Operations and bytes a second; the share of them that is reached, at best and at worst; and
+    the seconds that a layer takes for a step at least, at best and at worst."""
 
     flops: float
     bandwidth: float
@@ -56,8 +58,8 @@ def of_gpu(gpu: Gpu) -> Speed:
 
 
 def of_cpu(dtype: str, threads: int, seconds: float = 0.5) -> Speed:
-    """Measured in about so many seconds: products of 1,024 x 1,024, copies of 64 MB, and a layer of
-    next to no size, which shows what each step takes however little there is to do."""
+    """Measured in about `seconds`: products of 1,024 x 1,024, copies of 64 MB, and a layer of next
+    to no size, which shows what each step takes however little there is to do."""
     torch.set_num_threads(threads)
     a = torch.rand(1024, 1024).to(getattr(torch, dtype))
     product = torch.empty_like(a)
@@ -67,17 +69,13 @@ def of_cpu(dtype: str, threads: int, seconds: float = 0.5) -> Speed:
     products = _a_second(lambda: torch.mm(a, a, out=product), seconds / 3)
     copies = _a_second(lambda: other.copy_(block), seconds / 3)
     step = 1 / _a_second(lambda: layer(token), seconds / 3)
-    low, high = _LAYERS
-    return Speed(
-        2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (0.6, 0.2), (low * step, high * step)
-    )
-
-
-_LAYERS = 5.0, 16.0  # a layer of a language model, its cache and sampling, in such layers
+    # a layer of a language model, its cache and sampling, takes 5 to 16 times as long
+    steps = 5 * step, 16 * step
+    return Speed(2 * 1024**3 * products, 2 * 64 * 2**20 * copies, (0.6, 0.2), steps)
 
 
 def _a_second(work: Callable[[], object], seconds: float) -> float:
-    """How often it is done in a second; once before, so that nothing is set up in that time."""
+    """How often `work` is done in a second; it is done once before, which sets things up."""
     work()
     start, times = perf_counter(), 0
     while perf_counter() - start < seconds:
@@ -96,79 +94,81 @@ _KEPT, _BUNDLED_KEPT = (0.05, 0.7), (0.8, 1.0)
 
 
 def estimate(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
-    """Seconds of each stage that runs a model, at best and at worst."""
-    best, worst = (_Work(config, way, speed, which).seconds() for which in (0, 1))
+    """Seconds of each stage that runs a model, at best and at worst. LabError where a model's shape
+    is not known."""
+    # the bundled teacher's traces were counted on the bundled questions
+    bundled = (config.data.train, config.models.teacher) == (BUNDLED, BUNDLED)
+    written = _BUNDLED_WRITTEN if bundled else _WRITTEN
+    kept = _BUNDLED_KEPT if bundled else _KEPT
+    best, worst = (
+        _Work(config, way, speed.flops * share, speed.bandwidth * share, step, *shares).seconds()
+        for share, step, *shares in zip(speed.share, speed.step, written, kept, strict=True)
+    )
     return {stage: (best[stage], worst[stage]) for stage in best}
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """The work of a run at best (`which` 0) or at worst (1)."""
+    """The work of a run, and what is reached: operations and bytes a second; seconds that a layer
+    takes for a step at least; the share of max-new-tokens that is written, of traces that is kept.
+    """
 
     config: Config
     way: Way
-    speed: Speed
-    which: int
+    flops: float
+    bandwidth: float
+    step: float
+    written: float
+    kept: float
 
     def seconds(self) -> dict[str, float]:
-        c, s, rows = self.config, self.config.train, self.config.runtime.sample_batch
-        teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
+        c, rows, n = self.config, self.config.runtime.sample_batch, self.config.generate.n_samples
         n_train, n_eval = c.data.n_train or _ALL[0], c.data.n_eval or _ALL[1]
-        prompt = _BUNDLED_PROMPT if c.data.train == BUNDLED else _PROMPT
-        n = c.generate.n_samples
-        new, of_eval = c.generate.max_new_tokens, c.evaluate.max_new_tokens
-        examples, written = self._examples(n_train), self._written * new
-        passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
-        # forward, and back for the states; for the weights too; and forward once more
-        each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
-        operations = 2 * s.epochs * examples * (prompt + written) * each * student.matrices
-        operations += passes * examples * (prompt + written) * 2 * teacher.matrices
-        operations += 2 * s.epochs * examples * written * 4 * student.embedding
+        new, answer = c.generate.max_new_tokens, c.evaluate.max_new_tokens
         return {
-            "generate": self._sampling(teacher, n_train, n, max(1, rows // n), prompt, new, True),
-            "train": self._products(operations),
-            "evaluate": self._sampling(teacher, n_eval, 1, rows, prompt, of_eval, True)
-            + 3 * self._sampling(student, n_eval, 1, rows, prompt, of_eval, False),
+            "generate": self._sampling("teacher", n_train, n, max(1, rows // n), new),
+            "train": self._training(n_train),
+            "evaluate": self._sampling("teacher", n_eval, 1, rows, answer)
+            + 3 * self._sampling("base", n_eval, 1, rows, answer),
         }
 
     @property
-    def _bundled(self) -> bool:
-        """Whether all is as it was when the bundled teacher's traces were counted."""
-        return (self.config.data.train, self.config.models.teacher) == (BUNDLED, BUNDLED)
+    def _prompt(self) -> int:
+        """Tokens of a prompt without worked examples."""
+        return _BUNDLED_PROMPT if self.config.data.train == BUNDLED else _PROMPT
 
-    @property
-    def _written(self) -> float:
-        return (_BUNDLED_WRITTEN if self._bundled else _WRITTEN)[self.which]
-
-    def _examples(self, questions: int) -> float:
-        c = self.config
-        kept = (
-            (_BUNDLED_KEPT if self._bundled else _KEPT)[self.which]
-            * questions
-            * c.generate.n_samples
-        )
+    def _training(self, questions: int) -> float:
+        """Of both students, the teacher's targets included."""
+        c, s = self.config, self.config.train
+        teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
+        examples = self.kept * questions * c.generate.n_samples
         most = {"first": 1, "shortest": 1, "at-most-k": c.reject.k}.get(c.reject.keep)
-        return min(kept, questions * most) if most else kept
+        examples = min(examples, questions * most) if most else examples
+        completions = examples * self.written * c.generate.max_new_tokens  # tokens
+        tokens = examples * self._prompt + completions
+        passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
+        # forward, and back for the states; for the weights too; and forward once more
+        each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
+        operations = 2 * s.epochs * tokens * each * student.matrices
+        operations += passes * tokens * 2 * teacher.matrices
+        operations += 2 * s.epochs * completions * 4 * student.embedding
+        return operations / self.flops
 
-    def _products(self, operations: float) -> float:
-        return operations / (self.speed.flops * self.speed.share[self.which])
-
-    def _sampling(
-        self, shape: Shape, questions: int, n: int, prompts: int, length: int, new: int, asks: bool
-    ) -> float:
+    def _sampling(self, who: str, questions: int, n: int, prompts: int, new: int) -> float:
         """Reading all prompts (worked examples once a batch: not counted), then a step a token, as
         long as its products or as reading weights and cache takes, and never less than the program
-        itself. `asks`: the teacher, with its worked examples."""
-        shown = SHOT * self.config.models.teacher_shots if asks else 0
-        batches = max(1.0, questions / prompts)
-        of_weights = weights(
-            shape, self.way, asks and self.config.models.teacher_4bit, self.config.models.teacher
-        )
+        itself."""
+        source = source_of(who, self.config.models)
+        shape = shape_of(source.name, source.role)
         # at best rows leave a batch as they end, at worst all stay to the end
-        rows = min(prompts, questions) * n * (1 + self._written) / 2
-        cache = kv_cache(shape, int(rows * (shown + length + new / 2)), self.way)
-        read = (of_weights + cache) / (self.speed.bandwidth * self.speed.share[self.which])
-        step = max(self._products(2 * rows * (shape.matrices + shape.embedding)), read)
-        step = max(step, shape.layers * self.speed.step[self.which])
-        steps = new * (1 + self._written) / 2
-        return self._products(2 * questions * length * shape.matrices) + batches * steps * step
+        stay = (1 + self.written) / 2
+        rows = min(prompts, questions) * n * stay
+        cached = int(rows * (SHOT * source.shots + self._prompt + new / 2))  # tokens
+        of_weights = weights(shape, self.way, source.four_bit, source.name)
+        step = max(
+            2 * rows * (shape.matrices + shape.embedding) / self.flops,
+            (of_weights + kv_cache(shape, cached, self.way)) / self.bandwidth,
+            shape.layers * self.step,
+        )
+        reading = 2 * questions * self._prompt * shape.matrices / self.flops
+        return reading + max(1.0, questions / prompts) * new * stay * step

@@ -11,6 +11,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from distill_lab.reporting.stats import pass_at_k
@@ -78,12 +79,12 @@ def _share(part: int, whole: int) -> str:
     return "<1 %" if 0 < percent < 0.5 else f"{percent:.0f} %"
 
 
-def scores(found: Mapping[str, Mapping[str, Any] | None]) -> Plot:
+def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
     """Each score of the models that were evaluated, with its 95 % interval."""
-    models = {model: values for model, values in found.items() if values}
+    models = {model: values for model, values in of_models.items() if values}
     names = [name for name in models["base"] if f"{name}_ci95" in models["base"]]
     figure, axes = _figure(0.6 + 0.55 * len(models), columns=len(names), sharey=True)
-    seen: list[str] = []
+    described: list[str] = []
     for metric, ax in zip(names, axes, strict=True):
         ax.set_title(score_label(metric), fontsize=11, color=INK)
         ax.set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100))
@@ -95,8 +96,9 @@ def scores(found: Mapping[str, Mapping[str, Any] | None]) -> Plot:
             ax.plot((low, high), (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
             ax.plot(value, y, "o", color=colour, markersize=7, clip_on=False)
             ax.text(value, y - 0.2, f"{value:.1f}", ha="center", va="bottom", color=colour)
-            seen.append(f"{score_label(metric)} of {model} {value:.1f} ({low:.1f} to {high:.1f})")
-    return Plot("scores", ", ".join(seen) + ".", _png(figure))
+            text = f"{score_label(metric)} of {model} {value:.1f} ({low:.1f} to {high:.1f})"
+            described.append(text)
+    return Plot("scores", ", ".join(described) + ".", _png(figure))
 
 
 def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
@@ -165,12 +167,7 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
     right = Counter(verdict.question_id for verdict in verdicts if verdict.right)
     questions = Counter(accepted[question] for question in sampled)
     ks = list(range(1, min(sampled.values()) + 1))
-    shares = [
-        100
-        * sum(pass_at_k(n, right[question], k) for question, n in sampled.items())
-        / len(sampled)
-        for k in ks
-    ]
+    shares = [100 * fmean(pass_at_k(n, right[q], k) for q, n in sampled.items()) for k in ks]
     figure, (above, below) = _figure(4.4, rows=2)
     counts = list(range(max(sampled.values()) + 1))
     bars = above.bar(counts, [questions[c] for c in counts], color=[REFUSED] + [KEPT] * counts[-1])
@@ -206,25 +203,24 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float
     if not panels:
         return Plot("curves", "Nothing to draw: the training logs are empty.")
     figure, axes = _figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
-    seen: list[str] = []
+    described: list[str] = []
     for (term, lines), ax in zip(panels.items(), axes, strict=True):
         ax.set_title(titles[term], fontsize=11, loc="left", color=INK)
         for arm, points in lines.items():
             start, end = _curve(ax, arm, points)
-            seen.append(f"{term.upper()} of {arm} goes from {start:.2f} to {end:.2f}")
+            described.append(f"{term.upper()} of {arm} goes from {start:.2f} to {end:.2f}")
         ax.set_ylim(bottom=0)
         ax.legend(frameon=False, loc="upper right")
     axes[-1].set_xlabel("optimiser step")
-    return Plot("curves", ", ".join(seen) + " nats per completion token.", _png(figure))
+    return Plot("curves", ", ".join(described) + " nats per completion token.", _png(figure))
 
 
 def _curve(ax: Any, arm: str, points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """One student's line, raw and as a running mean; gives that mean's first and last value."""
-    steps, values = [step for step, _ in points], [value for _, value in points]
+    """One student's line, raw and as a running mean; returns that mean's first and last value."""
+    steps, values = zip(*points, strict=True)
     half = len(values) // 40  # one step's loss is that of its own few examples, and jumps
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    smooth = [sum(window) / len(window) for window in windows]
-    style = {"color": COLOURS[arm], "linestyle": ARMS[arm].line}  # not told by colour alone
+    smooth = [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    style = {"color": COLOURS[arm], "linestyle": ARMS[arm].line}  # not colour alone
     marker = "o" if len(values) == 1 else None
     ax.plot(steps, values, color=COLOURS[arm], linewidth=0.8, alpha=0.35)
     label = f"{arm} (ends at {smooth[-1]:.2f})"
@@ -243,16 +239,16 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
     titles = {"per_token": "of one token (mean)", "of_mean": "of the mean over tokens"}
     figure, axes = _figure(4.8, rows=2, sharex=True, sharey=True)
     ks = sorted({row["k"] for row in rows})
-    seen: list[str] = []
+    described: list[str] = []
     for (measure, title), ax in zip(titles.items(), axes, strict=True):
-        for kind, colour, style in (("topk", REFUSED, "-"), ("sampled", KEPT, "--")):
-            found = [[r[measure] for r in rows if (r["kind"], r["k"]) == (kind, k)] for k in ks]
-            means = [sum(values) / len(values) for values in found]
-            low, high = ([choose(values) for values in found] for choose in (min, max))
+        for cache, colour, style in (("topk", REFUSED, "-"), ("sampled", KEPT, "--")):
+            errors = [[r[measure] for r in rows if (r["kind"], r["k"]) == (cache, k)] for k in ks]
+            means = [fmean(of_k) for of_k in errors]
+            low, high = list(map(min, errors)), list(map(max, errors))
             ax.fill_between(ks, low, high, color=colour, alpha=0.15, linewidth=0)
-            ax.plot(ks, means, style, color=colour, marker="o", linewidth=2, label=kind)
-            seen.append(
-                f"{title}, {kind}: {means[0]:.2g} at k = {ks[0]}, {means[-1]:.2g} at {ks[-1]}"
+            ax.plot(ks, means, style, color=colour, marker="o", linewidth=2, label=cache)
+            described.append(
+                f"{title}, {cache}: {means[0]:.2g} at k = {ks[0]}, {means[-1]:.2g} at {ks[-1]}"
             )
         ax.set_title(f"error {title}, nats", fontsize=11, loc="left", color=INK)
         ax.set(xscale="log", yscale="log")
@@ -261,5 +257,5 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
         ax.grid(axis="y", color=REST, linewidth=0.8)
         ax.legend(frameon=False)
     axes[-1].set_xlabel("k, tokens kept or drawn")
-    alt = f"Error of the KL to a cached teacher, in nats: {'; '.join(seen)}."
+    alt = f"Error of the KL to a cached teacher, in nats: {'; '.join(described)}."
     return Plot("cached-teacher", alt, _png(figure))

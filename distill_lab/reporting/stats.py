@@ -58,11 +58,11 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def majority_answer(answers: Sequence[str | None]) -> str | None:
-    """The answer most samples agree on (cons@k of the paper), as first spelt; None if no sample has
-    one.
+    """The answer that most samples agree on (cons@k of the paper), in its first spelling; None if
+    no sample has one.
 
     Answers are compared as SQuAD normalises them; None (no well-formed answer) has no vote; of
-    equals the first seen wins.
+    answers with equally many votes the first wins.
     """
     spelt: dict[str, str] = {}
     votes: Counter[str] = Counter()

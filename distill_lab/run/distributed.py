@@ -1,8 +1,8 @@
 """Many processes, one run: `accelerate launch -m distill_lab …` (or torchrun) starts the same
 command several times, one process a GPU.
 
-Each process does every size-th batch of the slow work; process 0 alone writes and prints. With one
-process, which is the usual case, all of this does nothing and torch is not loaded for it.
+Each of `size` processes does every size-th batch of the slow work; process 0 alone writes and
+prints. With one process, the usual case, all of this does nothing and does not load torch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def size() -> int:
 
 
 def local_rank() -> int:
-    """This process' number among those on its machine: which GPU is its own."""
+    """This process' number among those on its machine, which is that of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
@@ -48,9 +48,8 @@ def is_main() -> bool:
 
 
 def join(device: str) -> None:
-    """Meets the other processes, if there are any; all but the first then say only their errors.
-
-    Before tqdm is imported, which reads its switch when it is.
+    """Meets the other processes, if there are any; from then on all but the first print only their
+    errors. Call it before tqdm is imported, which reads TQDM_DISABLE only then.
     """
     if size() == 1:
         return
@@ -75,7 +74,7 @@ def leave() -> None:
 
 
 def wait() -> None:
-    """Returns when all processes have come here."""
+    """Returns when all processes have called it."""
     if size() > 1:
         from accelerate import PartialState
 
@@ -83,9 +82,9 @@ def wait() -> None:
 
 
 def one_first(make: Callable[[], Made]) -> Made:
-    """What `make` returns, made by one process of each machine before the others there.
+    """What `make` returns; one process of each machine calls it before the others there do.
 
-    For what is downloaded or converted once and then found.
+    For what the first downloads or converts and the others then find.
     """
     if local_rank():
         wait()
@@ -97,7 +96,7 @@ def one_first(make: Callable[[], Made]) -> Made:
 
 
 def from_main(make: Callable[[], Made]) -> Made:
-    """What `make` returns in process 0, in all of them; its LabError ends all of them.
+    """What `make` returns in process 0, for all processes; a LabError there ends all of them.
 
     For what reads or writes the run's folder.
     """
@@ -121,9 +120,8 @@ def from_main(make: Callable[[], Made]) -> Made:
 
 
 def shared(batches: Sequence[Batch], work: Callable[[Batch], Made]) -> Iterator[Made]:
-    """`work` of each batch, in the batches' order, in every process; each does every size-th.
-
-    As one process would make it: a batch is the same one whoever works on it.
+    """The results of `work` on each batch, in the batches' order, in every process; each process
+    does every size-th batch. The results are those of one process.
     """
     if size() == 1:
         yield from map(work, batches)

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from distill_lab.run.claim import from_json
 from distill_lab.run.json_text import parse
 from distill_lab.run.records import LabError, write_text
-from distill_lab.run.settings import Config
+from distill_lab.run.settings import Config, cache_folder
 
 Range = tuple[float, float]  # seconds, at best and at worst
 _KEPT = 100  # stages in the file
@@ -23,14 +22,12 @@ _SPREAD = 1.25  # a machine is never the same twice
 
 
 def file() -> Path:
-    """`stages.jsonl` in the user's cache, or in the folder DISTILL_LAB_CACHE."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = os.environ.get("DISTILL_LAB_CACHE") or Path(cache) / "distill_lab"
-    return Path(folder) / "stages.jsonl"
+    """`stages.jsonl` in the cache folder."""
+    return cache_folder() / "stages.jsonl"
 
 
 def remember(stage: str, seconds: float, config: Config, device: str) -> None:
-    """Writes down what a finished stage took. Where the file cannot be written, nothing happens."""
+    """Writes down the seconds of a finished stage; where the file cannot be written, nothing."""
     entry = {"stage": stage, "seconds": seconds, "machine": _machine(device)}
     entry["config"] = dataclasses.asdict(config)
     with contextlib.suppress(OSError):
@@ -41,14 +38,15 @@ def remember(stage: str, seconds: float, config: Config, device: str) -> None:
 def learnt(
     estimate: Callable[[Config], Mapping[str, Range]], config: Config, device: str
 ) -> dict[str, Range]:
-    """The estimate of each stage, corrected by how far off it was for this machine's past stages:
-    those with the same settings if there are any, else all. Without a past it is left as it is."""
+    """The estimate of each stage, in seconds, corrected by how far off it was for this machine's
+    past stages: those with the same settings if there are any, else all. Without a past it is
+    returned unchanged."""
     times = dict(estimate(config))
     past = _past(estimate, device)
     for stage, now in times.items():
-        mine = [(then, ratio) for name, then, ratio in past if name == stage]
-        mine = [entry for entry in mine if entry[0] == config] or mine
-        ratios = [ratio for _, ratio in mine[-_TAKEN:]]
+        of_stage = [(then, ratio) for name, then, ratio in past if name == stage]
+        of_stage = [entry for entry in of_stage if entry[0] == config] or of_stage
+        ratios = [ratio for _, ratio in of_stage[-_TAKEN:]]
         if ratios:
             low, high = min(ratios) / _SPREAD, max(ratios) * _SPREAD
             times[stage] = (low * _middle(now), high * _middle(now))
@@ -58,8 +56,8 @@ def learnt(
 def _past(
     estimate: Callable[[Config], Mapping[str, Range]], device: str
 ) -> list[tuple[str, Config, float]]:
-    """(stage, settings, its time over its estimate) of this machine, the latest last. Lines of
-    other versions, and runs of models that are gone and so have no estimate, are left out."""
+    """(stage, settings, time / estimate) of each past stage on this machine, the latest last. Lines
+    of other versions, and runs of models that are gone and so have no estimate, are left out."""
     entries: list[tuple[str, Config, float]] = []
     for line in _lines():
         with contextlib.suppress(ValueError, TypeError, KeyError, LabError):

@@ -10,10 +10,8 @@ from distill_lab.run.records import LabError
 
 
 def read_json(path: Path, expected: str, advice: str = "Download or write it again") -> Any:
-    """The file's value; a LabError for all that can be wrong with a file, `expected` in it.
-
-    `advice` is for a file whose content is broken.
-    """
+    """The file's value; for whatever is wrong with the file a LabError that says `expected`, and
+    `advice` where its content is broken."""
     text = _text(path, expected)
     if not text.strip():
         raise bad_file(path, expected, "an empty file", advice)

@@ -8,20 +8,20 @@ from typing import Any
 
 
 class BadJson(ValueError):
-    """What is wrong with a JSON text, so put that it may follow "found"."""
+    """What is wrong with a JSON text, worded to follow "found"."""
 
 
 def parse(text: str) -> Any:
-    """The text's value. Raises BadJson also where `json` has another error of Python's own."""
+    """The text's value. Raises BadJson, also where `json` raises something else."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        found = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
+        fault = f"JSON that breaks at line {error.lineno}, column {error.colno} ({error.msg})"
     except RecursionError:
-        found = "JSON that is nested too deep"
-    except ValueError:  # Python converts 4,300 digits, since more take it very long
-        found = "JSON with a whole number of thousands of digits"
-    raise BadJson(found)
+        fault = "JSON that is nested too deep"
+    except ValueError:  # Python converts at most 4,300 digits
+        fault = "JSON with a whole number of thousands of digits"
+    raise BadJson(fault)
 
 
 def is_unicode(text: str) -> bool:
@@ -37,6 +37,11 @@ def shown(value: Any, most: int = 60) -> str:
     """The value as Python writes it, cut so that an error stays one line."""
     text = repr(value)
     return text if len(text) <= most else text[: most - 2] + " …"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or the error's type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def listed(values: Iterable[str], most: int = 8) -> str:

@@ -6,6 +6,7 @@ tyro turns the dataclasses into flags (`--generate.n-samples`) and the field doc
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -234,3 +235,9 @@ def data_folder() -> Path:
     """Where `data/` lies: inside an installed wheel, or beside the package in a checkout."""
     here = Path(__file__).parent.parent
     return here / "data" if (here / "data").is_dir() else here.parent / "data"
+
+
+def cache_folder() -> Path:
+    """Kept between runs: $DISTILL_LAB_CACHE, else distill_lab in the user's cache folder."""
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("DISTILL_LAB_CACHE") or Path(users) / "distill_lab")

@@ -27,22 +27,22 @@ class Sampling:
 
 
 def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """One token a row: logits (R, V), one uniform number a row (R), in [0, 1); greedy where the
-    temperature is 0.
+    """Token ids (R), one a row, from logits (R, V) and a uniform number in [0, 1) a row (R); greedy
+    where the temperature is 0.
 
-    Tokens are laid out from most to least likely, cut after top_k and then after the first at which
-    top_p is reached, and the one is taken that the uniform number, stretched over what is left,
-    falls on.
+    Inverse transform sampling: tokens are sorted from most to least likely and cut after top_k and
+    after the first at which top_p is reached; the token is the first whose cumulative probability
+    exceeds the uniform number times the probability of all that are left.
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
     scaled = logits.double() / sampling.temperature
     if 0 < sampling.top_k < scaled.shape[-1]:
         kth = scaled.topk(sampling.top_k).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < kth, -torch.inf)  # equals of the k-th stay
+        scaled = scaled.masked_fill(scaled < kth, -torch.inf)  # those as likely as the k-th stay
     total = scaled.logsumexp(-1, keepdim=True)
     top, order = _most_likely(scaled)  # (R, width)
-    # what is as likely as the last of them may have likes outside: it does not count here
+    # tokens as likely as the last of them may also stand outside: they do not count here
     sure = ((top - total).exp() * (top > top[:, -1:])).sum(-1)
     if sure.min() < sampling.top_p:
         top, order = scaled.sort(dim=-1, descending=True, stable=True)  # (R, V)
@@ -54,10 +54,10 @@ def sample_tokens(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tenso
 
 
 def _most_likely(scaled: Tensor) -> tuple[Tensor, Tensor]:
-    """The first columns of a stable sort, most likely first: values and token ids.
+    """The first columns of a stable sort, most likely first: values and token ids (R, width).
 
-    `topk` leaves the order of equal values open, as they are common in bfloat16: a trace would hang
-    on what else is in its batch.
+    `topk` alone leaves the order of equal values open, and these are common in bfloat16: a trace
+    would depend on what else is in its batch.
     """
     ids = scaled.topk(min(_NUCLEUS, scaled.shape[-1])).indices.sort(-1).values
     top, rank = scaled.gather(-1, ids).sort(dim=-1, descending=True, stable=True)

@@ -3,43 +3,75 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
 
 from distill_lab.models.backend import Backend
-from distill_lab.models.loading import load_teacher
+from distill_lab.models.loading import LanguageModel, load_model
 from distill_lab.run.claim import sampler_of
 from distill_lab.run.distributed import from_main, is_main, size
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import Config
 from distill_lab.sampling import decode, vllm_sampling
+from distill_lab.sampling.jobs import Batch, Existing, Job
+from distill_lab.sampling.nucleus import Sampling
 
-CompleteAll = Callable[..., Generator[list[tuple[decode.Job, list[decode.Completion]]]]]
+
+class Sampler(Protocol):
+    """A model and the engine that samples from it."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+
+    def complete_all(
+        self, jobs: Sequence[Job], sampling: Sampling, rows: int, have: Existing, title: str
+    ) -> Generator[Batch]:
+        """N completions of each job, in batches of `rows` sequences, but for the batches of which
+        every (question, sample) is in `have`."""
+        ...
 
 
-def open_teacher(config: Config, backend: Backend, out: Path) -> tuple[Any, CompleteAll]:
-    """The teacher as its sampler takes it, and that sampler's `complete_all`; the choice is printed
-    and noted in run.json."""
+@dataclass(frozen=True, slots=True)
+class OwnSampler:
+    """A loaded model, sampled by `decode`."""
+
+    model: LanguageModel
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.model.tokenizer
+
+    def complete_all(
+        self, jobs: Sequence[Job], sampling: Sampling, rows: int, have: Existing, title: str
+    ) -> Generator[Batch]:
+        return decode.complete_all(self.model, jobs, sampling, rows, have, title)
+
+
+def open_teacher(config: Config, backend: Backend, out: Path) -> Sampler:
+    """The teacher in its sampler; the choice is printed and noted in run.json."""
     name, reason = choose(config, backend, from_main(lambda: sampler_of(out)))
     if is_main() and RunFolder(out).read_notes().get("sampler", {}).get("name") != name:
         print(f"generate: sampled by {'vLLM' if name == 'vllm' else 'our own'}, as {reason}")
         RunFolder(out).write_note("sampler", {"name": name, "reason": reason})
     if name == "vllm":
-        return vllm_sampling.open_teacher(config.models, backend), vllm_sampling.complete_all
-    return load_teacher(config.models, backend), decode.complete_all
+        return vllm_sampling.open_teacher(config.models, backend)
+    return OwnSampler(load_model("teacher", config.models, backend))
 
 
 def choose(config: Config, backend: Backend, before: str | None) -> tuple[str, str]:
     """(`own` or `vllm`, why); `before` made the traces that are there. LabError where vLLM is asked
-    for, or was, and cannot be used."""
-    asked = config.runtime.sampler
+    for, or made them, and cannot be used."""
+    setting = config.runtime.sampler
     missing = _missing(config, backend)
-    if asked == "auto" and before:
+    if setting == "auto" and before:
         name, reason = before, "the traces that are there were made with it"
-    elif asked != "auto":
-        name, reason = asked, "it was asked for"
+    elif setting != "auto":
+        name, reason = setting, "it was asked for"
     elif config.profile != "cluster":
         name, reason = "own", "vLLM is for the profile cluster, or where it is asked for"
     else:
@@ -55,7 +87,7 @@ def choose(config: Config, backend: Backend, before: str | None) -> tuple[str, s
 
 
 def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
-    """What vLLM lacks here: what was expected, what was found, what to do."""
+    """The first thing that vLLM lacks here: what was expected, what was found, what to do."""
     if not backend.device.startswith("cuda"):
         return "a CUDA GPU", backend.device, "Run it on one"
     if importlib.util.find_spec("vllm") is None:

@@ -1,9 +1,9 @@
-"""N samples a prompt through vLLM, where it is installed: the jobs, the batches, the stop rules and
-the completions of `sampling`, from another engine.
+"""N samples a prompt through vLLM, where it is installed: the same jobs, batches, stop rules and
+completions, from another engine.
 
-Its random numbers are its own, so that its traces are others than ours, as good but not the same: a
-run never mixes the two (`sampler`). What is passed to vLLM is worked out in plain functions, which
-are tested; the names are those of vLLM 0.33.
+Its random numbers are its own: its traces are as good as ours but not the same, and a run never
+mixes the two (`sampler`). What is passed to vLLM is worked out in plain functions, which are
+tested; the names are those of vLLM 0.33.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ import gc
 import hashlib
 import math
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from tqdm import tqdm
-from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import load_tokenizer_only
-from distill_lab.models.sources import resolve
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings
-from distill_lab.sampling.decode import (
+from distill_lab.sampling.jobs import (
+    Batch,
     Completion,
+    Existing,
     Job,
-    batches,
+    complete_batches,
+    completion_of,
     encoded,
     end_ids,
-    finished,
-    lacking,
     require_room,
 )
 from distill_lab.sampling.nucleus import Sampling
@@ -42,44 +41,78 @@ _HOTTEST = 2.0  # vLLM's own bound on the temperature
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
-    """What is known of a model before vLLM loads it. `place`: a folder or hub name; `ends`: the
-    tokens that end a completion; `positions`: tokens it can look at."""
+class VllmSampler:
+    """A model that vLLM loads when `complete_all` begins. `location`: a folder or hub name; `ends`:
+    the tokens that end a completion; `positions`: how many tokens it can look at."""
 
     name: str
-    place: str
+    location: str
     tokenizer: PreTrainedTokenizerBase
     ends: frozenset[int]
     positions: int | None
     dtype: str
     gpus: int
 
+    def complete_all(
+        self, jobs: Sequence[Job], sampling: Sampling, rows: int, have: Existing, title: str
+    ) -> Generator[Batch]:
+        """As `decode.complete_all`. vLLM and its memory are gone when it ends. LabError for a
+        temperature above vLLM's bound, too."""
+        if sampling.temperature > _HOTTEST:
+            raise LabError(
+                f"--generate.temperature: expected at most {_HOTTEST:g} with vLLM, found "
+                f"{sampling.temperature:g}. Lower it, or take --runtime.sampler own."
+            )
+        ids, new = encoded(jobs, self.tokenizer), sampling.max_new_tokens
+        longest = require_room(self.positions, self.name, jobs, ids, new) + new
+        import vllm  # pyright: ignore[reportMissingImports]
 
-def open_teacher(models: ModelSettings, backend: Backend) -> Teacher:
-    """The teacher for `complete_all`; LabError where it cannot be reached."""
-    side = load_tokenizer_only(models.teacher, "teacher")
-    place = resolve(models.teacher, "teacher")
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False).get_text_config()
+        llm: Any = vllm.LLM(**engine_arguments(self, longest, sampling.seed))
+
+        def complete(batch: list[Job]) -> Batch:
+            settings = [sampling_arguments(job, sampling, self.ends) for job in batch]
+            outputs = llm.generate(  # in the order of the prompts
+                [{"prompt_token_ids": ids[job.prompt]} for job in batch],
+                sampling_params=[vllm.SamplingParams(**each) for each in settings],
+                use_tqdm=False,
+            )
+            return [
+                (job, completions(job, output.outputs, sampling.n, self.tokenizer, self.ends))
+                for job, output in zip(batch, outputs, strict=True)
+            ]
+
+        try:
+            yield from complete_batches(jobs, ids, rows, sampling.n, have, title, complete)
+        finally:
+            llm.llm_engine.engine_core.shutdown()
+            llm = None  # `complete` holds it too
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def open_teacher(models: ModelSettings, backend: Backend) -> VllmSampler:
+    """The teacher, not loaded yet; LabError where it cannot be reached."""
+    known = load_tokenizer_only("teacher", models)
     try:
-        own = GenerationConfig.from_pretrained(place).eos_token_id
+        own = GenerationConfig.from_pretrained(known.location).eos_token_id
     except OSError:  # without a generation_config.json the config's end tokens hold
-        own = config.eos_token_id
-    return Teacher(
-        models.teacher,
-        place,
-        side.tokenizer,
-        frozenset(end_ids(own, side.tokenizer)),
-        getattr(config, "max_position_embeddings", None),
+        own = known.config.eos_token_id
+    return VllmSampler(
+        known.name,
+        known.location,
+        known.tokenizer,
+        end_ids(own, known.tokenizer),
+        getattr(known.config, "max_position_embeddings", None),
         backend.dtype,
-        # so many GPUs share the heads of a layer evenly
-        math.gcd(max(1, torch.cuda.device_count()), config.num_key_value_heads),
+        # the largest number of these GPUs that share the heads of a layer evenly
+        math.gcd(max(1, torch.cuda.device_count()), known.config.num_key_value_heads),
     )
 
 
-def engine_arguments(teacher: Teacher, longest: int, seed: int) -> dict[str, Any]:
-    """What `vllm.LLM` is made with, for prompts and completions of at most `longest` tokens."""
+def engine_arguments(teacher: VllmSampler, longest: int, seed: int) -> dict[str, Any]:
+    """The arguments of `vllm.LLM` for prompts with completions of at most `longest` tokens."""
     return {
-        "model": teacher.place,
+        "model": teacher.location,
         "dtype": teacher.dtype,
         "seed": seed,
         "trust_remote_code": False,
@@ -91,18 +124,20 @@ def engine_arguments(teacher: Teacher, longest: int, seed: int) -> dict[str, Any
 
 
 def sampling_arguments(job: Job, sampling: Sampling, ends: Iterable[int]) -> dict[str, Any]:
-    """What `vllm.SamplingParams` is made with, for one prompt.
+    """The arguments of `vllm.SamplingParams` for one prompt.
 
-    vLLM adds a sample's number to the seed, so that a sample hangs on (seed, question, sample). It
-    takes one greedy sample, as all of them are the same.
+    vLLM adds a sample's number to the seed, so that a sample depends on (seed, question, sample).
+    It takes one greedy sample, as all of them are the same.
     """
+    digest = hashlib.sha256(f"{sampling.seed} {job.question_id}".encode()).digest()
     return {
         "n": sampling.n if sampling.temperature else 1,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
         "max_tokens": sampling.max_new_tokens,
-        "seed": _seed(sampling.seed, job.question_id),
+        # 62 bits: torch takes 63, and the samples' numbers are added
+        "seed": int.from_bytes(digest[:8], "big") >> 2,
         "stop": [STOP],
         "include_stop_str_in_output": True,
         "stop_token_ids": sorted(ends),
@@ -110,96 +145,24 @@ def sampling_arguments(job: Job, sampling: Sampling, ends: Iterable[int]) -> dic
     }
 
 
-def _seed(seed: int, question_id: str) -> int:
-    """Of 62 bits: torch takes 63, and the samples' numbers are added."""
-    digest = hashlib.sha256(f"{seed} {question_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2
-
-
 def completions(
-    job: Job,
-    outputs: Sequence[tuple[int, Sequence[int], str | None]],
-    n: int,
-    tokenizer: Any,
-    ends: frozenset[int],
+    job: Job, outputs: Sequence[Any], n: int, tokenizer: Any, ends: frozenset[int]
 ) -> list[Completion]:
-    """The n completions of a job from what vLLM made: (index, token ids, finish reason) of each.
+    """The n completions of a job from vLLM's `CompletionOutput`s, decoded as the own sampler does.
 
-    The text is decoded from the ids as the own sampler's is. LabError for another finish than
-    `stop` and `length`.
+    LabError for another finish than `stop` and `length`.
     """
     begun = BEGUN if job.prompt.endswith(BEGUN) else ""
     made = []
-    for _, ids, reason in sorted(outputs, key=lambda output: output[0]):
-        if reason not in ("stop", "length"):
+    for output in sorted(outputs, key=lambda output: output.index):
+        if output.finish_reason not in ("stop", "length"):
             raise LabError(
                 f"Question {job.question_id}: expected vLLM to end with stop or length, found "
-                f"{reason}. Run the same command again."
+                f"{output.finish_reason}. Run the same command again."
             )
-        ours = finished(begun, list(ids), tokenizer, set(ends))
-        stop = ours.finish == "stop" or reason == "stop"
-        made.append(Completion(ours.text, ours.n_tokens, "stop" if stop else "length"))
-    return made if len(made) == n else made * n
-
-
-def complete_all(
-    model: Teacher,
-    jobs: Sequence[Job],
-    sampling: Sampling,
-    rows: int,
-    have: set[tuple[str, int]],
-    title: str,
-) -> Generator[list[tuple[Job, list[Completion]]]]:
-    """`sampling.complete_all` through vLLM: the same batches in the same order, and those of which
-    all is in `have` are passed over. vLLM and its memory are gone when it ends."""
-    if sampling.temperature > _HOTTEST:
-        raise LabError(
-            f"--generate.temperature: expected at most {_HOTTEST:g} with vLLM, found "
-            f"{sampling.temperature:g}. Lower it, or take --runtime.sampler own."
+        completion = completion_of(begun, list(output.token_ids), tokenizer, ends)
+        # a model may end with a token that only vLLM takes for its end
+        made.append(
+            replace(completion, finish="stop") if output.finish_reason == "stop" else completion
         )
-    ids = encoded(jobs, model.tokenizer)
-    new = sampling.max_new_tokens
-    length = require_room(model.positions, model.name, jobs, ids, new)
-    todo = lacking(batches(jobs, ids, rows, sampling.n), sampling.n, have)
-    llm = _engine(engine_arguments(model, length + new, sampling.seed))
-    try:
-        done = len(jobs) - sum(map(len, todo))
-        with tqdm(total=len(jobs), initial=done, desc=title, unit="question") as bar:
-            for batch in todo:
-                yield _complete(llm, model, batch, sampling, ids)
-                bar.update(len(batch))
-    finally:
-        llm.llm_engine.engine_core.shutdown()
-        del llm
-        gc.collect()
-        torch.cuda.empty_cache()
-
-
-def _engine(arguments: dict[str, Any]) -> Any:
-    import vllm  # pyright: ignore[reportMissingImports]
-
-    return vllm.LLM(**arguments)
-
-
-def _complete(
-    llm: Any, model: Teacher, batch: Sequence[Job], sampling: Sampling, ids: Any
-) -> list[tuple[Job, list[Completion]]]:
-    """One batch: `generate` gives its outputs in the order of its prompts."""
-    import vllm  # pyright: ignore[reportMissingImports]
-
-    made = llm.generate(
-        [{"prompt_token_ids": ids[job.prompt]} for job in batch],
-        sampling_params=[
-            vllm.SamplingParams(**sampling_arguments(job, sampling, model.ends)) for job in batch
-        ],
-        use_tqdm=False,
-    )
-    return [
-        (job, completions(job, _plain(output), sampling.n, model.tokenizer, model.ends))
-        for job, output in zip(batch, made, strict=True)
-    ]
-
-
-def _plain(output: Any) -> list[tuple[int, Sequence[int], str | None]]:
-    """vLLM's RequestOutput as tuples."""
-    return [(one.index, one.token_ids, one.finish_reason) for one in output.outputs]
+    return made if len(made) == n else made * n

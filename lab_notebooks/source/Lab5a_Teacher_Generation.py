@@ -5,21 +5,21 @@
 #
 # *What does sampling buy?*
 #
-# A teacher that is asked once gives one answer. Asked eight times, with some chance in it, it gives eight, and among
-# them is a right one more often. This part is about that chance: where it enters, what the temperature does to it,
-# and what it buys. The paper samples "multiple responses" for each prompt (section 2.3.3) and evaluates at
+# If you ask a teacher once, you get one answer. If you ask it eight times and let chance play a part, you get eight, and
+# at least one of them is more often right. This part is about that chance: where it enters, what the temperature does to
+# it, and what it buys. The paper samples "multiple responses" for each prompt (section 2.3.3) and evaluates at
 # temperature {paper.temperature}.
 #
 # **Afterwards you can**
-# - write the prompt that the teacher sees, and read what comes back, strictly;
+# - write the prompt that the teacher sees, and parse its completions strictly;
 # - say what a temperature does to the next token, and compute it without overflow;
 # - estimate pass@k from n samples without bias;
-# - choose a temperature for rejection sampling, and say why it is not the one for evaluation.
+# - choose a temperature for rejection sampling, and say why another one suits evaluation.
 #
 # | profile | runs on | this part takes |
 # |---|---|---|
 # | `tiny` | any computer, no network | about a minute on two idle cores |
-# | `cpu` | a laptop with {setting:6} GB to spare | about {times.cpu.minutes} minutes, nearly all of it for traces: an estimate |
+# | `cpu` | a laptop with {setting:6} GB of free memory | about {times.cpu.minutes} minutes, nearly all of it for traces: an estimate |
 # | `colab` | a free T4 in Colab | {rough:20} minutes to {rough:2} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
@@ -27,8 +27,8 @@
 # the install cell
 
 # %% [markdown] id="about-setup"
-# To take another profile, name it here: `begin("cpu")`. In Colab `begin(drive=True)` keeps a copy in your Google
-# Drive.
+# To use another profile, name it here: `begin("cpu")`. In Colab, `begin(drive=True)` keeps a copy of the run in your
+# Google Drive.
 
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
@@ -40,10 +40,10 @@ lab = begin()
 # %% [markdown] id="about-prompt"
 # ## 1. One prompt by hand
 #
-# A language model knows no questions, only text to go on with. So the question is put into a frame: an instruction
-# that asks for a thought and an answer, the passage, the question. (The teacher of `tiny` knows this one task alone, and
-# its template leaves the instruction out.) The teacher then goes on, token by token. Here it is *greedy*: it takes the
-# likeliest token each time, and would write the same again. (tiny: a few seconds.)
+# A language model does not answer questions; it continues text. So we put the question into a template: an instruction
+# that asks for a thought and an answer, then the passage, then the question. (The teacher of `tiny` was trained for this
+# one task alone, and its template leaves the instruction out.) The teacher continues the text, token by token. Here it
+# is *greedy*: it takes the likeliest token each time, so it would write the same text again. (tiny: a few seconds.)
 
 # %% id="by-hand"
 # NBVAL_IGNORE_OUTPUT
@@ -61,11 +61,12 @@ print(f"{greedy.n_tokens} tokens; right would be {question.answers}")
 # %% [markdown] id="about-extract"
 # ## 2. Reading the answer
 #
-# Everything that follows hangs on reading these completions, thousands of them, with no eye on any. A parser that is
-# kind accepts what it should not: half an answer, two answers, a thought that never ended. What it accepts, the
-# student will learn to write. So be strict.
+# Everything that follows depends on parsing these completions. There are thousands, and nobody looks at them. A lenient
+# parser accepts what it should not: half an answer, two answers, a thought that never ended. What it accepts, the
+# student learns to write. So be strict.
 #
-# **Exercise 1 (4 points).** Write `extract_answer`. `hint("lab5a.extract_answer")` helps, and again with `, 2`.
+# **Exercise 1 (4 points).** Write `extract_answer`. `hint("lab5a.extract_answer")` gives a first hint,
+# `hint("lab5a.extract_answer", 2)` a second.
 
 # %% id="extract-answer" role="exercise"
 import re
@@ -99,16 +100,17 @@ extract_answer = or_ours("lab5a.extract_answer", extract_answer)
 # %% [markdown] id="about-soften"
 # ## 3. Temperature
 #
-# For each next token the model gives every word of its vocabulary a number, its *logit* $z_i$. A softmax makes
-# chances of them, and a temperature $T$ decides how much the differences count:
+# For each next token the model gives every token of its vocabulary a number, the *logit* $z_i$. A softmax turns the
+# logits into probabilities, and a temperature $T$ decides how much their differences count:
 #
 # $$p_i = \frac{\exp(z_i / T)}{\sum_j \exp(z_j / T)}$$
 #
-# At $T = 1$ these are the model's own; below {setting:1} the likeliest gains, at {setting:0} it takes all; above {setting:1} all draw level. The
-# same formula comes back in part 5c, where it softens what a student learns from.
+# At $T = 1$ these are the model's own probabilities. Below {setting:1} the likeliest token gains, and as $T$ approaches
+# {setting:0} it takes everything; above {setting:1} all tokens become more equal. The same formula returns in part 5c,
+# where it softens what a student learns from.
 #
-# **Exercise 2 (3 points).** Write `soften`. Logits can be large: $\exp(1000)$ is infinite in a computer, and infinity
-# over infinity is no chance. `torch.softmax` would do it; it is worth doing once by hand.
+# **Exercise 2 (3 points).** Write `soften`. Logits can be large: $\exp(1000)$ overflows to infinity, and infinity
+# divided by infinity is not a probability. `torch.softmax` would do it; it is worth doing once by hand.
 
 # %% id="soften" role="exercise"
 import math
@@ -142,9 +144,9 @@ check("lab5a.soften", soften)
 soften = or_ours("lab5a.soften", soften)
 
 # %% [markdown] id="guess-next-token"
-# Two places in the greedy answer above: right after `<think>`, where the teacher chooses how to begin, and in the
-# middle of a fact that stands in the passage. *Before you run it:* at which of the two will a temperature of {setting:2} do more
-# harm?
+# Look at two places in the greedy answer above: right after `<think>`, where the teacher chooses how to begin, and in
+# the middle of a fact that it copies from the passage. *Before you run it:* at which of the two does a temperature of
+# {setting:2} do more harm?
 #
 # Your guess: …
 
@@ -154,27 +156,27 @@ import torch
 
 from distill_lab import encode, next_logits, next_token
 
-for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
-    stem = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
-    more = teacher.tokenizer(begun, add_special_tokens=False, return_tensors="pt").input_ids
-    ids = torch.cat([torch.tensor([stem]), more], 1).to(teacher.lm.device)
+for start in ("<think>", greedy.text.partition(" in ")[0] + " in"):
+    prompt = encode(teacher.tokenizer, job.prompt.removesuffix("<think>"))
+    more = teacher.tokenizer(start, add_special_tokens=False, return_tensors="pt").input_ids
+    ids = torch.cat([torch.tensor([prompt]), more], 1).to(teacher.lm.device)
     logits = next_logits(teacher.lm, ids, torch.ones_like(ids), None)[0].detach().float().cpu()
     top = logits[0].topk(5).indices
     chances = {t: soften(logits, t)[0, top].tolist() for t in (0.3, 1.0, 2.0)}
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
 
 # %% [markdown] id="explain-next-token"
-# How to begin is a matter of taste, and the teacher has three ways. At $T = 2$ they have {cells.begin.the} %,
-# {cells.begin.i} % and {cells.begin.or} % of the chance: {arithmetic:30} % has gone to hundreds of words with which
-# nothing begins, a little to each. At the fact it is {arithmetic:46} %, for one word alone is right there, and
-# {cells.fact.right} % is what is left of it. So a high temperature is dear at both places; where there is but one right
-# word it is dearer, and what it spoils is the answer. Those stray words are what *top-p* cuts off: of the likeliest
-# tokens it keeps just so many that they hold, say, {setting:95} % of the chance.
+# How to begin is a matter of taste, and the teacher knows three ways. At $T = 2$ they have {cells.begin.the} %,
+# {cells.begin.i} % and {cells.begin.or} % of the probability: {arithmetic:30} % has gone to hundreds of tokens with which
+# no thought begins, a little to each. At the fact the loss is {arithmetic:46} %: only one token is right there, and it
+# keeps {cells.fact.right} %. So a high temperature costs something at both places; it costs more where only one token is
+# right, and there it spoils the answer. *Top-p* cuts off those stray tokens: it keeps the fewest of the likeliest tokens
+# that together hold, say, {setting:95} % of the probability.
 #
 # ## 4. The same question, eight times
 #
-# At temperature {setting:1}, with nothing cut off. *Before you run it:* how many of the eight will be right? Will the right
-# ones be alike?
+# Now we sample at temperature {setting:1}, with nothing cut off. *Before you run it:* how many of the eight traces are
+# right? Are the right ones alike?
 #
 # Your guess: … of {setting:8}
 
@@ -183,20 +185,20 @@ for begun in ("<think>", greedy.text.partition(" in ")[0] + " in"):
 from distill_lab.squad_scores import em
 
 [(_, eight)] = complete(teacher, [job], Sampling(n=8, temperature=1.0))
-answers = [extract_answer(done.text) for done in eight]
+answers = [extract_answer(sample.text) for sample in eight]
 right = ["yes" if em(answer or "", question.answers) else "no" for answer in answers]
 rows = [(n, d.n_tokens, d.text, right[n]) for n, d in enumerate(eight)]
 table(rows, ["sample", "tokens", "trace", "right"])
 
 # %% [markdown] id="about-generate"
-# Read a wrong one closely: where does it leave the passage? Often one token is wrong, and the rest follows from it
-# faithfully. A thought that is written down can be checked, and that is half of why it is worth learning from.
+# Read a wrong trace closely: where does it leave the passage? Often one token is wrong, and the rest follows from it
+# consistently. A thought that is written down can be checked; that is half of why it is worth learning from.
 #
 # ## 5. All questions
 #
 # Now the teacher answers every training question, at the profile's own temperature, and each trace gets a verdict
-# (part 5b is about those). What is there already is not made again. (tiny: about {times.generate.seconds} seconds and {times.generate.gb} GB of memory on
-# two idle cores.)
+# (part 5b explains verdicts). Traces that exist are not made again. (tiny: about {times.generate.seconds} seconds and
+# {times.generate.gb} GB of memory on two idle cores.)
 #
 # *Before you run it:* are wrong traces shorter than right ones, longer, or the same?
 #
@@ -216,10 +218,10 @@ show(
 )
 
 # %% [markdown] id="about-pass"
-# On `tiny` the wrong ones are longer: their median is {tiny.wrong.tokens:.0f} tokens, that of the right ones
-# {tiny.right.tokens:.0f}. Do long thoughts go wrong, then? Before you believe it, ask what else goes with length. The
-# bundled questions are of two kinds: most need one fact of the passage, about a fourth need two, the second found
-# through the first.
+# On `tiny` the wrong traces are longer: their median is {tiny.wrong.tokens:.0f} tokens, and {tiny.right.tokens:.0f} for
+# the right ones. Do long thoughts go wrong, then? Before you believe that, ask what else changes with length. The bundled
+# questions are of two kinds: most need one fact of the passage; about a fourth need two, and the second is found through
+# the first.
 #
 # *Before you run it:* within one kind, are wrong traces still longer than right ones?
 #
@@ -229,36 +231,38 @@ show(
 # NBVAL_IGNORE_OUTPUT
 from statistics import fmean
 
-kind = {question.id: question.kind for question in lab.questions}
+kind_of = {question.id: question.kind for question in lab.questions}
 rows = []
-for name in sorted(set(kind.values()), key=str):
-    ems = [(t.n_tokens, v.em) for t, v in pairs if kind[t.question_id] == name]
+for kind in sorted(set(kind_of.values()), key=str):
+    ems = [(t.n_tokens, v.em) for t, v in pairs if kind_of[t.question_id] == kind]
     tokens = {right: [n for n, em in ems if (em == 100) == right] for right in (True, False)}
-    means = [f"{fmean(found):.1f}" if found else None for found in tokens.values()]
-    rows.append((name, len(ems), f"{100 * len(tokens[False]) / len(ems):.1f} %", *means))
+    means = [f"{fmean(counts):.1f}" if counts else None for counts in tokens.values()]
+    rows.append((kind, len(ems), f"{100 * len(tokens[False]) / len(ems):.1f} %", *means))
 table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wrong one"))
 
 # %% [markdown] id="about-kinds"
-# Questions of two facts have longer traces ({tiny.two-fact.tokens:.1f} tokens on the mean, those of one fact
-# {tiny.one-fact.tokens:.1f}), *and* they are wrong twice as often ({tiny.two-fact.wrong_percent:.1f} % of them,
-# {tiny.one-fact.wrong_percent:.1f} % of the others). So among the wrong traces there are more long ones, though within a
-# kind right and wrong ones differ by about a token. The kind of question is a **confounder**: it moves both length and
-# mistakes, and whoever looks at these two alone takes the one for the cause of the other. R1-Zero's thoughts grew longer
-# while it got better, and there too growing together does not say which carried which.
+# Questions that need two facts have longer traces (a mean of {tiny.two-fact.tokens:.1f} tokens, against
+# {tiny.one-fact.tokens:.1f} for one fact), *and* they are answered wrongly twice as often
+# ({tiny.two-fact.wrong_percent:.1f} % of them, {tiny.one-fact.wrong_percent:.1f} % of the others). So there are more long
+# traces among the wrong ones, although within one kind right and wrong traces differ by about a token. The kind of
+# question is a **confounder**: it affects both length and mistakes, and whoever looks at these two alone takes one for
+# the cause of the other. R1-Zero's thoughts grew longer while it got better; there too, growing together does not show
+# which caused which.
 #
-# (Verdicts are joined to traces by question *and* sample, never by their place in the file: traces stand there in the
-# order in which batches ended. Joined by place the picture above was wrong in this course once, and looked plausible.)
+# (We join verdicts to traces by question *and* sample, never by their position in the file: traces are stored in the
+# order in which batches finished. This course once joined them by position; the picture above was then wrong, and looked
+# plausible.)
 #
 # ## 6. pass@k
 #
-# Of $n$ traces of a question $c$ are right. Had we drawn only $k$, how likely is at least one right one among them?
-# Ask the other way round: there are $\binom{n}{k}$ ways to draw $k$ of $n$, and $\binom{n-c}{k}$ of them hold wrong
-# ones alone.
+# Of $n$ traces of a question, $c$ are right. Had we drawn only $k$ of them, how likely is it that at least one is right?
+# Turn the question round: there are $\binom{n}{k}$ ways to draw $k$ of $n$, and $\binom{n-c}{k}$ of them contain only
+# wrong traces.
 #
 # $$\text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k}$$
 #
-# This is unbiased (Chen et al. 2021). What one would write first, $1 - (1 - c/n)^k$, puts every trace back before the
-# next draw, and is too low.
+# This estimate is unbiased (Chen et al. 2021). The formula that first comes to mind, $1 - (1 - c/n)^k$, puts every trace
+# back before the next draw, and is too low.
 #
 # **Exercise 3 (3 points).** Write `pass_at_k`.
 
@@ -285,8 +289,9 @@ check("lab5a.pass_at_k", pass_at_k)
 # %% [markdown] id="guess-temperature"
 # ## 7. Which temperature?
 #
-# We take up to {setting:40} questions of which the teacher got at least one trace wrong (on the others all temperatures look
-# the same), and ask eight times at each of four temperatures. (tiny: about {times.temperatures.seconds} seconds on two idle cores, {times.generate.gb} GB.)
+# We take up to {setting:40} questions of which the teacher got at least one trace wrong (on the others, all temperatures
+# look the same), and sample eight traces at each of four temperatures. (tiny: about {times.temperatures.seconds} seconds
+# on two idle cores, {times.generate.gb} GB.)
 #
 # *Before you run it:* which temperature is best for **one** trace (k = 1)? Which for **eight** (k = 8)?
 #
@@ -301,11 +306,13 @@ from distill_lab import teacher_sampling
 wrong = {verdict.question_id for verdict in lab.verdicts if verdict.em < 100}
 hard = [q for q in lab.questions if q.id in wrong][:40] or lab.questions[:40]
 jobs = jobs_for(hard, teacher.tokenizer, lab.config.models.teacher_shots)
-tried = {}
+samples_at = {}
 for t in (0.3, 0.6, 1.0, 1.5):
-    how = replace(teacher_sampling(lab.config), n=8, temperature=t, top_p=1.0, seed=1)
-    made = complete_all(teacher, jobs, how, lab.config.runtime.sample_batch, set(), f"T = {t}")
-    tried[t] = {one.question_id: done for batch in made for one, done in batch}
+    sampling = replace(teacher_sampling(lab.config), n=8, temperature=t, top_p=1.0, seed=1)
+    batches = complete_all(
+        teacher, jobs, sampling, lab.config.runtime.sample_batch, set(), f"T = {t}"
+    )
+    samples_at[t] = {job.question_id: samples for batch in batches for job, samples in batch}
 
 # %% id="curves"
 # NBVAL_IGNORE_OUTPUT
@@ -313,57 +320,58 @@ from distill_lab import passes
 
 pass_at_k = or_ours("lab5a.pass_at_k", pass_at_k)
 curves = {}
-for t, found in tried.items():
-    texts = {q: [extract_answer(done.text) or "" for done in found[q.id]] for q in hard}
+for t, samples in samples_at.items():
+    texts = {q: [extract_answer(sample.text) or "" for sample in samples[q.id]] for q in hard}
     right = [sum(em(text, q.answers) == 100 for text in texts[q]) for q in hard]
     curves[f"T = {t}"] = [100 * fmean(pass_at_k(8, c, k) for c in right) for k in range(1, 9)]
 show(passes(curves))
 
 # %% [markdown] id="explain-curves"
-# On `tiny` three of the lines begin almost together and end far apart: what a temperature of {setting:1} loses in a single trace
-# it wins back many times over among eight, and a still higher one loses more than it wins. Rejection sampling looks at
-# the right end: it can throw wrong traces away, and wants for each question a right one, better several that differ. An
-# evaluation by pass@1 looks at the left end. The paper evaluates at {paper.temperature} with top-p {paper.top-p:.2f}; not greedily, as long greedy
-# answers repeat themselves more. Explain, in a sentence, why the hottest line starts so low and yet climbs so steeply.
+# On `tiny` three of the lines begin close together and end far apart: a temperature of {setting:1} loses a little with a
+# single trace and gains much more with eight, and a still higher temperature loses more than it gains. Rejection sampling
+# depends on the right end: it can throw wrong traces away, and it needs a right trace for each question, better several
+# different ones. An evaluation by pass@1 depends on the left end. The paper evaluates at {paper.temperature} with top-p
+# {paper.top-p:.2f}, and not greedily, because long greedy answers repeat themselves more. Explain in one sentence why the
+# hottest line starts so low and yet climbs so steeply.
 #
 # Your sentence: …
 #
-# With forty questions a difference of a few percent may be chance. Part 5d gives you the tool to tell: an interval.
+# With forty questions, a difference of a few percent may be chance. Part 5d gives you the tool to tell: an interval.
 #
 # ## Summary
 #
-# - A prompt is text in a frame; a strict parser is what keeps a pipeline honest.
-# - A temperature divides the logits, before the softmax. It flattens what is sure as well as what is open.
-# - pass@k counts draws without putting back. It rises with k, whatever the teacher: it says what *sampling* buys, not
-#   how good one answer is.
-# - One temperature for evaluation, a higher one (with a filter behind it) for collecting traces: different ends of
-#   one curve.
+# - A prompt puts a question into a template; a strict parser keeps the pipeline honest.
+# - A temperature divides the logits before the softmax. It flattens certain choices as well as open ones.
+# - pass@k counts draws without replacement. It rises with k for any teacher: it says what *sampling* buys, not how good
+#   one answer is.
+# - Evaluation wants a low temperature, and collecting traces wants a higher one with a filter behind it: two ends of the
+#   same curve.
 
 # %% [markdown] id="questions-to-oneself"
 # ## Three questions to test yourself
 #
-# 1. A teacher is right in {setting:30} % of its traces of each question. What is pass@8, if its traces are independent? Why is
-#    it lower in practice?
+# 1. A teacher is right in {setting:30} % of its traces of each question. What is pass@8, if its traces are independent?
+#    Why is it lower in practice?
 # 2. The same teacher at $T = 0$: what is its pass@8?
-# 3. The paper reports pass@1 from up to {paper.responses} samples a question, and cons@64. What does the second need that pass@64
-#    does not, and which of the two could you use with no answer key?
+# 3. The paper reports pass@1 from up to {paper.responses} samples per question, and cons@64. What does cons@64 need that
+#    pass@64 does not, and which of the two could you use without an answer key?
 #
 # <details><summary>Answers</summary>
 #
-# 1. $1 - 0.7^8 = 94\,\%$. In practice some questions are always missed and others never: the same {setting:30} % on average,
-#    spread unevenly, gives less.
+# 1. $1 - 0.7^8 = 94\,\%$. In practice some questions are always missed and others never: the same {setting:30} % on
+#    average, spread unevenly, gives less.
 # 2. The same as its pass@1: eight greedy traces are one trace eight times.
-# 3. cons@64 asks for the *majority's* answer to be right, pass@64 only for one right one among {paper.responses}, and somebody must
-#    know which. The vote needs no answer key to choose; pass@64 does.
+# 3. cons@64 needs the *majority's* answer to be right; pass@64 needs only one right answer among {paper.responses}, and
+#    somebody must know which one it is. The vote chooses without an answer key; pass@64 does not.
 #
 # </details>
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in
 #
-# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
-# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
-# code.
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter, this cell reads the file as you last saved it. It lists what you
+# should look at first: an exercise that is missing or not begun, a check that was changed, results that are older than
+# their code.
 
 # %% id="before-submitting"
 # NBVAL_IGNORE_OUTPUT

@@ -5,16 +5,16 @@
 #
 # *What do soft targets carry that text does not?*
 #
-# The traces are kept, now a student learns from them, twice: `sft` from their text alone, which is **what DeepSeek-R1
-# did** (section 2.4), and `kd` from the teacher's probabilities too, softened by a temperature: Hinton, Vinyals and
-# Dean (2015), an extension that this course adds. No KL was used in R1's distillation (one was in the reinforcement
-# learning that made R1, to hold it near to a reference policy: another KL, of another pair of models).
+# The traces are kept; now two students learn from them. `sft` learns from their text alone, which is **what DeepSeek-R1
+# did** (section 2.4). `kd` also learns from the teacher's probabilities, softened by a temperature: Hinton, Vinyals and
+# Dean (2015), an extension that this course adds. R1's distillation used no KL. (The reinforcement learning that made R1
+# did use one, to keep the model close to a reference policy: that is another KL, between another pair of models.)
 #
-# **You will be able to**
+# **Afterwards you can**
 #
 # 1. say what a softened distribution shows that its likeliest token hides;
 # 2. write labels that are shifted and masked, and the distillation loss with its T²;
-# 3. read CE and KL curves, and say what may be concluded from two students on one budget;
+# 3. read CE and KL curves, and say what two students trained with the same budget allow you to conclude;
 # 4. weigh what a cache of the teacher costs against what it loses;
 # 5. name five bugs that were published in well-known libraries, and the test that catches each.
 #
@@ -22,7 +22,7 @@
 # |---|---|---|
 # | `tiny` | {times.lab5c.minutes} minutes, of which training takes one or two | {times.train.gb} GB |
 # | `cpu` | about {times.cpu.minutes} minutes on two cores, the teacher's answers included | {times.cpu.gb} GB |
-# | `colab`, `cluster` | `distill-lab doctor --profile colab` predicts both; never run by us | one GPU, or more |
+# | `colab`, `cluster` | `distill-lab doctor --profile colab` predicts both; we never ran them | one GPU, or more |
 
 # %% id="install" role="install"
 # the install cell stands here
@@ -41,9 +41,10 @@ lab = begin()
 # %% [markdown] id="dark"
 # ## 1. Dark knowledge, on three words
 #
-# Something howls in the night. What is it? A teacher gives *wolf* the logit {setting:8}, *dog* {setting:4} and *car* {setting:0}. The text of its
-# answer says "wolf", and nothing else. That a dog would be a far better mistake than a car, the text does not say:
-# Hinton calls it **dark knowledge**. Dividing the logits by a temperature T before the softmax brings it to light.
+# Something howls in the night. What is it? A teacher gives *wolf* the logit {setting:8}, *dog* {setting:4} and *car*
+# {setting:0}. The text of its answer says "wolf", and nothing else. The text does not say that a dog would be a far better
+# mistake than a car: Hinton calls this **dark knowledge**. Dividing the logits by a temperature T before the softmax makes
+# it visible.
 #
 # *Your guess:* at T = 1 the dog has … %, at T = 4 it has … %.
 
@@ -54,26 +55,26 @@ at = {T: distillation.soften(logits, T).exp().tolist() for T in (1, 2, 4, 8)}
 show(softened(["wolf", "dog", "car"], at))
 
 # %% [markdown] id="labels"
-# The order never changes, the differences shrink. At T = 1 wolf and the others are {arithmetic:98} to {arithmetic:2}, and a student that learns
-# from that learns little more than "wolf"; at T = 8 a car howls in one night of five, which is no knowledge either.
-# In between lies what we want. Was your guess right, and if not, why?
+# The order never changes; the differences shrink. At T = 1, wolf and the other two share {arithmetic:98} to
+# {arithmetic:2}, and a student that learns from this learns little more than "wolf". At T = 8 a car howls in one night out
+# of five, which is not knowledge either. What we want lies in between. Was your guess right, and if not, why?
 #
-# ## 2. Which positions are learnt
+# ## 2. Which positions the student learns from
 #
-# A language model that has read positions `0` to `i` predicts the token at `i + 1`. So a row's labels are its tokens,
-# **shifted** by one; and only what the student shall write counts, so the rest is **masked** with `-100`, which the
-# cross-entropy leaves out:
+# A language model that has read positions `0` to `i` predicts the token at `i + 1`. So the labels of a row are its
+# tokens, **shifted** by one. Only what the student is to write counts, so all other labels are **masked** with `-100`,
+# which the cross-entropy leaves out:
 #
 # | position | {setting:0 | 1 | 2 | 3 | 4 | 5 | 6} |
 # |---|---|---|---|---|---|---|---|
 # | ids | prompt | prompt | Rome | `</answer>` | end | pad | pad |
 # | label | `-100` | Rome | `</answer>` | end | `-100` | `-100` | `-100` |
 #
-# Note two things: "Rome" is predicted from the last *prompt* token, and the end token **is** learnt (else the student
-# never stops).
+# Note two things: the last *prompt* token predicts "Rome", and the end token **is** learnt (otherwise the student never
+# stops).
 #
-# *Your guess:* many tokenizers have no padding token, so the end token does both. What goes wrong if padding is told
-# by its id? (Stuck? `hint("lab5c.completion_labels")` in a cell of your own.)
+# *Your guess:* many tokenizers have no padding token, so the end token serves as both. What goes wrong if the code
+# recognises padding by its id? (Stuck? Run `hint("lab5c.completion_labels")` in a cell of your own.)
 
 # %% id="write-labels" role="exercise"
 import numpy as np
@@ -108,10 +109,10 @@ check("lab5c.completion_labels", completion_labels)
 # $$L = (1-\alpha)\;\mathrm{CE}(y) \;+\; \alpha\,T^2\;\mathrm{KL}\big(\,\mathrm{softmax}(z_\mathrm{teacher}/T)\,\big\|\,\mathrm{softmax}(z_\mathrm{student}/T)\,\big)$$
 #
 # with $\mathrm{KL}(p\,\|\,q)=\sum_v p_v\,(\log p_v-\log q_v)$, a sum over the vocabulary, and the **mean** over the N
-# tokens of the completion. α = 0 is the paper's SFT. The teacher is a fact, not a parameter: no gradient may run into
-# it. And a softmax over many thousand words wants float32, whatever the logits are in.
+# tokens of the completion. α = 0 is the paper's SFT. The teacher is given and is not trained: no gradient may flow into
+# it. A softmax over many thousand tokens needs float32, whatever type the logits have.
 #
-# *Your guess:* identical teacher and student, α = 1. The loss is …
+# *Your guess:* teacher and student are identical, and α = 1. The loss is …
 
 # %% id="write-loss" role="exercise"
 import torch
@@ -150,52 +151,52 @@ kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 # %% [markdown] id="training"
 # ## 4. Two students, one budget
 #
-# Both students start from the same base and see the same examples in the same order, for as many steps, at the same
-# learning rate. On `tiny` this takes one to two minutes and {times.train.gb} GB; what Labs 5a and 5b made is not made again, and a
-# run that was stopped goes on where it was.
+# Both students start from the same base and see the same examples in the same order, for the same number of steps, at the
+# same learning rate. On `tiny` this takes one to two minutes and {times.train.gb} GB. What Labs 5a and 5b made is not made
+# again, and a run that was stopped resumes where it stopped.
 #
-# *Your guess:* which student ends with the lower cross-entropy on these examples, `sft`, which minimises nothing
-# else, or `kd`?
+# *Your guess:* which student ends with the lower cross-entropy on these examples: `sft`, which minimises nothing else, or
+# `kd`?
 
 # %% id="train"
 # NBVAL_IGNORE_OUTPUT
 lab.run("data", "generate", "reject", "train")
 
 # %% [markdown] id="real-dark"
-# While it is fresh: does *our* teacher have dark knowledge? We let it read {setting:16} or so of its own kept traces, take its
-# probabilities at every token, and look at the token where it was least certain (a few seconds).
+# Before we look at the students: does *our* teacher have dark knowledge? We let it read about {setting:16} of its own kept
+# traces, take its probabilities at every token, and look at the token where it was least certain (a few seconds).
 #
-# *Your guess:* how many words does the teacher hesitate between?
+# *Your guess:* between how many tokens does the teacher hesitate?
 
 # %% id="real-logits"
 # NBVAL_IGNORE_OUTPUT
 from distill_lab import completion_logits, encode_examples
 
 teacher, base = lab.model("teacher"), lab.model("base")
-some = lab.examples[:: max(1, len(lab.examples) // 16)]
-encoded = encode_examples(some, base, teacher, lab.config)
+examples = lab.examples[:: max(1, len(lab.examples) // 16)]
+encoded = encode_examples(examples, base, teacher, lab.config)
 z_base, z_teacher, targets = completion_logits(base, teacher, encoded)  # (N, V), (N, V), (N)
 unsure = torch.special.entr(z_teacher.softmax(-1)).sum(-1).argmax()
 top = z_teacher[unsure].topk(4).indices
-words = [teacher.tokenizer.decode([token]) for token in top.tolist()]
+texts = [teacher.tokenizer.decode([token]) for token in top.tolist()]
 p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (1, 2)}
-show(softened(words, p))
+show(softened(texts, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
 # %% [markdown] id="t-squared"
-# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, about a third each; at
-# T = 2 more than a third has gone to the other {arithmetic:996} words, a tail that section 7 comes back to.) A student of the text
-# must see the other ways in other traces, and guess their shares; a student of the distribution sees all of them at
-# once. But mind that this is one token of hundreds: at most of them the bundled teacher is nearly certain, and has
-# little to add to the text.
+# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, with about a third of the
+# probability each; at T = 2 more than a third has gone to the other {arithmetic:996} tokens, a tail to which section 7
+# returns.) A student that learns from text must see the other ways in other traces, and infer their shares; a student that
+# learns from the distribution sees all of them at once. But this is one position of hundreds: at most of them the bundled
+# teacher is nearly certain, and has little to add to the text.
 #
 # ## 5. Drop T², and see
 #
-# Softened distributions are nearer to each other, so their KL pulls less: its gradient falls as $1/T^2$ (one $1/T$ from
-# the chain rule, one from the difference of the softened probabilities, once T is large). T² puts that back, so
-# that α keeps about the same weight at high T as at low: about, for the sizes that T changes beside it are not the same
-# at every T, as you will see. Here your loss is asked for its gradient, base against teacher; without T² it is the
-# same number divided by T².
+# Softened distributions are closer to each other, so their KL pulls less: its gradient falls as $1/T^2$ (one $1/T$ comes
+# from the chain rule, the other from the difference of the softened probabilities, once T is large). T² puts that back, so
+# that α has about the same weight at high T as at low T. Only about, because T changes other quantities too, as you are
+# about to see. Here we compute the gradient of your loss, with base as the student; without T² it is the same number
+# divided by T².
 #
 # *Your guess:* from T = 1 to T = 32 the gradient without T² becomes … times smaller.
 
@@ -211,19 +212,19 @@ for T in temperatures:
 show(gradient_norms(temperatures, norms))
 
 # %% [markdown] id="curves-text"
-# On `tiny` the solid line lies nearly flat from T = 8 on, as Hinton's limit of high temperatures says; below, where that
-# limit does not hold yet, it falls too: from {cells.gradient.with_1} to {cells.gradient.with_32} between T = 1 and T = 32,
-# nearly by ten, where the other falls by thousands. So even with T² the same α at another T is not the same weight. Without T², an α
-# of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α. (It is the balance with CE that T²
-# keeps. At α = 1 Adam hides a forgotten T², for it divides by the gradient's size.)
+# On `tiny` the solid line is nearly flat from T = 8 on, as Hinton's limit of high temperatures predicts. Below T = 8 that
+# limit does not hold yet, and the line falls: from {cells.gradient.with_1} at T = 1 to {cells.gradient.with_32} at T = 32,
+# nearly by a factor of ten, where the other line falls by thousands. So even with T², the same α at another T is not the
+# same weight. Without T², an α of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α.
+# (T² keeps the balance with CE. At α = 1 Adam hides a forgotten T², because it divides by the gradient's size.)
 #
-# ## 6. What came of it
+# ## 6. The result
 #
-# CE and KL in panels of their own, for they are different quantities. Then both students, and the base that they come
-# from, on the traces from above: cross-entropy, and how far from the teacher they are. The last row is the teacher on
-# its own text, which surprises it a little too.
+# CE and KL have separate panels, because they are different quantities. The table then compares both students, and the
+# base that they started from, on the traces of section 4: their cross-entropy, and how far they are from the teacher. The
+# last row is the teacher on its own text, which surprises it a little too.
 #
-# *Your guess:* `sft` never saw a probability of the teacher's. Is it nearer to the teacher than the base is?
+# *Your guess:* `sft` never saw the teacher's probabilities. Is it closer to the teacher than the base is?
 
 # %% id="curves"
 # NBVAL_IGNORE_OUTPUT
@@ -232,28 +233,29 @@ show(plots.curves({arm: lab.log(arm) for arm in ("sft", "kd")}, T))
 rows = []
 for who in ("base", "sft", "kd", "teacher"):
     z = z_teacher if who == "teacher" else completion_logits(lab.model(who), teacher, encoded)[0]
-    values = [kd_loss(z, z_teacher, targets, *how).item() for how in ((0, 1), (1, 1), (1, T))]
+    settings = ((0, 1), (1, 1), (1, T))  # alpha, temperature
+    values = [kd_loss(z, z_teacher, targets, *setting).item() for setting in settings]
     rows.append([who, *(f"{value:.3f}" for value in values)])
 table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
 # %% [markdown] id="cache-text"
-# On `tiny` both came very near to the teacher, and text alone did most of it: samples *are* draws from its
-# distribution (a little sharpened, as they were drawn at temperature {setting:0.6}). `kd` comes nearer still, for it was asked
-# to. These are traces that both have trained on; whether a student that is nearer to its teacher also *answers*
-# better is another question, and Lab 5d asks it, with intervals. (In our runs on `tiny` the two do not differ beyond
-# chance; with a weak teacher, as on `cpu`, `kd` did worse: a likely reason is that a teacher that is often wrong is a
-# doubtful thing to be near to.)
+# On `tiny` both students came very close to the teacher, and text alone did most of it: samples *are* draws from the
+# teacher's distribution (slightly sharpened, because they were drawn at temperature {setting:0.6}). `kd` comes closer
+# still, because that is what it minimises. Both have trained on these traces. Whether a student that is closer to its
+# teacher also *answers* better is another question, which Lab 5d asks, with intervals. (In our runs on `tiny` the two do
+# not differ beyond chance. With a weak teacher, as on `cpu`, `kd` did worse; a likely reason is that it pays little to be
+# close to a teacher that is often wrong.)
 #
 # ## 7. What the cache costs, and what it loses
 #
-# `kd` needs the teacher's distribution at every token, in every epoch. To run the teacher each time is slow, to keep
-# all its logits is large. We keep the {setting:64} likeliest tokens of each position, and the mass of all others *at this T*,
-# exactly: from the {setting:64} alone it could only be guessed.
+# `kd` needs the teacher's distribution at every token, in every epoch. Running the teacher each time is slow; keeping all
+# its logits takes much space. We keep the {setting:64} likeliest tokens of each position, and the exact total probability
+# of all others *at this T*: the {setting:64} alone would only allow a guess of it.
 #
-# *Your guess:* for a vocabulary of {cited:151,936} words the dense logits in float16 are … times as large as the cache.
+# *Your guess:* for a vocabulary of {cited:151,936} tokens, the dense logits in float16 are … times as large as the cache.
 #
-# The picture shows how far the KL from a cache is from the whole one, for each k: of the top k, and of k *draws*
-# instead (arXiv 2503.16870). About ten seconds.
+# The picture shows, for each k, how far the KL from a cache is from the full KL: once with the top k, and once with k
+# *draws* instead (arXiv 2503.16870). This takes about ten seconds.
 
 # %% id="cache"
 # NBVAL_IGNORE_OUTPUT
@@ -261,34 +263,34 @@ from distill_lab import RowFormat, measure, row_dtype
 
 rows = []
 for name, V in (("this run's teacher", z_teacher.shape[-1]), ("Qwen2.5", 151_936)):
-    kept = row_dtype(RowFormat("topk", 64, (T,), V)).itemsize
-    rows.append([name, f"{V:,}", kept, f"{2 * V:,}", f"{2 * V / kept:,.0f}"])
-table(rows, ("teacher", "words", "cache, bytes a token", "dense float16", "times as large"))
+    cached = row_dtype(RowFormat("topk", 64, (T,), V)).itemsize
+    rows.append([name, f"{V:,}", cached, f"{2 * V:,}", f"{2 * V / cached:,.0f}"])
+table(rows, ("teacher", "vocabulary", "cache, bytes a token", "dense float16", "times as large"))
 show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 
 # %% [markdown] id="museum-text"
-# Upper panel: for one token the two are about as good. Lower panel: over many tokens the errors of draws average out,
-# as they fall to either side; the error of the top k stays, for a lump of words always looks more alike than the
-# words do. Here the student is still the base. For the trained `kd` on `tiny` the top {setting:64} are off by less, {kd_cache.trained} nats
-# where it was {kd_cache.base}, but the KL itself has fallen further, from {kd_cache.kl_base} to {kd_cache.kl_trained}: the last piece of the way is what a cache
-# shows worst.
+# Upper panel: for a single token the two are about equally good. Lower panel: over many tokens the errors of draws cancel,
+# because some are too high and some too low; the error of the top k remains, because tokens that are added up into one
+# always look more alike than they do one by one. Here the student is still the base. For the trained `kd` on `tiny` the
+# top {setting:64} are off by less, {kd_cache.trained} nats instead of {kd_cache.base}, but the KL itself has fallen
+# further, from {kd_cache.kl_base} to {kd_cache.kl_trained}: a cache shows the last part of the way worst.
 #
 # ## 8. The bug museum
 #
-# Five losses that were published, in libraries that many people trust. In each **one line** is wrong, in the way it
-# was there; the lines around it are ours, so that all five take the same arguments: logits (B, T, V) of student and
-# teacher, labels at their own places, T, and the number of completion tokens of the whole optimiser step. Five tests
-# hang beside them:
+# These five losses were published, in libraries that many people trust. In each, **one line** is wrong in the way that it
+# was wrong there. The lines around it are ours, so that all five take the same arguments: logits (B, T, V) of student and
+# teacher, labels that are not shifted yet, T, and the number of completion tokens of the whole optimiser step. Five tests
+# go with them:
 #
 # | test | what must hold |
 # |---|---|
 # | `identical models` | a teacher and a student that are the same give {setting:0} |
 # | `two temperatures` | T = 1 and T = 4 give different KLs |
-# | `wider head` | rows of a head that stand for no word change nothing |
-# | `positions` | what is read before a completion token counts, all else does not |
+# | `wider head` | rows of a head that stand for no token change nothing |
+# | `positions` | what is read before a completion token counts, everything else does not |
 # | `micro-batches` | one batch of two rows equals two batches of one |
 #
-# Walk round. *Your guess* for each: which test does it fail?
+# Look at all five. *Your guess* for each: which test does it fail?
 
 # %% id="museum"
 # NBVAL_CHECK_OUTPUT
@@ -319,53 +321,55 @@ def mend(bug: str) -> tuple[str, int, str] | None:
 check("lab5c.mend", mend)
 
 # %% [markdown] id="matrix-text"
-# Now all five tests on all five bugs, really run. *Your guess:* how many tests does a published bug pass?
+# Now we run all five tests on all five bugs. *Your guess:* how many tests does a published bug pass?
 
 # %% id="matrix"
 # NBVAL_IGNORE_OUTPUT
 table(museum.matrix(), ("bug", *museum.TESTS))
 for bug, kd in museum.EXHIBITS.items():
-    found = next(found for test in museum.TESTS if (found := museum.finding(test, kd)))
-    print(f"\n{bug}: {found}")
+    finding = next(filter(None, (museum.finding(test, kd) for test in museum.TESTS)))
+    print(f"\n{bug}: {finding}")
 
 # %% [markdown] id="summary"
-# ## What to take along
+# ## Summary
 #
-# - Soft targets show how the teacher would have chosen otherwise; T decides how much of that is seen, and T² keeps
-#   its weight.
+# - Soft targets show what else the teacher might have chosen; T decides how much of that shows, and T² keeps its weight.
 # - Labels are shifted, and masked by position, never by token id.
-# - R1's students learnt from text alone. Text of many samples carries much of the distribution; the KL carries it
+# - R1's students learnt from text alone. The text of many samples carries much of the distribution; the KL carries it
 #   directly.
-# - A cache of {rough:300} bytes a token stands in for {rough:300,000} (Qwen2.5's vocabulary), with an error that can be measured.
-# - Each published bug passed four of five tests: a loss wants a test for every property that it should have.
+# - A cache of {rough:300} bytes per token replaces {rough:300,000} (Qwen2.5's vocabulary), with an error that can be
+#   measured.
+# - Each published bug passed four of five tests: a loss needs a test for every property that it should have.
 #
-# ### Ask yourself
+# ## Three questions to test yourself
 #
 # <details><summary>Two students, α = 0.5 and T = 8: one with T² in its loss, one without. Which of them is nearly `sft`?</summary>
 #
-# The one without: the gradient of its KL is {arithmetic:64} times smaller than it should be beside that of the CE, and its KL is
-# small because softened distributions are alike, not because the student has learnt.
+# The one without: beside the gradient of the CE, the gradient of its KL is {arithmetic:64} times smaller than it should
+# be. Its KL value is small because softened distributions are alike, not because the student has learnt.
 # </details>
 #
 # <details><summary>Your loss is {setting:2.3} at the start of training, with a student that is a copy of its teacher (α = 1). What is it?</summary>
 #
-# The cross-entropy with soft targets: the teacher's entropy is still in it. A KL would be {setting:0}. The gradients are the
-# same, but the number no longer says how far the student is, and cannot be compared between temperatures.
+# It is the cross-entropy with soft targets: the teacher's entropy is still in it. A KL would be {setting:0}. The gradients
+# are the same, but the number no longer says how far the student is from its teacher, and cannot be compared between
+# temperatures.
 # </details>
 #
 # <details><summary>A student never stops writing after its answer. Which line would you look at first?</summary>
 #
-# The labels: the end token was masked away with the padding that has the same id, so it was never learnt.
+# The line that makes the labels: the end token was masked together with the padding, which has the same id, so the student
+# never learnt it.
 # </details>
 #
-# Next: **Lab 5d**, how much of the teacher arrived, and how sure we are.
+# **Next:** Lab 5d: how much of the teacher arrived, and how sure we are.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in
 #
-# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
-# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
-# code.
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter, this cell reads the file as you last saved it. It lists what you
+# should look at first: an exercise that is missing or not begun, a check that was changed, results that are older than
+# their code.
 
 # %% id="before-submitting"
 # NBVAL_IGNORE_OUTPUT

@@ -5,20 +5,21 @@
 #
 # *How much of the teacher arrived, and how sure are we?*
 #
-# A table of four numbers ends the pipeline. This part takes it apart: what one number counts, how far chance may have
-# moved it, what share of the way from base to teacher it stands for, and whether it may be held against the paper's.
+# The pipeline ends with a table of four models' scores. This part takes that table apart: what one score counts, how far
+# chance may have moved it, what share of the way from base to teacher it stands for, and whether it may be compared with
+# the paper's scores.
 #
 # **Afterwards you can**
 # - compute SQuAD's EM and F1 by hand, as the official script does;
-# - put an interval on a score, and say what {tiny.n} questions cannot tell apart;
-# - say how much of the gap between base and teacher a student closed, and when there is no such share;
-# - split a score by kind of question, and read a student's errors beside its teacher's;
-# - say which comparison with the DeepSeek-R1 paper is honest, and which is not.
+# - put an interval on a score, and say which differences {tiny.n} questions cannot show;
+# - say how much of the gap between base and teacher a student closed, and when that share means nothing;
+# - split a score by kind of question, and read a student's errors beside its teacher's answers;
+# - say which comparisons with the DeepSeek-R1 paper are honest, and which are not.
 #
 # | profile | runs on | this part takes |
 # |---|---|---|
-# | `tiny` | any computer, no network | about {times.lab5d.minutes} minutes on two idle cores, seconds where the run is there already |
-# | `cpu` | a laptop with {setting:6} GB to spare | about {times.cpu.minutes} minutes, seconds where the run is there already |
+# | `tiny` | any computer, no network | about {times.lab5d.minutes} minutes on two idle cores; seconds if the run exists already |
+# | `cpu` | a laptop with {setting:6} GB of free memory | about {times.cpu.minutes} minutes; seconds if the run exists already |
 # | `colab` | a free T4 in Colab | about an hour: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
@@ -26,8 +27,9 @@
 # the install cell
 
 # %% [markdown] id="about-setup"
-# To take another profile, name it here: `begin("cpu")`. All stages run; what an earlier part has made is not made
-# again. (tiny, from nothing: about {times.lab5d.minutes} minutes on two idle cores, at most {times.train.gb} GB of memory.)
+# To use another profile, name it here: `begin("cpu")`. This cell runs all stages; what an earlier part made is not made
+# again. (tiny, from the beginning: about {times.lab5d.minutes} minutes on two idle cores, at most {times.train.gb} GB of
+# memory.)
 
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
@@ -40,12 +42,13 @@ lab.run("data", "generate", "reject", "train", "evaluate", "report")
 # %% [markdown] id="about-normalize"
 # ## 1. When are two answers the same?
 #
-# "The Nile." and "nile" are the same answer, and a score that says otherwise measures typing. So SQuAD normalises
-# both sides before it compares: lower case, no punctuation, no articles, single spaces. **The order matters.**
+# "The Nile." and "nile" are the same answer, and a score that disagrees measures typing. So SQuAD normalises both texts
+# before it compares them: lower case, no punctuation, no articles, single spaces. **The order matters.**
 #
-# **Your guess:** what becomes of `a.m.`, and what of `The-end`? What would another order make of them?
+# **Your guess:** what does `a.m.` become, and what does `The-end`? What would they become in another order?
 #
-# **Exercise 1 (4 points).** `hint("lab5d.normalize")` helps, and again with `, 2`.
+# **Exercise 1 (4 points).** Write `normalize`. `hint("lab5d.normalize")` gives a first hint,
+# `hint("lab5d.normalize", 2)` a second.
 
 # %% id="normalize" role="exercise"
 import re
@@ -69,15 +72,16 @@ check("lab5d.normalize", normalize)
 # %% [markdown] id="about-f1"
 # ## 2. Partly right
 #
-# EM asks for all or nothing. F1 gives part of the points for part of the words: with *precision* $p$, the share of
-# the prediction's words that the reference has, and *recall* $r$, the share of the reference's words that were found,
+# EM gives all points or none. F1 gives part of the points for part of the words. It combines the *precision* $p$, the share
+# of the prediction's words that are in the reference, and the *recall* $r$, the share of the reference's words that are in
+# the prediction:
 #
 # $$F_1 = \frac{2 p r}{p + r}$$
 #
-# Words are those of the normalised texts, and a word counts as often as it stands in both. SQuAD 2.0 also has
+# The words are those of the normalised texts; a repeated word counts as often as it occurs in both. SQuAD 2.0 also has
 # questions without an answer: there the reference is empty, and only an empty prediction is right.
 #
-# **Exercise 2 (4 points).** The answer is {setting:0} to {setting:100}, as SQuAD prints it.
+# **Exercise 2 (4 points).** Write `f1`. Its result is {setting:0} to {setting:100}, as SQuAD prints it.
 
 # %% id="f1" role="exercise"
 from collections import Counter
@@ -107,7 +111,7 @@ def f1(prediction: str, reference: str) -> float:
 check("lab5d.f1", f1)
 
 # %% [markdown] id="guess-by-hand"
-# Four predictions for one reference, the tower's full name. **Your guess:** which F1 does each get?
+# Below are four predictions for one reference, the tower's full name. **Your guess:** which F1 does each get?
 
 # %% id="by-hand"
 # NBVAL_IGNORE_OUTPUT
@@ -120,17 +124,17 @@ for prediction in ("Eiffel tower.", "the tower", "It is the Eiffel Tower in Pari
     )
 
 # %% [markdown] id="about-bootstrap"
-# The third is right, and loses half of its points for being polite. That is why a chat model that answers in whole
-# sentences looks bad on SQuAD, and why a student that merely learns to *answer briefly* gains a lot. Such a gain is
-# real, but it is form and no new knowledge.
+# The third prediction is right, and loses half of its points for being polite. This is why a chat model that answers in
+# whole sentences looks bad on SQuAD, and why a student that merely learns to *answer briefly* gains a lot. Such a gain is
+# real, but it is a gain in form and not in knowledge.
 #
 # ## 3. How sure are we?
 #
-# {tiny.n} questions are a sample. Others would have given another mean. How different? The bootstrap (Efron 1979) asks the
-# sample itself: draw as many scores from it as there are, **with replacement**, and take their mean; a thousand times.
-# The middle {setting:95} percent of those means are the interval.
+# {tiny.n} questions are a sample. Other questions would have given another mean. How different? The bootstrap (Efron 1979)
+# asks the sample itself: draw as many scores from it as it has, **with replacement**, and take their mean; repeat this a
+# thousand times. The middle {setting:95} percent of those means are the interval.
 #
-# **Exercise 3 (4 points).** `np.random.default_rng(seed)` is a generator of random numbers.
+# **Exercise 3 (4 points).** Write `bootstrap_interval`. `np.random.default_rng(seed)` makes a random number generator.
 
 # %% id="bootstrap-interval" role="exercise"
 import random
@@ -158,25 +162,24 @@ def bootstrap_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, f
 check("lab5d.bootstrap_interval", bootstrap_interval)
 
 # %% [markdown] id="guess-bootstrap"
-# The thousand means of the `sft` student's EM. **Your guess:** how wide are the {setting:95} percent, in points? And with four
-# times as many questions?
+# The picture shows the thousand means of the `sft` student's EM. **Your guess:** how many points wide is the interval that
+# holds {setting:95} percent of them? And with four times as many questions?
 
 # %% id="bootstrap"
 # NBVAL_IGNORE_OUTPUT
 from distill_lab import bootstrap_means, in_order
 
 models = ("base", "sft", "kd", "teacher")
-asked = lab.eval_questions
-scores = {who: in_order(asked, lab.predictions(who), "em") for who in models}
+scores = {who: in_order(lab.eval_questions, lab.predictions(who), "em") for who in models}
 show(bootstrap_means(scores["sft"], "EM"))
 
 # %% [markdown] id="about-four"
-# About six points to each side. Four times the questions would halve that: the width falls with the root of their
-# number.
+# It reaches about six points to each side. Four times as many questions would halve that: the width falls with the square
+# root of their number.
 #
-# Now all four models. The last two rows are *differences on the same questions*: each question's score of the one
-# minus that of the other. Hard questions are hard for both, and that part of chance cancels. Two intervals may overlap
-# though the difference is sure; so ask for the interval of the difference.
+# Now we look at all four models. The last two rows are *differences on the same questions*: each question's score of one
+# model minus its score of the other. Hard questions are hard for both models, and this part of chance cancels. Two
+# intervals may overlap although the difference is certain; so look at the interval of the difference.
 #
 # **Your guess:** is kd better than sft, worse, or can nobody tell?
 
@@ -186,25 +189,25 @@ from statistics import fmean
 
 bootstrap_interval = or_ours("lab5d.bootstrap_interval", bootstrap_interval)
 rows = dict(scores)
-for one, other in (("sft", "base"), ("kd", "sft")):
-    pairs = zip(scores[one], scores[other], strict=True)
-    rows[f"{one} minus {other}"] = [above - below for above, below in pairs]
+for better, worse in (("sft", "base"), ("kd", "sft")):
+    pairs = zip(scores[better], scores[worse], strict=True)
+    rows[f"{better} minus {worse}"] = [above - below for above, below in pairs]
 intervals = {name: bootstrap_interval(values, 0) for name, values in rows.items()}
 table([(name, f"{fmean(values):.1f}", f"{intervals[name][0]:.1f} to {intervals[name][1]:.1f}")
        for name, values in rows.items()], ("model", "EM", "95 % interval"))  # fmt: skip
 
 # %% [markdown] id="about-gap"
-# Read the last row before you tell anybody that softened targets help. On `tiny` its interval holds zero: from this
-# run nobody can say which student is better. That distillation helps at all, the row above says surely.
+# Read the last row before you tell anybody that softened targets help. On `tiny` its interval contains zero: from this run
+# nobody can say which student is better. The row above leaves no doubt that distillation helps at all.
 #
-# And one thing no interval here contains: both students were trained once, with one seed. Another seed would give
-# another student.
+# One thing is in none of these intervals: both students were trained once, with one seed. Another seed would give another
+# student.
 #
 # ## 4. How much of the way?
 #
 # {rough:50} points: is that good? It depends on where the student began and where its teacher is.
 #
-# **Exercise 4 (3 points).** The share of the way from base to teacher.
+# **Exercise 4 (3 points).** Write `gap_closed`: the share of the way from base to teacher.
 
 
 # %% id="gap-closed" role="exercise"
@@ -224,8 +227,8 @@ def gap_closed(base: float, student: float, teacher: float) -> float | None:
 check("lab5d.gap_closed", gap_closed)
 
 # %% [markdown] id="guess-gap"
-# Two shares, often taken for one another: the *gap closed*, and the share of the teacher *kept* (student / teacher).
-# **Your guess:** which of the two is larger? Always? When are they equal?
+# Two shares are often confused: the *gap closed*, and the share of the teacher *kept* (student / teacher). **Your guess:**
+# which of the two is larger? Always? When are they equal?
 
 # %% id="gap"
 # NBVAL_IGNORE_OUTPUT
@@ -238,56 +241,58 @@ rows = [(who, gap_closed(base, mean, teacher), mean / teacher if teacher else No
 table([(who, percent(gap), percent(kept)) for who, gap, kept in rows], ("student", "gap", "kept"))
 
 # %% [markdown] id="about-errors"
-# Kept is larger as long as the student is below its teacher and base can do anything, for what base could do already
-# counts as well. Where base is at zero the two are equal, and of a student that passed its teacher the gap closed is the
-# larger. With a strong base, kept looks splendid after no training at all. The gap is the stricter one, and needs a score
-# of the base.
+# Kept is larger as long as the student is below its teacher and base scores above zero, because kept also counts what base
+# could do already. If base is at zero, the two are equal; if a student passes its teacher, the gap closed is larger. With
+# a strong base, kept looks splendid after no training at all. The gap closed is stricter, and needs a score of the base.
 #
-# The gap has a weakness of its own: where the teacher is hardly above base, it divides by nearly nothing. On the
-# profile `cpu` the sft student closed {cpu.sft.gap_em} % of the EM gap, since its teacher, scored on one greedy answer,
-# reached {cpu.teacher.em}. Such a share says nothing.
+# The gap closed has a weakness of its own: if the teacher is hardly above base, it divides by nearly nothing. On the profile
+# `cpu` the sft student closed {cpu.sft.gap_em} % of the EM gap, because its teacher, scored on one greedy answer, reached
+# only {cpu.teacher.em}. Such a share says nothing.
 #
 # ## 5. What arrived, and what did not
 #
-# A mean hides what it is the mean of. The bundled questions are of two kinds: one fact of the passage answers them, or it
-# takes two, the second found through the first ("Where does the builder of the mill live?"). SQuAD itself says no kinds.
+# A mean hides what it averages over. The bundled questions are of two kinds: one fact of the passage answers them, or it
+# takes two, of which the second is found through the first ("Where does the builder of the mill live?"). SQuAD itself does
+# not mark kinds.
 #
-# A score does not say *what* went wrong either. Below the scores by kind stand ten answers of `sft` that are no exact
-# match, beside the teacher's. For each say: was the wrong fact found, the fact copied wrongly, or the form broken?
+# A score does not say *what* went wrong either. Below the scores by kind you see ten answers of `sft` that are not an exact
+# match, beside the teacher's. For each, say whether the student found the wrong fact, copied the fact wrongly, or broke the
+# format.
 #
-# **Your guess:** of the two-fact questions `sft` answers … percent, its teacher … percent.
+# **Your guess:** `sft` answers … percent of the two-fact questions, its teacher … percent.
 
 # %% id="errors"
 # NBVAL_IGNORE_OUTPUT
-rows = [(kind, found["sft"]["n"], *(f"{found[who]['em']:.1f}" for who in models))
-        for kind, found in lab.report.get("scores_by_kind", {}).items()]  # fmt: skip
+rows = [(kind, of["sft"]["n"], *(f"{of[who]['em']:.1f}" for who in models))
+        for kind, of in lab.report.get("scores_by_kind", {}).items()]  # fmt: skip
 table(rows, ("kind", "questions", *models))
-theirs = {prediction.question_id: prediction for prediction in lab.predictions("teacher")}
-questions = {question.id: question for question in asked}
+teacher_said = {prediction.question_id: prediction for prediction in lab.predictions("teacher")}
+questions = {question.id: question for question in lab.eval_questions}
 errors = [prediction for prediction in lab.predictions("sft") if prediction.em < 100][:10]
 rows = [(questions[e.question_id].question, questions[e.question_id].answers[0], e.completion,
-         theirs[e.question_id].completion) for e in errors]  # fmt: skip
+         teacher_said[e.question_id].completion) for e in errors]  # fmt: skip
 table(rows, ("question", "reference", "sft said", "the teacher said"))
 
 # %% [markdown] id="about-paper"
-# On `tiny` the teacher can do both: {tiny.teacher.one-fact.em} % and {tiny.teacher.two-fact.em} %. `sft` answers
-# {tiny.sft.one-fact.em} % of the {tiny.n.one-fact} one-fact questions and {tiny.sft.two-fact.em} % of the {tiny.n.two-fact}
-# two-fact ones, `kd` {tiny.kd.one-fact.em} % and {tiny.kd.two-fact.em} %. So "half of the gap" was a mean over most of one
-# skill and hardly anything of another. Of the points that `sft` lacks to its teacher {tiny.lost.one-fact} are one-fact
-# questions, and {tiny.lost.two-fact} the far fewer two-fact ones: **looking a fact up was distilled, chaining two hardly.**
+# On `tiny` the teacher can do both kinds: {tiny.teacher.one-fact.em} % and {tiny.teacher.two-fact.em} %. `sft` answers
+# {tiny.sft.one-fact.em} % of the {tiny.n.one-fact} one-fact questions and {tiny.sft.two-fact.em} % of the
+# {tiny.n.two-fact} two-fact questions; `kd` answers {tiny.kd.one-fact.em} % and {tiny.kd.two-fact.em} %. So "half of the
+# gap" was a mean over most of one skill and hardly anything of another. Of the EM points by which `sft` trails its teacher,
+# {tiny.lost.one-fact} come from one-fact questions and {tiny.lost.two-fact} from the far fewer two-fact questions: **the
+# student learned to look up one fact, and hardly learned to chain two.**
 #
-# Read all {tiny.errors} errors of `sft` on `tiny`, and they are two different things. {tiny.errors.two-fact} are two-fact
-# questions, and {tiny.errors.two-fact.early} of these stop one step early: asked for the job of the school's builder, the
-# student finds the builder and gives *him* as the answer, in perfect form. {tiny.errors.one-fact} are one-fact questions,
-# and {tiny.errors.one-fact.read} of these give another word of the passage, the fact of somebody else or one about the
-# answer; the others made something up. EM counts all of these alike, and that is why one reads errors. But ten are a
-# sample too, and the story that is told best is not the commonest: count, before you write "most".
+# If you read all {tiny.errors} errors of `sft` on `tiny`, you find two different things. {tiny.errors.two-fact} are on
+# two-fact questions, and {tiny.errors.two-fact.early} of these stop one step early: asked for the job of the school's
+# builder, the student finds the builder and answers with *his name*, in perfect form. {tiny.errors.one-fact} are on
+# one-fact questions, and {tiny.errors.one-fact.read} of these give other words of the passage: somebody else's fact, or
+# another fact about the answer. The rest are made up. EM counts all of these alike; that is why one reads errors. But ten
+# errors are a sample too, and the most striking story is not the most frequent one: count before you write "most".
 #
 # ## 6. Beside the paper
 #
-# DeepSeek-R1 never saw SQuAD. Its students were measured on mathematics, science and code, with up to {paper.responses} samples a
-# question and no interval. So most numbers may not be compared at all; two *shapes* may. Cover the third column, and
-# decide for each row yourself.
+# DeepSeek-R1 never saw SQuAD. Its students were measured on mathematics, science and code, with up to {paper.responses}
+# samples per question and no interval. So most numbers may not be compared at all; two *shapes* may. Cover the last
+# two columns, and decide for each row yourself.
 
 # %% id="comparisons"
 # NBVAL_IGNORE_OUTPUT
@@ -299,7 +304,7 @@ rows = [
 table(rows, ("", "paper", "this run", "may it be compared?", "why"))
 
 # %% [markdown] id="guess-retention"
-# One reading of the paper's tables needs no run of ours: how much of R1 each student of table 5 keeps. **Your guess:**
+# One reading of the paper's tables needs no run of ours: how much of R1 does each student of table 5 keep? **Your guess:**
 # the 1.5B student keeps … percent of R1's MATH-500, and … percent of its AIME 2024.
 
 # %% id="retention"
@@ -309,51 +314,52 @@ from distill_lab import retention_by_size
 show(retention_by_size())
 
 # %% [markdown] id="summary"
-# Among the Qwen students the bigger keep more, on each of these benchmarks. Across the families it is not so: the Llama of
-# 70B keeps {kept.Llama-70B.aime_pass1:.0f} percent of AIME 2024, the Qwen of 32B {kept.Qwen-32B.aime_pass1:.0f}; that of 8B
-# {kept.Llama-8B.aime_pass1:.0f}, the Qwen of 7B {kept.Qwen-7B.aime_pass1:.0f}. And how much depends on the benchmark as
-# well: on MATH-500 even the smallest keeps {kept.Qwen-1.5B.math500:.0f} percent, and looks finished; on LiveCodeBench the
-# same student keeps {kept.Qwen-1.5B.livecodebench:.0f}. A share of one benchmark is no property of a student. The students
-# differ in more than size: the two smallest Qwen ones began as Qwen2.5-**Math**, the open points as Llama. And what base knew already is not taken off, for the paper has no
-# scores of the bases: this is *kept*, not *gap closed*.
+# Among the Qwen students the bigger ones keep more, on each of these benchmarks. Across the two families this does not hold:
+# the 70B Llama keeps {kept.Llama-70B.aime_pass1:.0f} percent of AIME 2024, the 32B Qwen
+# {kept.Qwen-32B.aime_pass1:.0f}; the 8B Llama keeps {kept.Llama-8B.aime_pass1:.0f}, the 7B Qwen
+# {kept.Qwen-7B.aime_pass1:.0f}. How much a student keeps also depends on the benchmark: of MATH-500 even the smallest keeps
+# {kept.Qwen-1.5B.math500:.0f} percent, and looks finished; of LiveCodeBench the same student keeps
+# {kept.Qwen-1.5B.livecodebench:.0f}. A share on one benchmark is not a property of a student. The students also differ in
+# more than size: the two smallest Qwen students started from Qwen2.5-**Math**, and the open points started from Llama.
+# What base knew already is not subtracted, because the paper has no scores of the bases: this is *kept*, not *gap closed*.
 #
 # ## Summary
-# - EM and F1 compare normalised words; the order of normalising is part of the definition.
+# - EM and F1 compare normalised words; the order of the normalising steps is part of the definition.
 # - A score without an interval is half a result. Compare two models by their difference on the same questions.
 # - Gap closed says how much of the teacher arrived; it needs a base, and a teacher that is above it.
 # - A mean over kinds of questions may be half of one skill and none of another: split it where the data allow.
-# - From the paper take shapes: distillation by plain fine-tuning helps, and of one family the larger students keep more.
-#   Not the numbers.
+# - Take shapes from the paper: distillation by plain fine-tuning helps, and within one family the larger students keep
+#   more. Do not take its numbers.
 #
 # ## Three questions to test yourself
 #
 # <details><summary>1. A student answers every question with the whole passage. What are its EM and F1?</summary>
 #
-# EM is `0`. F1 low but not `0`: recall is `1`, precision is the share of the passage that is answer, so F1 is about twice that
-# share.
+# EM is `0`. F1 is low but not `0`: recall is `1`, and precision is the share of the passage's words that are the answer, so F1
+# is about twice that share.
 # </details>
 #
 # <details><summary>2. sft has {tiny.sft.em_low:.0f} to {tiny.sft.em_high:.0f}, kd {tiny.kd.em_low:.0f} to {tiny.kd.em_high:.0f}. May you write "kd is better"?</summary>
 #
-# No. Nor "they are equal". Take the interval of the difference on the same questions; if it holds zero, say that this
-# run does not show which is better, and how large a difference it could have shown.
+# No. Nor may you write "they are equal". Compute the interval of the difference on the same questions. If it contains zero,
+# say that this run does not show which is better, and how large a difference it could have shown.
 # </details>
 #
 # <details><summary>3. "Our student keeps {tiny.sft.kept_em:.0f} % of its teacher, the paper's 1.5B only {kept.Qwen-1.5B.aime_pass1:.0f} %: ours is the better method."
 # What is wrong?</summary>
 #
-# Everything but the arithmetic: another benchmark, other models, another way to measure, no base taken off, and no
-# interval. And the paper's students are plain sft, so the method is the same.
+# Everything but the arithmetic: another benchmark, other models, another way to measure, no base subtracted, and no
+# interval. Moreover, the paper's students are plain sft, so the method is the same.
 # </details>
 #
-# **Next:** the companion reading on DeepSeek-R1 beside these notebooks, then Labs 6 and 7: pruning and quantization.
+# **Next:** the companion text on DeepSeek-R1 in the folder `reading`, then Labs 6 and 7: pruning and quantization.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in
 #
-# Save the notebook first (Ctrl+S or ⌘S): in Jupyter the file is looked at, as it was saved last. This cell says what
-# would be lost: an exercise that is missing or not begun, a check that was changed, results that are older than their
-# code.
+# Save the notebook first (Ctrl+S or ⌘S): in Jupyter, this cell reads the file as you last saved it. It lists what you
+# should look at first: an exercise that is missing or not begun, a check that was changed, results that are older than
+# their code.
 
 # %% id="before-submitting"
 # NBVAL_IGNORE_OUTPUT

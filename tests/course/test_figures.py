@@ -46,9 +46,9 @@ CHANGES = (
     ("README.md", "traces 99<!-- ", "traces 199<!-- ", "expected 99 as in cpu.accepted"),
     (READING, "keeps 91<!-- ", "keeps 19<!-- ", "expected 91 as in kept.Qwen-32B.aime_pass1"),
     (READING, "| R1-Distill-Qwen-7B | 55.5", "| R1-Distill-Qwen-7B | 55.6", "paper.table-5"),
-    (A, "({tiny.two-fact.tokens:.1f} tokens", "(35.9 tokens", "source for the number 35.9"),
+    (A, "{tiny.two-fact.tokens:.1f} tokens", "35.9 tokens", "source for the number 35.9"),
     (B, "{tiny.right_later} of these", "2 of these", "source for the number 2"),
-    (D, "{tiny.errors.two-fact.early} of", "{tiny.errors.most} of", "found tiny.errors.most"),
+    (D, "{tiny.errors.two-fact.early} of", "{tiny.errors.most} of", "named tiny.errors.most"),
     (OF + "tiny.json", '"sft.two-fact.em": 5.17', '"sft.two-fact.em": 52', "expected 52.0 as in"),
     (OF + "cells.json", '"fact.right": 54', '"fact.right": 45', "expected 54 as its cell shows"),
 )  # fmt: skip

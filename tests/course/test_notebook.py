@@ -79,8 +79,8 @@ def test_begin_says_profile_place_time_and_memory(tmp_path, monkeypatch, capsys)
     assert lab.out == tmp_path / "elsewhere" / "tiny"
     assert (lab.out / "config.json").exists()
     said = capsys.readouterr().out
-    assert said.startswith("Profile tiny: it was asked for. begin(name) takes another: tiny, cpu,")
-    assert f"lies in elsewhere{os.sep}tiny; finished stages: none yet." in said
+    assert said.startswith("Profile tiny: you asked for it. begin(name) takes another: tiny, cpu,")
+    assert f"is in elsewhere{os.sep}tiny; finished stages: none yet." in said
     assert "GB of memory" in said
     assert "for what is left (generate " in said
     assert str(tmp_path) not in said  # outputs are stored in notebooks, which travel
@@ -235,7 +235,7 @@ def test_in_colab_a_fresh_machine_goes_on_where_the_old_one_stopped(tmp_path, mo
     begin("tiny", tmp_path / "one" / "tiny", drive=True).run("data")
     capsys.readouterr()
     lab = begin("tiny", tmp_path / "two" / "tiny", drive=True)
-    assert f"two{os.sep}tiny, brought back from Drive; finished stages: data." in (
+    assert f"two{os.sep}tiny, restored from Drive; finished stages: data." in (
         capsys.readouterr().out
     )
     assert len(lab.questions) == 400

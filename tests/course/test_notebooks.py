@@ -230,7 +230,7 @@ def test_a_source_that_was_changed_is_newer_than_its_notebooks(lab):
     replace(lab / "source" / "Demo.py", "# The end.", "# The very end.")
     student, solved = findings(lab)
     assert student.startswith("Demo.ipynb: expected what its source says")
-    assert solved.startswith("solutions/Demo.ipynb: expected the cells of its source")
+    assert solved.startswith("solutions/Demo.ipynb: expected what its source says")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_source_that_was_changed_is_newer_than_its_notebooks(lab):
             "solutions/Demo.ipynb",
             "return a / b",
             "return b / a",
-            "expected the cells of its source",
+            "expected what its source says",
         ),
         ("solutions/Demo.ipynb", "share: right", "share: wrong", "that its solution is right"),
         (
@@ -304,7 +304,7 @@ def test_a_notebook_without_a_source_and_one_that_is_too_large_are_found(lab):
 def test_a_line_of_a_solution_elsewhere_is_a_leak(lab, old, new):
     file = lab / "source" / "Demo.py"
     replace(file, old, new)
-    student = make.student(source.read(file), make.Address())
+    student = make.notebook(source.read(file), make.Address(), solved=False)
     (lab / "Demo.ipynb").write_text(make.text_of(student), encoding="utf-8")
     said = [line for line in findings(lab) if "Demo.ipynb, cell" in line]
     assert "nothing of the solution of double (Demo), found `twice = x + x * 1 + 0`" in only(said)

@@ -24,8 +24,7 @@ from distill_lab.models.loading import (
     head,
     hidden_states,
     load,
-    load_base,
-    load_teacher,
+    load_model,
     require_known_head,
 )
 from distill_lab.planning import memory
@@ -40,7 +39,8 @@ from distill_lab.run.settings import (
     TrainSettings,
     data_folder,
 )
-from distill_lab.sampling.decode import complete, jobs_for
+from distill_lab.sampling.decode import complete
+from distill_lab.sampling.jobs import jobs_for
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.prompts import answer_text
 from distill_lab.tasks.squad.questions import load as load_data
@@ -87,7 +87,7 @@ def answers(model: LanguageModel, batch: int) -> list[str]:
 
 
 def test_greedy_in_a_batch_is_greedy_alone(device):
-    teacher = load_teacher(BUNDLED, backend_on(device))
+    teacher = load_model("teacher", BUNDLED, backend_on(device))
     assert answers(teacher, len(QUESTIONS)) == answers(teacher, 1)
 
 
@@ -95,14 +95,14 @@ def test_half_precision_answers_as_float32_does(device):
     """Rounding may change a token here and there, not what the model knows."""
     right = []
     for dtype in ("float32", half(device)):
-        said = answers(load_teacher(BUNDLED, backend_on(device, dtype)), len(QUESTIONS))
+        said = answers(load_model("teacher", BUNDLED, backend_on(device, dtype)), len(QUESTIONS))
         right.append(sum(answer_text(s) in q.answers for s, q in zip(said, QUESTIONS, strict=True)))
     assert right[0] >= 18
     assert abs(right[0] - right[1]) <= 2
 
 
 def test_samples_do_not_depend_on_the_batch(device):
-    teacher = load_teacher(BUNDLED, backend_on(device))
+    teacher = load_model("teacher", BUNDLED, backend_on(device))
     jobs, how = jobs_for(QUESTIONS[:8], teacher.tokenizer), Sampling(4, 1.0, 0.95, 24, seed=1)
     together = {job.question_id: made for job, made in complete(teacher, jobs, how)}
     alone = {job.question_id: m for each in jobs for job, m in complete(teacher, [each], how)}
@@ -116,7 +116,7 @@ def test_samples_do_not_depend_on_the_batch(device):
 @pytest.mark.parametrize("dtype", ["float32", "half"])
 def test_padding_changes_no_hidden_state(device, dtype):
     dtype = half(device) if dtype == "half" else dtype
-    lm = load_teacher(BUNDLED, backend_on(device, dtype)).lm
+    lm = load_model("teacher", BUNDLED, backend_on(device, dtype)).lm
     ids = torch.randint(5, 900, (1, 40), device=device, generator=torch.Generator(device))
     alone = hidden_states(lm, ids, torch.ones_like(ids))
     padded = torch.cat([ids, ids.new_zeros(1, 25)], 1)
@@ -141,7 +141,10 @@ def trained(config: Config, folder: Path) -> DistillationTrainer:
     """The bundled base, taught by the bundled teacher at every step."""
     backend = choose_backend(config.runtime, config.models.lora_rank)
     set_seed(0)
-    base, teacher = load_base(config.models, backend), load_teacher(config.models, backend)
+    base, teacher = (
+        load_model("base", config.models, backend),
+        load_model("teacher", config.models, backend),
+    )
     data = encode_examples(EXAMPLES, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
     trainer = DistillationTrainer(student, teacher, data, "kd", config, folder)
@@ -192,7 +195,7 @@ def gradient(device: str, dtype: str, scale: float) -> torch.Tensor:
     """LoRA's gradient of one step under autocast and a scaler, unscaled again, as one vector."""
     set_seed(0)
     config = config_on(device, dtype, lora_rank=8)
-    base = load_base(config.models, backend_on(device, dtype))
+    base = load_model("base", config.models, backend_on(device, dtype))
     data = encode_examples(EXAMPLES, base, None, config)
     student: Any = for_training(base, 8).lm
     with torch.no_grad():  # LoRA starts at 0, where half of the gradient is 0
@@ -311,7 +314,9 @@ def test_colabs_teacher_samples_within_the_profiles_budget():
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    teacher = load_teacher(colab.models, choose_backend(colab.runtime, colab.models.lora_rank))
+    teacher = load_model(
+        "teacher", colab.models, choose_backend(colab.runtime, colab.models.lora_rank)
+    )
     s: GenerateSettings = colab.generate
     rows, length = colab.runtime.sample_batch, colab.train.max_length
     for prompts, how in (

@@ -25,10 +25,12 @@ from distill_lab.models.loading import (
     head,
     hidden_states,
     load,
-    load_teacher,
+    load_model,
     require_known_head,
     require_shared_tokenizer,
+    save_student,
 )
+from distill_lab.models.sources import source_of
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings, RuntimeSettings
 from distill_lab.sampling.shared_prefix import next_logits
@@ -326,10 +328,21 @@ def test_a_tokenizer_without_an_end_token_is_said(copy):
     assert "expected a tokenizer with an end token, found none" in said_of(str(copy))
 
 
+def test_a_model_is_chosen_by_its_role(tiny_model, tmp_path):
+    models = ModelSettings(str(tiny_model("llama")), str(tiny_model("gpt2")), teacher_shots=3)
+    assert load_model("teacher", models, CPU).name == models.teacher
+    assert load_model("base", models, CPU).name == models.student
+    assert [source_of(who, models).shots for who in ("teacher", "base", "kd")] == [3, 0, 0]
+    with pytest.raises(LabError, match=r"Run `distill-lab train` first"):
+        load_model("kd", models, CPU, tmp_path)
+    save_student(load_model("teacher", models, CPU), tmp_path / "students" / "kd" / "model")
+    assert load_model("kd", models, CPU, tmp_path).lm.config.model_type == "llama"
+
+
 def test_four_bits_need_a_gpu(tiny_model):
     models = ModelSettings(teacher=str(tiny_model("llama")), teacher_4bit=True)
     with pytest.raises(LabError, match=r"--models.teacher-4bit: expected a CUDA GPU, found cpu"):
-        load_teacher(models, CPU)
+        load_model("teacher", models, CPU)
 
 
 def test_a_tokenizer_without_padding_gets_its_end_token(copy):

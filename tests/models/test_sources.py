@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from distill_lab.models.sources import SMOLLM2, cache_folder, resolve
+from distill_lab.models.sources import SMOLLM2, resolve
 from distill_lab.run.records import LabError
-from distill_lab.run.settings import data_folder
+from distill_lab.run.settings import cache_folder, data_folder
 
 
 @pytest.fixture

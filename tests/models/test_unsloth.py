@@ -29,15 +29,15 @@ from distill_lab.models.loading import (
     head,
     hidden_states,
     load,
-    load_base,
+    load_model,
     load_student,
-    load_teacher,
     require_known_head,
     save_student,
 )
 from distill_lab.run.records import Example, LabError
 from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
-from distill_lab.sampling.decode import Job, complete
+from distill_lab.sampling.decode import complete
+from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.shared_prefix import next_logits
 from distill_lab.tasks.prompts import render
@@ -86,7 +86,7 @@ def test_auto_leaves_it_where_there_is_no_gpu():
 def test_its_banners_are_not_printed_and_it_leaves_no_files(rank, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     models = ModelSettings(lora_rank=rank)
-    assert unsloth_backend.loaded(for_training(load_base(models, UNSLOTH), rank).lm)
+    assert unsloth_backend.loaded(for_training(load_model("base", models, UNSLOTH), rank).lm)
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
 
@@ -100,7 +100,7 @@ def test_its_model_is_the_same_function(tiny_model, kind):
     assert not unsloth_backend.reads_itself(decoder(ours.lm))
     assert unsloth_backend.reads_itself(decoder(its.lm)) == (GPU_HALF and kind != "gpt2")
     require_known_head(its)
-    assert its.vocabulary == ours.vocabulary
+    assert its.vocab_size == ours.vocab_size
     assert its.tokenizer.get_vocab() == ours.tokenizer.get_vocab()
     ids = torch.arange(3, 15).reshape(2, 6)
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
@@ -137,7 +137,7 @@ def jobs_for(model: LanguageModel) -> list[Job]:
 
 def test_greedy_is_what_transformers_generates():
     """Of the bundled teacher, for prompts of other lengths with a common beginning."""
-    ours, its = (load_teacher(ModelSettings(), backend) for backend in BACKENDS)
+    ours, its = (load_model("teacher", ModelSettings(), backend) for backend in BACKENDS)
     jobs = jobs_for(ours)
     expected = [generated(ours, job.prompt, 24) for job in jobs]
     assert len({completion.text for completion in expected}) > 1
@@ -151,7 +151,7 @@ def test_nothing_of_a_batch_stays_on_the_model():
     """The buffers of Unsloth's own path of a single token would: here rows leave, and the next
     batch has as many.
     """
-    ours, its = (load_teacher(ModelSettings(), backend) for backend in BACKENDS)
+    ours, its = (load_model("teacher", ModelSettings(), backend) for backend in BACKENDS)
     assert unsloth_backend.reads_itself(decoder(its.lm))
     jobs = jobs_for(ours)
     few = Sampling(max_new_tokens=8)
@@ -163,18 +163,18 @@ def test_nothing_of_a_batch_stays_on_the_model():
 
 @pytest.mark.skipif(not GPU_HALF, reason="the loss that Unsloth makes itself")
 def test_the_stand_in_of_its_logits_is_refused():
-    model = load_base(BUNDLED_LORA, UNSLOTH)
+    model = load_model("base", BUNDLED_LORA, UNSLOTH)
     ids = torch.arange(20, 30)[None]
     made = model.lm(input_ids=ids, labels=ids)
     assert type(made.logits).__name__ == "EmptyLogits"
     with pytest.raises(LabError, match=r"expected logits of .* tokens, found EmptyLogits"):
         unsloth_backend.logits_of(model.lm, made)
     right = unsloth_backend.logits_of(model.lm, model.lm(input_ids=ids))
-    assert right.shape == (1, 10, model.vocabulary)
+    assert right.shape == (1, 10, model.vocab_size)
 
 
 def test_the_same_seed_draws_the_same_traces():
-    ours, its = (load_teacher(ModelSettings(), backend) for backend in BACKENDS)
+    ours, its = (load_model("teacher", ModelSettings(), backend) for backend in BACKENDS)
     drawn = Sampling(n=4, temperature=1.0, max_new_tokens=24, seed=3)
     rows = [[made for _, made in complete(model, jobs_for(model), drawn)] for model in (ours, its)]
     assert len({completion.text for made in rows[0] for completion in made}) > 3
@@ -182,7 +182,7 @@ def test_the_same_seed_draws_the_same_traces():
 
 
 def test_training_and_inference_do_not_turn_our_tokenizers_padding_over():
-    base = load_base(BUNDLED_LORA, UNSLOTH)
+    base = load_model("base", BUNDLED_LORA, UNSLOTH)
     side = base.tokenizer.padding_side
     student: Any = for_training(base, 8)
     student.lm.for_inference()
@@ -196,7 +196,7 @@ def test_training_and_inference_do_not_turn_our_tokenizers_padding_over():
 
 def student_of(backend: Backend, rank: int) -> LanguageModel:
     set_seed(5)
-    return for_training(load_base(ModelSettings(lora_rank=rank), backend), rank)
+    return for_training(load_model("base", ModelSettings(lora_rank=rank), backend), rank)
 
 
 def learn_something(student: LanguageModel) -> None:
@@ -256,7 +256,7 @@ def test_an_adapter_that_one_saved_the_other_loads(tmp_path):
         student.lm.eval()
         with torch.no_grad():
             expected = student.lm(input_ids=ids).logits
-            without = load_base(BUNDLED_LORA, TRANSFORMERS).lm(input_ids=ids).logits
+            without = load_model("base", BUNDLED_LORA, TRANSFORMERS).lm(input_ids=ids).logits
         assert (expected - without).abs().max() > 0.1
         folder = tmp_path / saving.name
         save_student(student, folder)
@@ -276,13 +276,13 @@ def test_a_student_still_answers_after_training(tmp_path):
     student.lm.eval()
     jobs = jobs_for(student)
     made = [rows[0] for _, rows in complete(student, jobs, Sampling(max_new_tokens=16))]
-    base = load_base(ModelSettings(), TRANSFORMERS)
+    base = load_model("base", ModelSettings(), TRANSFORMERS)
     assert made == [generated(base, job.prompt, 16) for job in jobs]  # LoRA begins as nothing
 
 
 def test_hidden_states_in_the_place_of_logits_are_refused(monkeypatch):
     """What UNSLOTH_RETURN_HIDDEN_STATES does to Unsloth's own forward passes, done here by hand."""
-    model = load_base(ModelSettings(), UNSLOTH)
+    model = load_model("base", ModelSettings(), UNSLOTH)
     forward = model.lm.forward
 
     def with_states(**inputs: Any) -> Any:

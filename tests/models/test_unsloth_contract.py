@@ -91,7 +91,7 @@ class OurCall:
 def our_calls() -> list[OurCall]:
     """`FastLanguageModel.method(…)`, in every module that imports the class from Unsloth."""
     found = []
-    for file in sorted(OURS.glob("*.py")):
+    for file in sorted(OURS.rglob("*.py")):
         module = ast.parse(file.read_text(encoding="utf-8"))
         imported = {
             alias.name
@@ -182,7 +182,7 @@ def test_every_keyword_of_the_export_is_one_of_both_of_its_functions(folder):
     file, prefix = export[folder]
     receiver = functions(file)[f"{prefix}save_pretrained_gguf"]
     calls = [
-        node for place in OURS.glob("*.py")
+        node for place in OURS.rglob("*.py")
         for node in ast.walk(ast.parse(place.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and source(node.func).endswith(".save_pretrained_gguf")
     ]  # fmt: skip
@@ -209,7 +209,7 @@ def test_the_rule_itself(method, folder):
 def test_every_variable_of_theirs_that_we_set_is_read_there():
     ours = {
         str(node.value)
-        for file in OURS.glob("*.py")
+        for file in OURS.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and re.fullmatch(r"UNSLOTH_\w+", str(node.value))
     }

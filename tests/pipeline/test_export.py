@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab.cli.main import main
 from distill_lab.models.backend import Backend
-from distill_lab.models.loading import for_training, load_base, load_student, save_student
+from distill_lab.models.loading import for_training, load_model, load_student, save_student
 from distill_lab.run import claim
 from distill_lab.run.settings import Config, ModelSettings, data_folder
 from distill_lab.tasks.prompts import encode, render
@@ -37,7 +37,7 @@ def save_run(out: Path, base: Path, lora_rank: int, learnt: float = 0.5, scale: 
     config = Config(models=ModelSettings(str(base), str(base), lora_rank=lora_rank))
     claim.claim_run_folder(config, out)
     torch.manual_seed(1)
-    student: Any = for_training(load_base(config.models, CPU), lora_rank)
+    student: Any = for_training(load_model("base", config.models, CPU), lora_rank)
     with torch.no_grad():
         for name, parameter in student.lm.named_parameters():
             if "lora_B" in name:

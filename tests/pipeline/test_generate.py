@@ -26,7 +26,7 @@ from distill_lab.run.records import (
 )
 from distill_lab.run.settings import Config, EvaluateSettings, GenerateSettings, ModelSettings
 from distill_lab.run.settings import RuntimeSettings as Runtime
-from distill_lab.sampling.decode import Sampling
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.prompts import prompt_id, render
 from distill_lab.tasks.squad.task import SHOTS, user_text
 

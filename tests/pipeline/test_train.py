@@ -23,9 +23,8 @@ from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import (
     LanguageModel,
     for_training,
-    load_base,
+    load_model,
     load_student,
-    load_teacher,
 )
 from distill_lab.pipeline import train
 from distill_lab.run import claim
@@ -96,8 +95,8 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrain
     backend = choose_backend(config.runtime)
     torch.set_num_threads(backend.threads)
     set_seed(config.train.seed)
-    base = load_base(config.models, backend)
-    teacher = load_teacher(config.models, backend) if alpha else None
+    base = load_model("base", config.models, backend)
+    teacher = load_model("teacher", config.models, backend) if alpha else None
     data = encode_examples(EXAMPLES, base, teacher, config)
     student = for_training(base, config.models.lora_rank)
     config = replace(config, train=replace(config.train, alpha=alpha))
@@ -126,7 +125,7 @@ def test_alpha_0_is_trls_sft_loss(tiny_model, tmp_path, kind):
         }
         for e in data
     ]
-    model = load_base(config.models, choose_backend(config.runtime))
+    model = load_model("base", config.models, choose_backend(config.runtime))
     theirs = SFTTrainer(
         model.lm,
         args=SFTConfig(
@@ -189,7 +188,9 @@ def test_each_step_logs_ce_and_kl_apart(pair, tmp_path):
 
 def sharpened(folder: Path, to: Path) -> Path:
     """A copy of a model that is sure of itself: random weights give nearly uniform answers."""
-    model = load_base(ModelSettings("", str(folder)), choose_backend(RuntimeSettings(device="cpu")))
+    model = load_model(
+        "base", ModelSettings("", str(folder)), choose_backend(RuntimeSettings(device="cpu"))
+    )
     linear: Any = model.lm.get_output_embeddings()
     with torch.no_grad():
         linear.weight.mul_(20)
@@ -253,10 +254,11 @@ def test_training_from_a_whole_cache_loads_no_teacher(pair, tmp_path, monkeypatc
     before = log(first, "kd")
     shutil.rmtree(tmp_path / "students")
 
-    def refuse(*_: Any) -> None:
-        raise AssertionError("the teacher was loaded")
+    def without_teacher(who: str, *rest: Any) -> Any:
+        assert who != "teacher", "the teacher was loaded"
+        return load_model(who, *rest)
 
-    monkeypatch.setattr(train, "load_teacher", refuse)
+    monkeypatch.setattr(train, "load_model", without_teacher)
     train.run(config, tmp_path)
     assert log(tmp_path, "kd") == before
 
@@ -279,15 +281,17 @@ def test_a_cache_for_another_temperature_is_refused(pair, tmp_path):
 def encoded_by(
     folder: Path, config: Config, examples=EXAMPLES, teacher: LanguageModel | None = None
 ):
-    student = load_base(replace(config.models, student=str(folder)), choose_backend(config.runtime))
+    student = load_model(
+        "base", replace(config.models, student=str(folder)), choose_backend(config.runtime)
+    )
     return encode_examples(examples, student, teacher, config)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
 def test_what_is_learnt_is_the_completion_and_its_end_token(tiny_model, kind):
     folder = tiny_model(kind)
-    tokenizer: Any = load_base(
-        ModelSettings("", str(folder)), choose_backend(RuntimeSettings(device="cpu"))
+    tokenizer: Any = load_model(
+        "base", ModelSettings("", str(folder)), choose_backend(RuntimeSettings(device="cpu"))
     ).tokenizer
     batch = collate(encoded_by(folder, settings(folder, folder)), tokenizer.pad_token_id)
     for row, example in enumerate(EXAMPLES):
@@ -336,7 +340,7 @@ def test_the_teachers_prompt_goes_through_its_own_template(pair, tmp_path):
         "{% for m in messages %}[{{m.content}}]{% endfor %}"
     )
     config = settings(folder, pair[1], teacher_shots=1)
-    teacher = load_teacher(config.models, choose_backend(config.runtime))
+    teacher = load_model("teacher", config.models, choose_backend(config.runtime))
     for e, example in zip(encoded_by(pair[1], config, teacher=teacher), EXAMPLES, strict=True):
         sampled_from = encode(teacher.tokenizer, render(example.prompt, teacher.tokenizer, 1))
         begun = encode(teacher.tokenizer, BEGUN)
@@ -381,7 +385,7 @@ def test_a_prompt_that_just_fills_the_length_is_left_out(pair, capsys):
 def test_any_causal_lm_is_trained_whole_or_by_lora(tiny_model, tmp_path, kind, lora_rank):
     config = settings(tiny_model("llama"), tiny_model(kind), lora_rank, learning_rate=1e-2)
     out = run_in(tmp_path, config)
-    base = load_base(config.models, choose_backend(config.runtime)).lm.state_dict()
+    base = load_model("base", config.models, choose_backend(config.runtime)).lm.state_dict()
     for arm in train.ARMS:
         folder = out / "students" / arm
         assert sorted(path.name for path in folder.iterdir()) == ["log.jsonl", "model"]
@@ -412,7 +416,7 @@ def test_lora_leaves_the_base_and_its_head_alone(pair, tmp_path):
 @pytest.mark.parametrize("lora_rank", [0, 4])
 def test_half_precision_weights_are_trained_in_float32(pair, lora_rank):
     backend = choose_backend(RuntimeSettings(device="cpu", dtype="bfloat16"))
-    base = load_base(ModelSettings("", str(pair[1])), backend)
+    base = load_model("base", ModelSettings("", str(pair[1])), backend)
     student = for_training(base, lora_rank)
     trained = {p.dtype for p in student.lm.parameters() if p.requires_grad}
     assert trained == {torch.float32}

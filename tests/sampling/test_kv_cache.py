@@ -13,7 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from distill_lab.models.loading import LanguageModel
-from distill_lab.sampling.decode import Job, complete
+from distill_lab.sampling.decode import complete
+from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.kv_cache import PreallocatedLayer, keeps_all, with_room
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.shared_prefix import prefill

@@ -14,8 +14,7 @@ from distill_lab.run import claim
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings, RuntimeSettings, profile
-from distill_lab.sampling import decode
-from distill_lab.sampling.sampler import choose, open_teacher
+from distill_lab.sampling.sampler import OwnSampler, choose, open_teacher
 
 CPU = Backend("transformers", "cpu", "float32", 1, "a test")
 CUDA = Backend("transformers", "cuda", "bfloat16", 1, "a test")
@@ -80,9 +79,9 @@ def test_auto_stays_with_what_made_the_traces():
 def test_our_own_is_opened_and_noted(tiny_model, tmp_path, capsys):
     settings = replace(config(), models=ModelSettings(str(tiny_model("llama"))))
     for _ in range(2):
-        teacher, complete_all = open_teacher(settings, CPU, tmp_path)
-        assert complete_all is decode.complete_all
-        assert teacher.name == str(tiny_model("llama"))
+        teacher = open_teacher(settings, CPU, tmp_path)
+        assert isinstance(teacher, OwnSampler)
+        assert teacher.model.name == str(tiny_model("llama"))
     assert RunFolder(tmp_path).read_notes()["sampler"]["name"] == "own"
     assert capsys.readouterr().out.count("sampled by our own, as vLLM is for") == 1
 

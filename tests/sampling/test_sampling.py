@@ -17,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab.models.loading import LanguageModel
 from distill_lab.run.records import LabError
-from distill_lab.sampling.decode import Completion, Job, batches, complete, complete_all, encoded
+from distill_lab.sampling.decode import complete, complete_all
+from distill_lab.sampling.jobs import Completion, Job, batches, encoded
 from distill_lab.sampling.nucleus import Sampling, sample_tokens
 from distill_lab.tasks.prompts import BEGUN, encode
 

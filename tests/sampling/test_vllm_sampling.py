@@ -25,11 +25,11 @@ from distill_lab.models.loading import LanguageModel
 from distill_lab.run import claim
 from distill_lab.run.records import LabError, Question, Trace, read_records, write_records
 from distill_lab.run.settings import GenerateSettings, ModelSettings, RuntimeSettings, profile
-from distill_lab.sampling import decode, vllm_sampling
-from distill_lab.sampling.decode import Completion, Job
+from distill_lab.sampling import decode
+from distill_lab.sampling.jobs import Completion, Job, encoded
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.vllm_sampling import (
-    Teacher,
+    VllmSampler,
     completions,
     engine_arguments,
     open_teacher,
@@ -42,7 +42,7 @@ SAMPLED = Sampling(4, 0.6, 0.95, 24, seed=3, top_k=7)
 
 
 @pytest.fixture
-def teacher(tiny_model) -> Teacher:
+def teacher(tiny_model) -> VllmSampler:
     return open_teacher(ModelSettings(str(tiny_model("qwen2"))), CUDA)
 
 
@@ -51,7 +51,7 @@ def teacher(tiny_model) -> Teacher:
 
 def test_the_teacher_is_known_without_its_weights(teacher, tiny_model):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model("qwen2"))
-    assert teacher.place == str(tiny_model("qwen2"))
+    assert teacher.location == str(tiny_model("qwen2"))
     assert teacher.ends == {tokenizer.eos_token_id}
     assert teacher.positions == 1024
     assert teacher.dtype == "bfloat16"
@@ -102,7 +102,7 @@ def test_greedy_is_asked_for_once():
 def test_the_engine_has_room_for_the_longest_and_no_more(teacher):
     made = engine_arguments(teacher, 300, seed=5)
     assert made["max_model_len"] == 300
-    assert made["model"] == teacher.place
+    assert made["model"] == teacher.location
     assert made["seed"] == 5
     assert made["trust_remote_code"] is False
     assert made["enable_prefix_caching"] is True
@@ -114,6 +114,11 @@ def test_the_engine_has_room_for_the_longest_and_no_more(teacher):
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model) -> Any:
     return AutoTokenizer.from_pretrained(tiny_model("llama"))
+
+
+def output(index: int, ids: list[int], reason: str | None) -> SimpleNamespace:
+    """What is used of vLLM's CompletionOutput."""
+    return SimpleNamespace(index=index, token_ids=ids, finish_reason=reason)
 
 
 CASES = [  # tokens, why vLLM says it ended, what it is
@@ -132,27 +137,29 @@ CASES = [  # tokens, why vLLM says it ended, what it is
 def test_a_completion_by_hand(tokens, reason, expected, begun, tokenizer):
     ids = tokenizer.convert_tokens_to_ids(tokens)
     job = Job("q", f"Why?{begun}")
-    made = completions(job, [(0, ids, reason)], 1, tokenizer, frozenset({tokenizer.eos_token_id}))
+    made = completions(
+        job, [output(0, ids, reason)], 1, tokenizer, frozenset({tokenizer.eos_token_id})
+    )
     assert made == [replace(expected, text=begun + expected.text)]
 
 
 def test_samples_come_in_their_order(tokenizer):
     ids = [tokenizer.convert_tokens_to_ids([letter]) for letter in "ABC"]
-    outputs = [(n, ids[n], "length") for n in (2, 0, 1)]
+    outputs = [output(n, ids[n], "length") for n in (2, 0, 1)]
     made = completions(Job("q", "Why?"), outputs, 3, tokenizer, frozenset())
     assert [each.text for each in made] == ["A", "B", "C"]
 
 
 def test_one_greedy_sample_stands_for_all(tokenizer):
     ids = tokenizer.convert_tokens_to_ids(["A"])
-    made = completions(Job("q", "Why?"), [(0, ids, "length")], 3, tokenizer, frozenset())
+    made = completions(Job("q", "Why?"), [output(0, ids, "length")], 3, tokenizer, frozenset())
     assert made == [Completion("A", 1, "length")] * 3
 
 
 @pytest.mark.parametrize("reason", ["abort", "error", "repetition", None])
 def test_another_end_is_said(reason, tokenizer):
     with pytest.raises(LabError, match=f"Question q7: .*found {reason}"):
-        completions(Job("q7", "Why?"), [(0, [5], reason)], 1, tokenizer, frozenset())
+        completions(Job("q7", "Why?"), [output(0, [5], reason)], 1, tokenizer, frozenset())
 
 
 # -- a whole pass, with a stand-in for the package
@@ -194,10 +201,7 @@ class StandIn:
         )  # fmt: skip
         new = out[0, ids.shape[1] :].tolist()
         reason = "length" if len(new) == params.max_tokens else "stop"
-        one = [
-            SimpleNamespace(index=n, token_ids=new, finish_reason=reason) for n in range(params.n)
-        ]
-        return one[::-1]
+        return [output(n, new, reason) for n in reversed(range(params.n))]
 
 
 @pytest.fixture
@@ -218,7 +222,7 @@ JOBS = [Job(f"q{n}", f"{'Why? ' * n}Where?\n") for n in range(5)]
 
 def passed(vllm: StandIn, have: set[tuple[str, int]], how: Sampling = SAMPLED) -> list[Any]:
     teacher = open_teacher(ModelSettings(vllm.model.name), CUDA)
-    return list(vllm_sampling.complete_all(teacher, JOBS, how, 8, have, "a test"))
+    return list(teacher.complete_all(JOBS, how, 8, have, "a test"))
 
 
 def test_batches_are_our_own_samplers_in_its_order(vllm):
@@ -236,7 +240,7 @@ def test_batches_are_our_own_samplers_in_its_order(vllm):
 
 def test_prompts_are_our_ids_and_the_engine_has_room_for_them(vllm):
     passed(vllm, set())
-    ids = decode.encoded(JOBS, vllm.model.tokenizer)
+    ids = encoded(JOBS, vllm.model.tokenizer)
     assert sorted(vllm.prompts) == sorted(ids.values())
     assert vllm.arguments["max_model_len"] == max(map(len, ids.values())) + 24
 
@@ -251,7 +255,7 @@ def test_what_is_there_is_not_sampled_again(vllm):
 
 def test_the_engine_is_closed_when_the_work_is_broken_off(vllm):
     teacher = open_teacher(ModelSettings(vllm.model.name), CUDA)
-    with closing(vllm_sampling.complete_all(teacher, JOBS, SAMPLED, 8, set(), "")) as made:
+    with closing(teacher.complete_all(JOBS, SAMPLED, 8, set(), "")) as made:
         next(made)
         assert vllm.closed == 0
     assert vllm.closed == 1

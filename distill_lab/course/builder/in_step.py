@@ -1,4 +1,4 @@
-"""Whether what lies in `lab_notebooks` is what its sources say: nothing is run."""
+"""Compares the files in `lab_notebooks` with what their sources say. No notebook is run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.course.builder import figures, leaks, prose, rules
-from distill_lab.course.builder.make import (
-    Address,
-    manifest,
-    solution,
-    solution_file,
-    student,
-    student_file,
-    text_of,
-)
+from distill_lab.course.builder import figures, leaks, make, prose, rules
 from distill_lab.course.builder.source import Source
 from distill_lab.run.records import LabError
 
@@ -25,75 +16,63 @@ MOST_BYTES_SOLVED = 2_000_000  # GitHub shows no notebook that is much larger
 BUILD = "Run `distill-lab notebooks build`"
 
 
-def findings(folder: Path, sources: Sequence[Source], address: Address) -> Iterator[str]:
-    """One line each: where, what was expected, what was found, what to do."""
+def findings(folder: Path, sources: Sequence[Source], address: make.Address) -> Iterator[str]:
+    """One line per finding: where, what was expected, what was found, what to do."""
     for source in sources:
         yield from rules.findings(source)
-        yield from _student(folder, source, sources, address)
-        yield from _solution(folder, source, address)
+        for solved in (False, True):
+            yield from _notebook(folder, source, sources, address, solved)
     yield from _manifest(folder, sources, address)
-    yield from _orphans(folder, sources)
+    names = {source.name for source in sources}
+    for file in sorted([*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb")]):
+        if file.stem not in names:
+            where = file.relative_to(folder)
+            yield f"{where}: expected source/{file.stem}.py, found none. Delete it or add that."
     yield from numbers(folder, sources)
 
 
 def numbers(folder: Path, sources: Sequence[Source]) -> Iterator[str]:
-    """Numbers in the prose that have no source, or another value than it."""
+    """Finds numbers in the prose that have no source, or not their source's value."""
     yield from figures.stale(folder)
     for source in sources:
         for cell in source.cells:
-            said = prose.of_cell(cell.text, source.figures) if cell.role == "text" else ()
-            yield from (f"source/{source.name}.py, cell {cell.id}: {text}" for text in said)
+            wrong = prose.of_cell(cell.text, source.figures) if cell.role == "text" else ()
+            yield from (f"source/{source.name}.py, cell {cell.id}: {line}" for line in wrong)
     values = figures.read(folder)
     for file in (folder.parent / "README.md", *sorted(folder.glob("reading/*.md"))):
-        for text in prose.of_markdown(_read(file) or "", values):
-            yield f"{file.relative_to(folder.parent)}: {text}"
+        for line in prose.of_markdown(_read(file) or "", values):
+            yield f"{file.relative_to(folder.parent)}: {line}"
 
 
-def _student(
-    folder: Path, source: Source, sources: Sequence[Source], address: Address
+def _notebook(
+    folder: Path, source: Source, sources: Sequence[Source], address: make.Address, solved: bool
 ) -> Iterator[str]:
-    file = student_file(folder, source.name)
-    where = file.name
-    text = _read(file)
-    if text is None:
-        yield f"{where}: expected the student's notebook, found none. {BUILD}."
-        return
-    if text != text_of(student(source, address)):
-        yield f"{where}: expected what its source says, found other bytes. {BUILD}."
-    if len(text.encode()) > MOST_BYTES:
-        yield _too_large(where, text, MOST_BYTES)
-    notebook = parsed(text)
+    name = make.path(source, solved)
+    notebook, text = parsed(folder / name), _read(folder / name) or ""
     if notebook is None:
-        yield f"{where}: expected a notebook of format 4.5, found another file. {BUILD}."
+        yield f"{name}: expected a notebook of format 4.5, found none. {BUILD}."
         return
-    for said in (*leaks.solution_lines(notebook, sources), *leaks.private(notebook)):
-        yield f"{where}, {said}"
-
-
-def _solution(folder: Path, source: Source, address: Address) -> Iterator[str]:
-    file = solution_file(folder, source.name)
-    where = f"solutions/{file.name}"
-    text = _read(file)
-    notebook = parsed(text)
-    if text is None or notebook is None:
-        yield f"{where}: expected the solved notebook, found none of format 4.5. {BUILD}."
-        return
-    expected = with_outputs(solution(source, address), notebook)
-    if expected is None or text != text_of(expected):
-        yield f"{where}: expected the cells of its source, found others. {BUILD}."
-    if len(text.encode()) > MOST_BYTES_SOLVED:
-        yield _too_large(where, text, MOST_BYTES_SOLVED)
-    for said in (*_outputs(notebook), *leaks.private(notebook)):
-        yield f"{where}, {said}"
+    built = make.notebook(source, address, solved)
+    expected = with_outputs(built, notebook) if solved else built
+    if expected is None or text != make.text_of(expected):
+        yield f"{name}: expected what its source says, found something else. {BUILD}."
+    size, most = len(text.encode()), MOST_BYTES_SOLVED if solved else MOST_BYTES
+    if size > most:
+        yield (
+            f"{name}: expected at most {most / 1000:,.0f} KB, found {size / 1000:,.0f}. Show less, "
+            "or smaller pictures."
+        )
+    wrong = _outputs(notebook) if solved else leaks.solution_lines(notebook, sources)
+    yield from (f"{name}, {line}" for line in (*wrong, *leaks.private(notebook)))
 
 
 def with_outputs(built: Any, run: Any) -> Any | None:
-    """`built` with the outputs of `run`; None where the two have other code cells."""
+    """Gives `built` the outputs of `run`, and returns it; None if their code cells differ."""
     new, old = code_cells(built), code_cells(run)
     if [cell.id for cell in new] != [cell.id for cell in old]:
         return None
-    for to, of in zip(new, old, strict=True):
-        to.outputs, to.execution_count = of.outputs, of.execution_count
+    for to_cell, from_cell in zip(new, old, strict=True):
+        to_cell.outputs, to_cell.execution_count = from_cell.outputs, from_cell.execution_count
     return built
 
 
@@ -102,66 +81,51 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def _outputs(notebook: Any) -> Iterator[str]:
-    """nbval passes a cell that has no outputs: they must be there, of one run from top to end."""
+    """Each cell must have run, once and in order: nbval passes a cell that has no outputs."""
     code = code_cells(notebook)
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         yield f"cell {code[0].id}: expected all cells run once, in order, found not. {BUILD}."
     for cell in code:
-        said = "".join(o.get("text", "") for o in cell.outputs)
-        if cell.metadata.get("role") == "check" and ": right" not in said:
+        printed = "".join(output.get("text", "") for output in cell.outputs)
+        if cell.metadata.get("role") == "check" and ": right" not in printed:
             yield (
-                f"cell {cell.id}: expected that its solution is right, found {said[:70]!r}. Mend "
-                "the solution or the check, and build."
+                f"cell {cell.id}: expected that its solution is right, found {printed[:70]!r}. "
+                "Correct the solution or the check, and build."
             )
         for output in cell.outputs:
-            yield from (f"cell {cell.id}: {text}" for text in _output(output))
+            yield from (f"cell {cell.id}: {line}" for line in _output(output))
 
 
 def _output(output: Any) -> Iterator[str]:
     if output.output_type == "error":
-        yield f"expected no error, found {output.ename}: {output.evalue[:70]}. Mend it, and build."
+        yield f"expected no error, found {output.ename}: {output.evalue[:70]}. Correct it, build."
     if output.get("name") == "stderr":
-        yield f"expected nothing on stderr, found {output.text[:70]!r}. Mend what warns."
-    for kind in output.get("data", {}):
-        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt"):
+        yield f"expected nothing on stderr, found {output.text[:70]!r}. Remove what warns."
+    for media_type in output.get("data", {}):
+        if media_type.startswith("image/") and not output.metadata.get(media_type, {}).get("alt"):
             yield (
                 "expected a picture with a text for those who cannot see it, found none. Draw it "
                 "in the package, and show it with distill_lab.notebook.show."
             )
 
 
-def _manifest(folder: Path, sources: Sequence[Source], address: Address) -> Iterator[str]:
+def _manifest(folder: Path, sources: Sequence[Source], address: make.Address) -> Iterator[str]:
     try:
-        expected = manifest(sources, address)
+        expected = make.manifest(sources, address)
     except LabError as error:
         yield f"manifest.json: {error}"
         return
     if _read(folder / "manifest.json") != expected:
-        yield f"manifest.json: expected what the sources say, found otherwise. {BUILD}."
+        yield f"manifest.json: expected what the sources say, found something else. {BUILD}."
 
 
-def built_for(folder: Path) -> Address:
-    """The address that the notebooks were built for, from the manifest; else the package's own."""
+def built_for(folder: Path) -> make.Address:
+    """The address that the notebooks were built for, by their manifest; else pyproject.toml's."""
     try:
         given = json.loads(_read(folder / "manifest.json") or "")["repository"]
     except (ValueError, TypeError, KeyError):
         given = None
-    return Address(given)
-
-
-def _orphans(folder: Path, sources: Sequence[Source]) -> Iterator[str]:
-    names = {source.name for source in sources}
-    for file in sorted([*folder.glob("*.ipynb"), *folder.glob("solutions/*.ipynb")]):
-        if file.stem not in names:
-            where = file.relative_to(folder)
-            yield f"{where}: expected source/{file.stem}.py, found none. Delete it or add that."
-
-
-def _too_large(where: str, text: str, most: int) -> str:
-    return (
-        f"{where}: expected at most {most / 1000:,.0f} KB, found {len(text.encode()) / 1000:,.0f}. "
-        "Show less, or smaller pictures."
-    )
+    return make.Address(given)
 
 
 def _read(file: Path) -> str | None:
@@ -171,22 +135,15 @@ def _read(file: Path) -> str | None:
         return None
 
 
-def parsed(text: str | None) -> Any | None:
-    """The notebook, if it is valid, of format 4.5 and without widgets' state."""
+def parsed(file: Path) -> Any | None:
+    """The notebook in `file`; None unless it is valid, of format 4.5, without widgets' state."""
     import nbformat
     from nbformat.reader import NotJSONError
 
-    if text is None:
-        return None
     try:
-        notebook = nbformat.reads(text, as_version=nbformat.NO_CONVERT)
+        notebook = nbformat.reads(_read(file) or "", as_version=nbformat.NO_CONVERT)
         nbformat.validate(notebook)
     except (nbformat.ValidationError, NotJSONError, KeyError, AttributeError):
         return None
     is_ours = (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
     return notebook if is_ours and "widgets" not in notebook.metadata else None
-
-
-def solved_before(folder: Path, name: str) -> Any | None:
-    """The solved notebook that lies there, if it is one."""
-    return parsed(_read(solution_file(folder, name)))

@@ -1,5 +1,5 @@
-"""From a source to the files that students see: the notebook with stubs, the solved one before it
-is run, and the manifest. The same source always gives the same bytes.
+"""Makes the files from a source: the notebook with stubs, the solved notebook before it is run, and
+the manifest. The same source always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -8,17 +8,15 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import distill_lab.course.exercises as checks
-from distill_lab.course import install_cell
+from distill_lab.course import exercises, install_cell
 from distill_lab.course.builder.prose import filled
 from distill_lab.course.builder.source import Cell, Source
 from distill_lab.course.exercises import manifests
 from distill_lab.run.records import LabError
 
-# In Colab the profile is chosen by what is there: ask for the GPU that is free.
+# In Colab, `begin()` chooses the profile by the hardware: ask for the GPU that is free of charge.
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": []},
@@ -30,7 +28,7 @@ _COLAB = "https://colab.research.google.com"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the repository lies. `given` is `--repository`; None: what pyproject.toml says."""
+    """The repository's address: `given` is `--repository`, None stands for pyproject.toml's."""
 
     given: str | None = None
 
@@ -40,52 +38,47 @@ class Address:
 
     @property
     def page(self) -> str:
-        """The repository as a web page (GitHub, where only OWNER/NAME was given)."""
+        """The repository's web page, on GitHub if `text` is only OWNER/NAME."""
         source = install_cell.pip_source(self.text).removeprefix("git+")
         return source.partition("@")[0].removesuffix(".git")
 
     def badge(self, path: str) -> str:
-        """The Colab badge of the notebook at `path`; nothing where Colab cannot open it: outside
-        GitHub."""
-        found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", self.page)
-        if not found:
+        """The Colab badge of the notebook at `path`; "" outside GitHub, where Colab opens none."""
+        match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", self.page)
+        if not match:
             return ""
         branch = self.text.partition("@")[2] or "main"
-        link = f"{_COLAB}/github/{found[1]}/blob/{branch}/lab_notebooks/{path}"
+        link = f"{_COLAB}/github/{match[1]}/blob/{branch}/lab_notebooks/{path}"
         return f"[![Open in Colab]({_COLAB}/assets/colab-badge.svg)]({link})"
 
 
-def student(source: Source, address: Address) -> Any:
-    """The student's notebook: stubs for solutions, no outputs."""
-    return _notebook(source, address, f"{source.name}.ipynb", solved=False)
+def path(source: Source, solved: bool) -> str:
+    """Where a source's notebook lies in `lab_notebooks`: the student's, or the solved one."""
+    return f"solutions/{source.name}.ipynb" if solved else f"{source.name}.ipynb"
 
 
-def solution(source: Source, address: Address) -> Any:
-    """The solved notebook, not yet run."""
-    return _notebook(source, address, f"solutions/{source.name}.ipynb", solved=True)
-
-
-def _notebook(source: Source, address: Address, path: str, solved: bool) -> Any:
+def notebook(source: Source, address: Address, solved: bool) -> Any:
+    """The student's notebook, with stubs; or the solved one. Neither has outputs."""
     from nbformat import from_dict
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
     cells: list[Any] = []
     for cell in source.cells:
         new: Any = new_code_cell if cell.is_code else new_markdown_cell
-        text = _text(source, cell, address, path, solved)
+        text = _text(source, cell, address, solved)
         cells.append(new(source=text, id=cell.id, metadata=_metadata(cell)))
     return new_notebook(cells=cells, metadata=from_dict(METADATA))
 
 
-def _text(source: Source, cell: Cell, address: Address, path: str, solved: bool) -> str:
+def _text(source: Source, cell: Cell, address: Address, solved: bool) -> str:
     if cell.role == "exercise":
         name = source.exercise_of(cell)
-        first = [manifests.marker(name)] if name else []
-        return "\n".join([*first, cell.solved if solved else cell.stub])
+        first_line = f"{manifests.marker(name)}\n" if name else ""
+        return first_line + (cell.solved if solved else cell.stub)
     if cell.role == "install":
         return install_cell.source(address.text).rstrip("\n")
     if cell.role == "text":
-        text = cell.text.replace("{badge}", address.badge(path))
+        text = cell.text.replace("{badge}", address.badge(path(source, solved)))
         try:
             return filled(text.replace("{repository}", address.page), source.figures)
         except LabError as error:
@@ -94,7 +87,7 @@ def _text(source: Source, cell: Cell, address: Address, path: str, solved: bool)
 
 
 def _metadata(cell: Cell) -> dict[str, Any]:
-    """The id stands here too: Colab keeps only that one. nbval reads the tags."""
+    """The metadata repeats the id, because Colab keeps only this one. nbval reads the tags."""
     tags = [cell.role]
     if cell.role in ("install", "exercise"):
         tags.append("nbval-ignore-output")
@@ -107,41 +100,30 @@ def _metadata(cell: Cell) -> dict[str, Any]:
 
 
 def manifest(sources: Sequence[Source], address: Address) -> str:
-    """For the grader, as JSON: each cell's id and role, points, and the hash of what is locked and
-    of the stubs."""
-    books = {source.name: _entry(source, address) for source in sources}
-    whole = {"repository": address.given, "notebooks": books}
+    """The manifest, as JSON for the grader: each cell's id and role, the points, and the hashes of
+    locked cells and stubs."""
+    notebooks: dict[str, Any] = {}
+    for source in sources:
+        cells = [_manifest_cell(source, cell, address) for cell in source.cells]
+        points = sum(cell.get("points", 0) for cell in cells)
+        notebooks[source.name] = {"points": points, "cells": cells}
+    whole = {"repository": address.given, "notebooks": notebooks}
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def _entry(source: Source, address: Address) -> dict[str, Any]:
-    cells = [_line(source, cell, address) for cell in source.cells]
-    return {"points": sum(line.get("points", 0) for line in cells), "cells": cells}
-
-
-def _line(source: Source, cell: Cell, address: Address) -> dict[str, Any]:
-    line: dict[str, Any] = {"id": cell.id, "role": cell.role}
-    exercise = source.exercise_of(cell)
-    if exercise:
-        line["exercise"] = exercise
+def _manifest_cell(source: Source, cell: Cell, address: Address) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": cell.id, "role": cell.role}
+    if exercise := source.exercise_of(cell):
+        entry["exercise"] = exercise
     if cell.checks:
-        line["points"] = checks.find(cell.checks).points
-    if cell.locked or cell.role == "exercise":  # of the stub
-        text = _text(source, cell, address, f"{source.name}.ipynb", solved=False)
-        line["sha256"] = manifests.digest(text)
-    return line
+        entry["points"] = exercises.find(cell.checks).points
+    if cell.locked or cell.role == "exercise":
+        entry["sha256"] = manifests.digest(_text(source, cell, address, solved=False))
+    return entry
 
 
 def text_of(notebook: Any) -> str:
-    """A notebook's file: sorted keys, one space of indent, as nbformat and Jupyter write it."""
+    """A notebook as the text of its file: sorted keys, indented by one space, as Jupyter does."""
     import nbformat
 
     return str(nbformat.writes(notebook)) + "\n"
-
-
-def student_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.ipynb"
-
-
-def solution_file(folder: Path, name: str) -> Path:
-    return folder / "solutions" / f"{name}.ipynb"

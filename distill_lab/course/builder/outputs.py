@@ -1,7 +1,7 @@
-"""What is kept of the outputs: what the next build would show again, byte for byte.
+"""Keeps of the outputs only what the next build shows again, byte for byte.
 
-Times, paths and addresses in memory differ from one run to the next, and a widget is nothing
-without its kernel. A cell whose output is checked (`# NBVAL_CHECK_OUTPUT`) is left as it is.
+Times, paths and memory addresses differ from run to run, and a widget shows nothing without its
+kernel. A cell whose output is checked (`# NBVAL_CHECK_OUTPUT`) stays as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATTERNS = (
 
 
 def clean(notebook: Any, work: Path) -> None:
-    """Outputs and metadata of a notebook that was run in the folder `work`, in place."""
+    """Cleans a notebook that was run in the folder `work`: its outputs and metadata, in place."""
     from nbformat import from_dict
 
     notebook.metadata = from_dict(METADATA)  # the kernel writes its versions there
@@ -39,34 +39,29 @@ def clean(notebook: Any, work: Path) -> None:
 
 
 def _is_widget(output: Any) -> bool:
-    return any(kind.startswith(_WIDGET) for kind in output.get("data", {}))
+    return any(media_type.startswith(_WIDGET) for media_type in output.get("data", {}))
 
 
 def _clean(output: Any, work: Path, exact: bool) -> None:
     if output.output_type == "stream":
-        output.text = _last_of_each_line(output.text)
-        output.text = output.text if exact else stable(output.text, work)
-    for kind, value in output.get("data", {}).items():
-        if kind.startswith("text/") and isinstance(value, str) and not exact:
-            output.data[kind] = stable(value, work)
-        alt = output.metadata.get(kind, {}).get("alt")
-        if kind.startswith("image/") and alt:  # not <IPython.core.display.Image object>
+        # of a progress bar, which rewrites its line, only the last state is kept
+        lines = [line.rstrip("\r").rpartition("\r")[2] for line in output.text.split("\n")]
+        output.text = "\n".join(lines) if exact else stable("\n".join(lines), work)
+    for media_type, value in output.get("data", {}).items():
+        if media_type.startswith("text/") and isinstance(value, str) and not exact:
+            output.data[media_type] = stable(value, work)
+        alt = output.metadata.get(media_type, {}).get("alt")
+        if media_type.startswith("image/") and alt:  # not <IPython.core.display.Image object>
             output.data["text/plain"] = alt
 
 
-def _last_of_each_line(text: str) -> str:
-    """What stands there after the carriage returns of a progress bar."""
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return "\n".join(lines)
-
-
 def stable(text: str, work: Path) -> str:
-    """A text without what differs from one run to the next."""
-    places = {str(work): ".", str(work.resolve()): ".", sys.prefix: "…", str(Path.home()): "~"}
-    repository = str(Path(__file__).parents[3])
-    for place in sorted([*places, repository], key=len, reverse=True):
-        if len(place) > 1:
-            text = text.replace(place, places.get(place, "…"))
-    for pattern, instead in _PATTERNS:
-        text = pattern.sub(instead, text)
+    """The text without what differs from run to run."""
+    short = {str(Path(__file__).parents[3]): "…", str(Path.home()): "~", sys.prefix: "…"}
+    short |= {str(work): ".", str(work.resolve()): "."}
+    for path in sorted(short, key=len, reverse=True):  # a folder before the one that holds it
+        if len(path) > 1:
+            text = text.replace(path, short[path])
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
     return text

@@ -1,10 +1,10 @@
-"""Numbers in prose: each names its source, and the check holds it there.
+"""Numbers in prose: each names its source, and the check compares it with that source.
 
-In a source's text cells a figure is a placeholder, `{tiny.sft.em}` or with a format
-`{tiny.sft.em:.0f}`; the builder puts the number there. A number that no figure is behind says what
-it is, `{setting:8}`, and the builder leaves the number. In Markdown files the number stands first
-and a comment behind it: `50.8<!-- tiny.sft.em -->`, `8<!-- setting -->`; a table that is a figure
-as a whole has the comment on the line above it.
+In a source's text cells a figure is a placeholder, `{tiny.sft.em}`, or with a format
+`{tiny.sft.em:.0f}`; the builder replaces it by the number. A number without a figure says what it
+is, `{setting:8}`, and the builder keeps the number. In Markdown files the number comes first and a
+comment after it: `50.8<!-- tiny.sft.em -->`, `8<!-- setting -->`. If a whole table is a figure, the
+comment is on the line above it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from distill_lab.run.records import LabError
 
 Figure = float | int | str
 
-# What a number may be that was not measured here: follows from numbers beside it; was chosen (a
-# setting, a size, an example); stands in the text that is named; is an estimate, and says so.
+# What a number is that was not measured here: it follows from numbers beside it; it was chosen (a
+# setting, a size, an example); it stands in the text that is named; it is an estimate, and says so.
 MARKS = ("arithmetic", "setting", "cited", "rough")
 
 _KEY = r"[A-Za-z][\w-]*(?:\.[\w-]+)+"
@@ -48,80 +48,71 @@ _NAMES = re.compile(
 
 
 def filled(text: str, figures: Mapping[str, Figure]) -> str:
-    """A text cell with its figures in place, and the words that mark other numbers taken out.
+    """A text cell with its figures in place, and without the marks of its other numbers.
 
-    LabError for a figure that no file has.
+    Raises LabError for a figure that no file has.
     """
 
     def number(hole: re.Match[str]) -> str:
         key, form, _, marked = hole.groups()
-        return marked if key is None else shown(_figure(key, figures), form)
+        if key is None:
+            return marked
+        if key not in figures:
+            raise LabError(_unknown(key))
+        return shown(figures[key], form)
 
     return _HOLE.sub(number, text)
 
 
 def shown(figure: Figure, form: str | None = None) -> str:
-    """As it stands in a text: whole numbers with thousands, others with one decimal."""
+    """A figure as text; by default whole numbers with thousands, others with one decimal."""
     if isinstance(figure, str):
         return figure
     return format(figure, form or (",d" if isinstance(figure, int) else ",.1f")).replace("-", "−")
 
 
-def _figure(key: str, figures: Mapping[str, Figure]) -> Figure:
-    if key not in figures:
-        raise LabError(
-            f"expected a figure of lab_notebooks/figures, found none named {key}. Measure it, or "
-            "mend the name."
-        )
-    return figures[key]
-
-
 def of_cell(text: str, figures: Mapping[str, Figure]) -> Iterator[str]:
-    """What is wrong with the numbers of a source's text cell."""
-    for hole in _HOLE.finditer(text):
-        if hole[1] and hole[1] not in figures:
-            yield _unknown(hole[1])
-    yield from _bare(_HOLE.sub(" ", text), "{setting:…}")
+    """Finds what is wrong with the numbers of a source's text cell."""
+    keys = [hole[1] for hole in _HOLE.finditer(text)]
+    yield from (_unknown(key) for key in keys if key and key not in figures)
+    yield from _without_source(_HOLE.sub(" ", text), "{setting:…}")
 
 
 def of_markdown(text: str, figures: Mapping[str, Figure]) -> Iterator[str]:
-    """What is wrong with the numbers of a Markdown file."""
-    for block in _BLOCK.finditer(text):
-        if block[1] not in figures:
-            yield _unknown(block[1])
-        elif block[2].strip() != figures[block[1]]:
-            yield (
-                f"expected the table {block[1]} as it is in its source, found another. Copy it "
-                "from there."
-            )
+    """Finds what is wrong with the numbers of a Markdown file."""
+    for key, table in _BLOCK.findall(text):
+        if key not in figures:
+            yield _unknown(key)
+        elif table.strip() != figures[key]:
+            yield f"expected the table {key} as in its source, found another. Copy it from there."
     text = _BLOCK.sub("\n", text)
     for number, key in _MARKED.findall(text):
-        if key not in MARKS:
-            yield from _held(number, key, figures)
-    yield from _bare(_MARKED.sub(" ", text), "<!-- setting -->")
+        if key in MARKS:
+            continue
+        if key not in figures:
+            yield _unknown(key)
+        elif number != (expected := _with_decimals_of(number, figures[key])):
+            yield f"expected {expected} as in {key}, found {number}. Correct it, or measure again."
+    yield from _without_source(_MARKED.sub(" ", text), "<!-- setting -->")
 
 
-def _held(number: str, key: str, figures: Mapping[str, Figure]) -> Iterator[str]:
-    """A number that is another than its source's, at the decimals that it is given with."""
-    if key not in figures:
-        yield _unknown(key)
-        return
-    figure, decimals = figures[key], len(number.partition(".")[2])
-    expected = figure if isinstance(figure, str) else format(figure, f",.{decimals}f")
-    if number != expected:
-        yield f"expected {expected} as in {key}, found {number}. Mend it, or measure again."
+def _with_decimals_of(number: str, figure: Figure) -> str:
+    decimals = len(number.partition(".")[2])
+    return figure if isinstance(figure, str) else format(figure, f",.{decimals}f")
 
 
-def _bare(text: str, mark: str) -> Iterator[str]:
-    """Numbers that say nothing of their source."""
+def _without_source(text: str, mark: str) -> Iterator[str]:
     plain = _NAMES.sub(" ", text)
     for number in _NUMBER.finditer(plain):
         near = " ".join(plain[max(0, number.start() - 30) : number.end() + 20].split())
         yield (
             f"expected a source for the number {number[0]}, found none (… {near} …). Name its "
-            f"figure, or what it is: {mark} or another of {', '.join(MARKS)}."
+            f"figure, or say what it is: {mark}, or another of {', '.join(MARKS)}."
         )
 
 
 def _unknown(key: str) -> str:
-    return f"expected a figure that a file has, found {key}. Measure it, or mend the name."
+    return (
+        f"expected a figure of lab_notebooks/figures, found none named {key}. Measure it, or "
+        "correct the name."
+    )

@@ -1,5 +1,5 @@
-"""What a source must keep to, so that its notebook is thin, gradable and open to all. Each finding
-is one line: where, what was expected, what was found, what to do."""
+"""The rules for a source, which keep its notebook short, gradable and open to all readers. Each
+finding is one line: where, what was expected, what was found, what to do."""
 
 from __future__ import annotations
 
@@ -15,56 +15,61 @@ from distill_lab.course.builder.outputs import CHECKED
 from distill_lab.course.builder.source import Cell, Source
 from distill_lab.run.records import LabError
 
-MOST_LINES = 12  # of a code cell, its nbval mark not counted
+MOST_LINES = 12  # of a code cell, not counting its nbval mark
 MOST_SOLUTION_LINES = 15
-CODE_CELLS = (8, 16)  # install and setup not counted; the last is `before_submitting()`
-_PLACE_JOIN = re.compile(r"zip\((?=[^)]*traces)(?=[^)]*verdicts)")
+CODE_CELLS = (8, 16)  # not counting install and setup; the last one is `before_submitting()`
+_JOINED_BY_POSITION = re.compile(r"zip\((?=[^)]*traces)(?=[^)]*verdicts)")
+_IMAGE_WITHOUT_TEXT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
 _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
 
 
 def findings(source: Source) -> Iterator[str]:
-    """All that is wrong with a source."""
+    """Everything that is wrong with a source."""
     counted = [c for c in source.cells if c.is_code and c.role not in ("install", "setup")]
-    if not CODE_CELLS[0] <= len(counted) <= CODE_CELLS[1]:
+    fewest, most = CODE_CELLS
+    if not fewest <= len(counted) <= most:
         yield (
-            f"{source.name}: expected {CODE_CELLS[0]} to {CODE_CELLS[1]} code cells beside install "
-            f"and setup, found {len(counted)}. One idea a cell: split or join some."
+            f"{source.name}: expected {fewest} to {most} code cells beside install and setup, "
+            f"found {len(counted)}. One idea per cell: split some, or join some."
         )
     for number, cell in enumerate(source.cells):
-        yield from (
-            f"{source.name}, cell {cell.id}: {text}" for text in _cell(source, number, cell)
-        )
+        yield from (f"{source.name}, cell {cell.id}: {line}" for line in _cell(source, number))
 
 
-def _cell(source: Source, number: int, cell: Cell) -> Iterator[str]:
-    if cell.is_code:
-        try:
-            _tree(cell.text)
-        except SyntaxError as error:
-            yield f"expected Python, found {error.msg} in line {error.lineno}. Mend it."
-            return
-    yield from _exercise(source, number) if cell.role == "exercise" else _other(cell)
-
-
-def _exercise(source: Source, number: int) -> Iterator[str]:
-    """An exercise is short, is one function, and is checked at once, by the check of its name."""
+def _cell(source: Source, number: int) -> Iterator[str]:
     cell = source.cells[number]
+    if cell.role == "text":
+        if _IMAGE_WITHOUT_TEXT.search(cell.text):
+            yield "expected a picture with a text for those who cannot see it, found none. Add it."
+        return
+    try:
+        _tree(cell.text)
+    except SyntaxError as error:
+        yield f"expected Python, found {error.msg} in line {error.lineno}. Correct it."
+        return
+    if cell.role == "exercise":
+        following = next((c for c in source.cells[number + 1 :] if c.is_code), None)
+        yield from _exercise(cell, following.checks if following else None)
+    elif cell.role != "install":
+        yield from _code(cell)
+
+
+def _exercise(cell: Cell, checked: str | None) -> Iterator[str]:
+    """An exercise is one short function. `checked` is what the code cell behind it checks, which
+    must be this function."""
     if len(cell.solution) > MOST_SOLUTION_LINES:
         yield (
             f"expected at most {MOST_SOLUTION_LINES} lines of solution, found "
-            f"{len(cell.solution)}. Give a part of it in the package, or make two exercises."
+            f"{len(cell.solution)}. Move a part to the package, or make two exercises."
         )
     body = _tree(cell.solved).body
     functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
     if len(functions) != 1:
         yield f"expected one function, found {len(functions)}. Move the others to the package."
-    following = next((c for c in source.cells[number + 1 :] if c.is_code), None)
-    checked = following.checks if following else None
     if checked is None or [checked.partition(".")[2]] != functions[:1]:
-        wanted = functions[0] if functions else "its function"
         yield (
-            f"expected a check cell behind it with check(…, {wanted}), found "
-            f'{checked or "none"}. Add one with role="check".'
+            f"expected a check cell behind it with check(…, {(*functions, 'its function')[0]}), "
+            f'found {checked or "none"}. Add one with role="check".'
         )
         return
     try:
@@ -73,13 +78,7 @@ def _exercise(source: Source, number: int) -> Iterator[str]:
         yield str(error)
 
 
-def _other(cell: Cell) -> Iterator[str]:
-    if cell.role == "text":
-        if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])", cell.text):
-            yield "expected a picture with a text for those who cannot see it, found none. Add it."
-        return
-    if cell.role == "install":
-        return
+def _code(cell: Cell) -> Iterator[str]:
     lines = cell.text.split("\n")
     marks = _MARKS[:1] if cell.role == "check" else _MARKS
     if lines[0] not in marks:
@@ -87,13 +86,13 @@ def _other(cell: Cell) -> Iterator[str]:
     n_lines = len([line for line in lines if line.strip() and line.strip() not in _MARKS])
     if n_lines > MOST_LINES:
         yield (
-            f"expected at most {MOST_LINES} lines, found {n_lines}. Split it, or move what it does "
-            "to the package."
+            f"expected at most {MOST_LINES} lines, found {n_lines}. Split the cell, or move what "
+            "it does to the package."
         )
-    if _PLACE_JOIN.search(cell.text):
+    if _JOINED_BY_POSITION.search(cell.text):
         yield (
             "expected traces and verdicts joined by question and sample, found them joined by "
-            "place, where they are of different traces. Take lab.judged."
+            "position, which joins different traces. Take lab.judged."
         )
     ours = sorted(_defined(cell.text) & _package())
     if ours:
@@ -101,13 +100,13 @@ def _other(cell: Cell) -> Iterator[str]:
 
 
 def _tree(text: str) -> ast.Module:
-    """A cell's code; lines for IPython or the shell are left out."""
+    """A cell's code, without the lines for IPython or the shell."""
     lines = text.split("\n")
     return ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in lines))
 
 
 def _defined(text: str) -> set[str]:
-    """The names of all functions that a cell defines, lambdas with a name too."""
+    """The names of all functions that a cell defines, named lambdas included."""
     names: set[str] = set()
     for node in ast.walk(_tree(text)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -119,11 +118,10 @@ def _defined(text: str) -> set[str]:
 
 @cache
 def _package() -> frozenset[str]:
-    """The names of the functions of the package's modules (methods and private ones aside)."""
+    """The names of the public functions in the package's modules; methods do not count."""
     names: set[str] = set()
     for file in Path(distill_lab.__file__).parent.rglob("*.py"):
-        if file.name.endswith("_mutants.py"):
-            continue
-        body = ast.parse(file.read_text(encoding="utf-8")).body
-        names |= {node.name for node in body if isinstance(node, ast.FunctionDef)}
+        if "mutants" not in file.parts:  # wrong answers, which nobody imports
+            body = ast.parse(file.read_text(encoding="utf-8")).body
+            names |= {node.name for node in body if isinstance(node, ast.FunctionDef)}
     return frozenset(name for name in names if not name.startswith("_"))

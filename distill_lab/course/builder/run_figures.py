@@ -1,4 +1,4 @@
-"""The figures of a run that the prose names, computed from its records."""
+"""Computes the figures of a run that the prose names, from the run's records."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks fi
 
 
 def compute(out: Path) -> tuple[str, dict[str, Figure]]:
-    """The run's profile, and its figures by name; scores and shares are 0 to 100. Its report is
-    made anew. LabError where a stage or an ablation has not run."""
+    """The run's profile, and its figures by name; scores and shares are 0 to 100. This writes the
+    run's report again. Raises LabError if a stage or an ablation has not run."""
     config = saved(require_file(RunFolder(out).config, "run").parent)
     assert config
-    run, made = read_run(out), report.build(config, out)
-    figures = dict(of_scores(made)) | dict(of_traces(run)) | dict(of_errors(run))
+    run, results = read_run(out), report.build(config, out)
+    figures = dict(of_scores(results)) | dict(of_traces(run)) | dict(of_errors(run))
     figures |= dict(of_ablations(run, out / ablation.FOLDER))
-    return config.profile, {name: _rounded(value) for name, value in figures.items()}
+    return config.profile, {
+        name: round(value, 4) if isinstance(value, float) else value
+        for name, value in figures.items()
+    }
 
 
-def _rounded(figure: Figure) -> Figure:
-    return round(figure, 4) if isinstance(figure, float) else figure
-
-
-def of_scores(made: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    """What report.json says: scores, by kind of question too, and shares; and how many points of EM
-    the sft student has `lost` to its teacher on each kind, of those on all questions."""
-    yield "table", report.table(made).partition("\n\n")[0]
-    yield "n", made["data"]["eval"]
-    for who, found in made["scores"].items():
-        yield from _score(who, found)
-    for kind, models in made.get("scores_by_kind", {}).items():
-        for who, found in models.items():
-            yield from _score(f"{who}.{kind}", found)
+def of_scores(results: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+    """From report.json: scores, also by kind of question, and shares. `lost` is how many points of
+    the EM on all questions the sft student loses to its teacher on one kind."""
+    yield "table", report.table(results).partition("\n\n")[0]
+    yield "n", results["data"]["eval"]
+    for who, scores in results["scores"].items():
+        yield from _score(who, scores)
+    for kind, models in results.get("scores_by_kind", {}).items():
+        for who, scores in models.items():
+            yield from _score(f"{who}.{kind}", scores)
         yield f"n.{kind}", models["teacher"]["n"]
         lost = models["teacher"]["em"] - models["sft"]["em"]
-        yield f"lost.{kind}", lost * models["teacher"]["n"] / made["data"]["eval"]
-    for arm, shares in made["gap_closed"].items():
+        yield f"lost.{kind}", lost * models["teacher"]["n"] / results["data"]["eval"]
+    teacher = results["scores"]["teacher"]
+    for arm, shares in results["gap_closed"].items():
         yield from ((f"{arm}.gap_{metric}", 100 * share) for metric, share in shares.items())
-        yield f"{arm}.kept_em", 100 * made["scores"][arm]["em"] / made["scores"]["teacher"]["em"]
+        yield f"{arm}.kept_em", 100 * results["scores"][arm]["em"] / teacher["em"]
 
 
-def _score(who: str, found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
+def _score(who: str, scores: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     for metric in SQUAD.score_names:
-        yield f"{who}.{metric}", found[metric]
-        for end, value in zip(("low", "high"), found[f"{metric}_ci95"], strict=True):
-            yield f"{who}.{metric}_{end}", value
+        low, high = scores[f"{metric}_ci95"]
+        yield f"{who}.{metric}", scores[metric]
+        yield from ((f"{who}.{metric}_low", low), (f"{who}.{metric}_high", high))
 
 
 def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
-    """What was sampled and refused; length and mistakes by kind; how many first misses are right
-    later."""
+    """What was sampled and refused; lengths and mistakes by kind of question; how many questions
+    the first sample missed, and how many of these a later sample answered."""
     pairs = judged(run.traces, run.verdicts)
     yield "traces", len(pairs)
     yield "examples", len(run.examples)
@@ -91,8 +91,8 @@ def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
 
 
 def of_errors(run: RunRecords) -> Iterator[tuple[str, Figure]]:
-    """The sft student's answers that are no exact match, by kind of question: how many stop one
-    step `early`, and how many were `read` in the passage."""
+    """The sft student's wrong answers by kind of question: how many stop one step `early`, and how
+    many are words that it `read` in the passage."""
     wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if not p.right]
     yield "errors", len(wrong)
     for kind in sorted({question.kind for question, _ in wrong if question.kind}):
@@ -103,15 +103,15 @@ def of_errors(run: RunRecords) -> Iterator[tuple[str, Figure]]:
 
 
 def stops_early(question: Question, prediction: Prediction) -> bool:
-    """Whether a wrong answer stands in the sentence of the right one: where that is the second of
-    two facts, the answer given is what the first one led to."""
-    said, sentences = prediction.answer, question.context.split(". ")
-    return bool(said) and any(said in s and question.answers[0] in s for s in sentences)
+    """Whether a wrong answer is in the same sentence as the right one. If that sentence is the
+    second of two facts, the answer is what the first fact led to."""
+    answer, sentences = prediction.answer, question.context.split(". ")
+    return bool(answer) and any(answer in s and question.answers[0] in s for s in sentences)
 
 
 def of_ablations(run: RunRecords, folder: Path) -> Iterator[tuple[str, Figure]]:
-    """EM of each student without the filter; how few the wrong traces are; and what wrong ones are
-    above as few right ones, question by question."""
+    """EM of each student without the filter; how few the wrong traces are; and by how many points
+    learning from wrong traces beats learning from equally few right ones, question by question."""
     scores: dict[str, list[float]] = {}
     for kind in ablation.KINDS:
         predictions = RunFolder(folder / kind).predictions("sft")
@@ -123,6 +123,6 @@ def of_ablations(run: RunRecords, folder: Path) -> Iterator[tuple[str, Figure]]:
     yield "few.questions", len(by_question(examples))
     pairs = zip(scores["wrong-only"], scores["right-only"], strict=True)
     points = [wrong - right for wrong, right in pairs]
-    ends = zip(("low", "high"), bootstrap_interval(points), strict=True)
+    low, high = bootstrap_interval(points)
     yield "wrong_minus_right.em", fmean(points)
-    yield from ((f"wrong_minus_right.em_{end}", value) for end, value in ends)
+    yield from (("wrong_minus_right.em_low", low), ("wrong_minus_right.em_high", high))

@@ -1,4 +1,4 @@
-"""A notebook's source: `lab_notebooks/source/NAME.py`, jupytext's percent format, solutions inside.
+"""The source of a notebook: `lab_notebooks/source/NAME.py`, in jupytext's percent format.
 
 # %% id="soften" role="exercise"
 def soften(logits, temperature):
@@ -24,14 +24,15 @@ from distill_lab.run.records import LabError
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 STUB = "raise NotImplementedError  # your code here"
-ROLES = ("install", "setup", "run", "exercise", "check")  # of code cells; the others are `text`
+ROLES = ("install", "setup", "run", "exercise", "check")  # of code cells; text cells are `text`
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _CHECK = re.compile(r"""^check\(\s*["']([\w.]+)["']\s*,\s*(\w+)""", re.MULTILINE)
+_SOLUTION = re.compile(rf"^([ \t]*){BEGIN}\n((?:.*\n)*?)[ \t]*{END}$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: `text` is its source, with the solution and its marks where it is an exercise."""
+    """One cell: `text` is its source. In an exercise it holds the solution between its marks."""
 
     id: str
     role: str
@@ -43,50 +44,42 @@ class Cell:
 
     @property
     def locked(self) -> bool:
-        """Whether a student must not change it: the checks, and what fetches the package."""
+        """Whether students must not change it: the checks, and the install cell."""
         return self.role in LOCKED
 
     @property
     def checks(self) -> str | None:
-        """`lab5a.soften`, where this is its check cell."""
-        found = _CHECK.search(self.text) if self.role == "check" else None
-        return found[1] if found else None
+        """The exercise that this cell checks, `lab5a.soften`; None for other cells."""
+        match = _CHECK.search(self.text) if self.role == "check" else None
+        return match[1] if match else None
 
     @property
     def stub(self) -> str:
-        """The source without the solution."""
-        head, _, tail = self._parts()
-        indent = head[-1][: -len(BEGIN)]
-        return "\n".join([*head[:-1], indent + STUB, *tail])
+        """The source with the stub in place of the solution."""
+        return _SOLUTION.sub(rf"\1{STUB}", self.text)
 
     @property
     def solved(self) -> str:
-        """The source with the solution, without its marks."""
-        head, solution, tail = self._parts()
-        return "\n".join([*head[:-1], *solution, *tail])
+        """The source with the solution, without the marks around it."""
+        return _SOLUTION.sub(lambda match: match[2].rstrip("\n"), self.text)
 
     @property
     def solution(self) -> list[str]:
         """The solution's lines."""
-        return self._parts()[1]
-
-    def _parts(self) -> tuple[list[str], list[str], list[str]]:
-        lines = self.text.split("\n")
-        marks = [line.strip() for line in lines]
-        begin, end = marks.index(BEGIN), marks.index(END)
-        return lines[: begin + 1], lines[begin + 1 : end], lines[end + 1 :]
+        match = _SOLUTION.search(self.text)
+        return match[2].splitlines() if match else []
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A notebook as it is written: `name` is that of its files, `figures` what its text names."""
+    """One notebook: `name` is its file's, and `figures` holds the numbers that its text may use."""
 
     name: str
     cells: tuple[Cell, ...]
     figures: Mapping[str, Figure] = field(default_factory=dict)
 
     def exercise_of(self, cell: Cell) -> str | None:
-        """`lab5a.soften`: what the check behind an exercise cell (or this check cell) checks."""
+        """The exercise that an exercise cell or a check cell belongs to: `lab5a.soften`."""
         if cell.role != "exercise":
             return cell.checks
         later = self.cells[self.cells.index(cell) + 1 :]
@@ -94,37 +87,37 @@ class Source:
 
 
 def read_all(folder: Path, names: Sequence[str] = ()) -> list[Source]:
-    """The sources of `folder`/source, of those names or all, in the order of their names."""
-    there = {file.stem: file for file in sorted((folder / "source").glob("*.py"))}
-    if not there:
+    """The sources in `folder`/source, sorted by name: all of them, or those with these names."""
+    files = {file.stem: file for file in sorted((folder / "source").glob("*.py"))}
+    if not files:
         raise LabError(
             f"Expected the notebooks' sources (*.py) in {folder / 'source'}, found none. Run this "
             "in the repository's folder, or name the folder: --folder DIR."
         )
-    unknown = [name for name in names if name not in there]
+    unknown = [name for name in names if name not in files]
     if unknown:
-        raise LabError(f"Expected names of {', '.join(there)}; found {unknown[0]!r}.")
+        raise LabError(f"Expected names of {', '.join(files)}; found {unknown[0]!r}.")
     known = figures.read(folder)
-    chosen = [read(file) for name, file in there.items() if not names or name in names]
-    return [replace(source, figures=known) for source in chosen]
+    return [replace(read(files[n]), figures=known) for n in files if not names or n in names]
 
 
 def read(file: Path) -> Source:
-    """One source; LabError where its form is wrong, for then nothing can be built from it."""
+    """One source. Raises LabError if its form is wrong, because then nothing can be built."""
     try:
         import jupytext
     except ModuleNotFoundError:
         raise LabError(
-            "Expected jupytext, found none. `pip install -c constraints.txt -e .[dev]`, or "
-            "`make notebooks`, which does."
+            "Expected jupytext, found none. Run `pip install -c constraints.txt -e .[dev]`, or "
+            "`make notebooks`, which does so."
         ) from None
-    text = file.read_text(encoding="utf-8")
-    raw: list[Any] = jupytext.reads(text, fmt="py:percent").cells
-    cells = tuple(_cell(file.name, cell) for cell in raw if cell.cell_type != "raw")
+    raw_cells: list[Any] = jupytext.reads(file.read_text(encoding="utf-8"), fmt="py:percent").cells
+    cells = tuple(_cell(file.name, raw) for raw in raw_cells if raw.cell_type != "raw")
     ids = [cell.id for cell in cells]
-    twice = sorted({id for id in ids if ids.count(id) > 1})
-    if twice:
-        raise LabError(f"{file.name}: expected each id once, found {twice[0]!r} again. Rename one.")
+    repeated = sorted({id for id in ids if ids.count(id) > 1})
+    if repeated:
+        raise LabError(
+            f"{file.name}: expected each id once, found {repeated[0]!r} again. Rename one."
+        )
     return Source(file.stem, cells)
 
 
@@ -142,10 +135,10 @@ def _cell(file: str, raw: Any) -> Cell:
     if role not in ROLES:
         raise LabError(f"{where}: expected a role of {', '.join(ROLES)}, found {role!r}.")
     marks = [line.strip() for line in raw.source.split("\n") if line.strip() in (BEGIN, END)]
-    wanted = [BEGIN, END] if role == "exercise" else []
-    if marks != wanted:
+    expected = [BEGIN, END] if role == "exercise" else []
+    if marks != expected:
         raise LabError(
-            f"{where}: expected {' and '.join(wanted) or 'no solution'} in a cell of role {role}, "
-            f"found {' and '.join(marks) or 'none'}. Mend the marks or the role."
+            f"{where}: expected {' and '.join(expected) or 'no solution'} in a cell of role "
+            f"{role}, found {' and '.join(marks) or 'none'}. Correct the marks or the role."
         )
     return Cell(id, role, raw.source)

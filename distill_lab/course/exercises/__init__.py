@@ -5,8 +5,8 @@
     soften = or_ours("lab5a.soften", soften) # yours where it is right, else the package's own
     before_submitting()                      # what would be lost if the notebook were handed in
 
-What is checked lies in one folder a part of the lab (`exercises.lab5a` …), the wrong answers that
-each check is tested with in `exercises.mutants`.
+Each part of the lab has a folder with its exercises (`exercises.lab5a` …); the wrong answers with
+which the checks are tested are in `exercises.mutants`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, of_kind
+from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, plain_result
 from distill_lab.course.exercises.submitting import before_submitting
 from distill_lab.run.records import LabError
 
@@ -42,13 +42,13 @@ def find(name: str) -> Exercise:
 
 
 def check(name: str, function: Function, seed: int = 0) -> None:
-    """Prints what became of each step, with the smallest case that went wrong; never raises what
+    """Prints the outcome of each step, with the smallest case that went wrong; never raises what
     `function` raises."""
     print(report(find(name), judge(find(name), function, seed)))
 
 
 def hint(name: str, n: int = 1) -> None:
-    """Prints hint n (from 1) of an exercise, each saying more than the one before."""
+    """Prints hint n (from 1) of an exercise; each says more than the one before."""
     hints = find(name).hints
     if not 1 <= n <= len(hints):
         raise LabError(f"hint({name!r}, {n}): expected 1 to {len(hints)}.")
@@ -57,15 +57,15 @@ def hint(name: str, n: int = 1) -> None:
 
 
 def or_ours(name: str, function: Function) -> Function:
-    """`function` where it is right, its results in their plain form; else the package's own, which
-    steps in and says so: a notebook runs to its end whatever is left open."""
+    """`function` where it is right, with its results in plain form; else the package's own, and a
+    line that says so: a notebook runs to its end whatever is left open."""
     exercise = find(name)
     outcome = judge(exercise, function)
     if outcome.state == "right":
 
         @functools.wraps(function)
         def in_plain_form(*arguments: Any, **named: Any) -> Any:
-            return of_kind(function(*arguments, **named), exercise.kind)
+            return plain_result(function(*arguments, **named), exercise.result_type)
 
         return in_plain_form
     print(f"{exercise.function}: yours is {outcome.state}, so the package's own is used below.")
@@ -73,7 +73,7 @@ def or_ours(name: str, function: Function) -> Function:
 
 
 def report(exercise: Exercise, outcome: Outcome) -> str:
-    """The outcome as text: one line if all is right or nothing attempted, else a line a step."""
+    """The outcome as text: one line if all is right or nothing is attempted, else one a step."""
     whole = f"{exercise.function}: {outcome.state}"
     if outcome.state == "not attempted":
         return f'{whole}. Write it above, and run this again; hint("{exercise.name}") helps.'

@@ -1,5 +1,5 @@
-"""Results beside what is expected of them: whether they are alike, how they are shown, and which
-mistake a result or an error is known for."""
+"""Compares results with what is expected, shows them, and names the mistake that is known to give
+a result or an error."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from distill_lab.course.exercises.kinds import listed
+from distill_lab.course.exercises.result_types import listed
 
 
 def alike(a: Any, b: Any, within: float = 1e-6) -> bool:
-    """Whether two results are the same: tensors and arrays as nested lists, numbers within a
-    tolerance, NaN as itself; True is not 1, and a list may stand for a tuple."""
+    """Whether two results are equal: tensors and arrays as nested lists, numbers within a relative
+    or absolute tolerance, NaN equal to NaN; True is not 1, and a list may stand for a tuple."""
     a, b = (x.tolist() if hasattr(x, "tolist") else x for x in (a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(alike(a[key], b[key], within) for key in b)
@@ -28,7 +28,7 @@ def alike(a: Any, b: Any, within: float = 1e-6) -> bool:
 
 
 def brief(value: Any, longest: int = 160) -> str:
-    """A value as it is shown: numbers rounded, tensors and arrays as lists, long ones cut."""
+    """A value's repr for messages: numbers rounded, tensors and arrays as lists, long ones cut."""
     text = repr(_rounded(value))
     return text if len(text) <= longest else text[: longest - 2] + " …"
 
@@ -42,9 +42,9 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def told(error: Exception) -> str:
-    """An error's kind and text. Its further lines are set in, so that none of them can be taken for
-    one of the check's: `expected: …` and the mistake's name below it."""
+def error_text(error: Exception) -> str:
+    """An error's class and text. Further lines are indented, so that none of them can be
+    taken for one of the check's: `expected: …` and the mistake's name below it."""
     try:
         lines = str(error).splitlines()
     except Exception:  # the student's own
@@ -56,26 +56,29 @@ class Either(tuple[Any, ...]):
     """Several results of one mistake."""
 
 
-def named(yours: Any, known: Mapping[str, Any] | None, within: float) -> str:
-    """The known mistake with this result, if any, as a line. Of errors a mistake has the class, or
-    one with a part of its text: `TypeError("return_types")`."""
+def known_mistake(yours: Any, known: Mapping[str, Any] | None, within: float) -> str:
+    """The known mistake that gives this result, as a line; "" where there is none. For a mistake
+    that raises, `known` has an error's class, or one with a part of its text:
+    `TypeError("return_types")`."""
     for name, results in (known or {}).items():
-        for result in results if isinstance(results, Either) else (results,):
-            if _is_known(yours, result, within):
-                return f"\n{name}"
+        if any(
+            _is_known(yours, result, within)
+            for result in (results if isinstance(results, Either) else (results,))
+        ):
+            return f"\n{name}"
     return ""
 
 
 def _is_known(yours: Any, result: Any, within: float) -> bool:
     if isinstance(yours, Exception):
-        kind = result if isinstance(result, type) else type(result)
-        same = type(yours).__name__ == kind.__name__
-        return same and (result is kind or str(result) in str(yours))
+        error_class = result if isinstance(result, type) else type(result)
+        is_same = type(yours).__name__ == error_class.__name__
+        return is_same and (result is error_class or str(result) in str(yours))
     return not isinstance(result, (type, Exception)) and alike(yours, result, within)
 
 
-def nearly(yours: Any, expected: Any) -> str:
-    """What is said of floats that are 2 % off at most, as a line."""
+def hint_for_rounding(yours: Any, expected: Any) -> str:
+    """A line for floats that are at most 2 % off; "" for others."""
     if _are_floats(expected) and alike(yours, expected, 0.02):
         return "\nNearly: was it rounded, or estimated by chance? All digits are asked for."
     return ""
@@ -99,9 +102,9 @@ _ERRORS: tuple[tuple[type[Exception], str, str], ...] = (
 )  # fmt: skip
 
 
-def said_of(error: Exception) -> str:
-    """What is said of an error that may happen in any exercise, as a line."""
-    for kind, text, said in _ERRORS:
-        if type(error) is kind and text in str(error):
-            return f"\n{said}"
+def hint_for_error(error: Exception) -> str:
+    """A line for an error that may happen in any exercise; "" for others."""
+    for error_class, text, hint in _ERRORS:
+        if type(error) is error_class and text in str(error):
+            return f"\n{hint}"
     return ""

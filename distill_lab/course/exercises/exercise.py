@@ -1,8 +1,8 @@
-"""What an exercise is: steps, each with points, each a check on the student's function.
+"""What an exercise is: steps, each with points, each a check of the student's function.
 
-A step holds the function against small cases, the smallest first. Where it differs, the step says
-what was called, what came and what was expected, and names the mistake where its result is that of
-a known one.
+A step calls the function with small cases, the smallest first. Where a result is wrong, the step
+says what was called, what came back and what was expected, and names the mistake if it is a known
+one.
 """
 
 from __future__ import annotations
@@ -13,34 +13,46 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from distill_lab.course.exercises.comparing import alike, brief, named, nearly, said_of, told
-from distill_lab.course.exercises.kinds import ANY, Kind
+from distill_lab.course.exercises.comparing import (
+    alike,
+    brief,
+    error_text,
+    hint_for_error,
+    hint_for_rounding,
+    known_mistake,
+)
 from distill_lab.course.exercises.plain import plain
+from distill_lab.course.exercises.result_types import ANY, ResultType
 
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
 
 
 class WrongError(Exception):
-    """A step's finding. Its text is what the student reads, over several lines."""
+    """What a step found wrong. Its text, of several lines, is what the student reads."""
 
 
-class WrongKindError(WrongError):
-    """The result is of another kind than the one that is asked for."""
+def difference(call: str, yours: str, expected: str, hint: str = "") -> WrongError:
+    """A wrong result as students read it, under the call that gave it."""
+    return WrongError(f"{call}\nyours:    {yours}\nexpected: {expected}\n{hint}".rstrip())
 
-    def __init__(self, yours: Any, said: str) -> None:
-        super().__init__(f"yours:    {brief(yours)}\n{said}")
-        self.yours, self.said = yours, said
+
+class WrongTypeError(WrongError):
+    """The result is of another type than the one that is asked for."""
+
+    def __init__(self, yours: Any, says: str) -> None:
+        super().__init__(f"yours:    {brief(yours)}\n{says}")
+        self.yours, self.says = yours, says
 
 
 class BrokenError(WrongError):
-    """A step could not be judged: something was raised outside the call that it looks at."""
+    """A step could not be judged: something was raised outside the call that it checks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that the function must do. `test` raises WrongError; its random numbers are the
-    instructor's seed's, so that a class is graded on cases that nobody has seen."""
+    """One thing that the function must do. `test` raises WrongError where it does not; it draws its
+    cases from the instructor's seed, so that a class is graded on cases that nobody has seen."""
 
     title: str
     points: int
@@ -49,27 +61,45 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """A mistake that runs through all results (percent for shares, say). It costs the step of that
-    title; the others are judged on `undone(function)`, which gives what it would give without it.
-    """
+    """A mistake that runs through all results (percent for shares, say). It costs the step with the
+    title `step`; the others are judged on `undone(function)`, the function without the mistake."""
 
     says: str
     step: str
     undone: Callable[[Function], Function]
 
 
+def on_results(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """A slip's `undone` that changes what the function gives; None stays."""
+
+    def undone(function: Function) -> Function:
+        def changed(*arguments: Any) -> Any:
+            result = function(*arguments)
+            return None if result is None else change(result)
+
+        return changed
+
+    return undone
+
+
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """A function to write: `ours` is the package's own, for what follows in the notebook, which
-    takes results in the plain form of `kind`."""
+    takes results in the plain form of `kind`.
+
+    `runner` is for answers that are lines of code. It makes of the student's function the one that
+    the steps call, which also runs these lines. It is applied where the student's code runs: in
+    grading that is the sandboxed kernel, never the grader's own process.
+    """
 
     part: str
     function: str
     ours: Function
     steps: tuple[Step, ...]
     hints: tuple[str, ...]
-    kind: Kind = ANY
+    result_type: ResultType = ANY
     slips: tuple[Slip, ...] = ()
+    runner: Callable[[Function], Function] | None = None
 
     @property
     def name(self) -> str:
@@ -79,11 +109,19 @@ class Exercise:
     def points(self) -> int:
         return sum(step.points for step in self.steps)
 
+    @property
+    def expression(self) -> str:
+        """What the steps call, as Python that is evaluated among the student's names."""
+        if self.runner is None:
+            return self.function
+        module, name = self.runner.__module__, self.runner.__name__
+        return f"__import__({module!r}, fromlist=[{name!r}]).{name}({self.function})"
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """A wrong answer to the exercise of that name (`lab5a.soften`), which its checks must catch:
-    `loses` are the titles of the steps that it fails, and `says` is in the text of the first."""
+    it fails the steps whose titles are in `loses`, and the text of the first contains `says`."""
 
     exercise: str
     name: str
@@ -92,27 +130,29 @@ class Mutant:
     says: str
 
 
-def mutants_of(exercise: str, *rows: tuple[Function, tuple[str, ...], str]) -> tuple[Mutant, ...]:
-    """Those of the exercise of that name, each called as its function is."""
-    return tuple(Mutant(exercise, row[0].__name__, *row) for row in rows)
+def mutants_of(
+    exercise: str, *rows: tuple[str, Function, tuple[str, ...], str]
+) -> tuple[Mutant, ...]:
+    """Mutants of one exercise; each row has the other fields of `Mutant`."""
+    return tuple(Mutant(exercise, *row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a function: what is wrong with each step (None: right), and its points."""
+    """The outcome of all steps: what is wrong with each (None: right), and the points."""
 
     state: State
     wrong: tuple[WrongError | None, ...]
     points: int
 
 
-class Asked:
-    """A student's function as the steps call it: its results in their plain form."""
+class StudentFunction:
+    """A student's function as the steps call it: its results come in their plain form."""
 
-    def __init__(self, function: Function, kind: Kind) -> None:
-        self.function, self.kind = function, kind
+    def __init__(self, function: Function, result_type: ResultType) -> None:
+        self.function, self.result_type = function, result_type
         self.__name__: str = getattr(function, "__name__", "it")
-        self.results: set[type] = set()
+        self.given: set[type] = set()  # the types of its results
         self.was_stopped = False
 
     def __call__(self, *arguments: Any) -> Any:
@@ -121,35 +161,42 @@ class Asked:
         except TimeoutError:
             self.was_stopped = True
             raise
-        self.results.add(type(result))
-        return of_kind(result, self.kind)
+        self.given.add(type(result))
+        return plain_result(result, self.result_type)
 
 
-def of_kind(result: Any, kind: Kind) -> Any:
-    """A result in its kind's plain form; WrongKindError where it holds something else."""
+def plain_result(result: Any, result_type: ResultType) -> Any:
+    """A result in the plain form of its type; WrongTypeError where it holds something else."""
     try:
-        return kind.plain(plain(result))
+        return result_type.plain(plain(result))
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
-        said = NO_RETURN if result is None else kind.asks
-    raise WrongKindError(result, said)
+        raise WrongTypeError(result, NO_RETURN if result is None else result_type.asks) from None
 
 
 NO_RETURN = "Nothing came back: is a `return` missing? (print shows a value, return gives it back.)"
-_Wrong = tuple[WrongError | None, ...]
+_Finding = WrongError | None
+_Wrong = tuple[_Finding, ...]
 
 
 def judge(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
-    """All steps of an exercise on a student's function; nothing that it raises comes through."""
-    asked = Asked(function, exercise.kind)
+    """Runs all steps of an exercise on a student's function; catches whatever it raises."""
+    called = exercise.runner(function) if exercise.runner else function
+    return judge_called(exercise, called, seed)
+
+
+def judge_called(exercise: Exercise, function: Function, seed: int = 0) -> Outcome:
+    """The same for a function that is `exercise.expression` in another process: nothing that the
+    student wrote runs in this one."""
+    student = StudentFunction(function, exercise.result_type)
     try:
-        wrong = _steps(exercise, asked, seed)
-        if any(wrong) and asked.results == {type(None)}:
+        wrong = _steps(exercise, student, seed)
+        if any(wrong) and student.given == {type(None)}:
             wrong = (WrongError(f"{wrong[0]}\nEach call gave None. {NO_RETURN}"), *wrong[1:])
-        elif any(wrong) and asked.results and not asked.was_stopped:  # it would be, time and again
+        elif any(wrong) and student.given and not student.was_stopped:  # else it stops each time
             wrong = _without_slip(exercise, function, seed, wrong)
     except NotImplementedError:
         return Outcome("not attempted", (WrongError("not attempted"),) * len(exercise.steps), 0)
-    broken = any(isinstance(one, BrokenError) for one in wrong)
+    broken = any(isinstance(error, BrokenError) for error in wrong)
     state: State = "right" if not any(wrong) else "error" if broken else "wrong"
     return Outcome(state, wrong, _points(exercise, wrong))
 
@@ -170,30 +217,33 @@ def _step(step: Step, function: Function, rng: random.Random) -> WrongError | No
     except WrongError as wrong:
         return wrong
     except Exception as error:  # the student's own, whatever it is
-        return BrokenError(f"It raised {told(error)}")
+        return BrokenError(f"It raised {error_text(error)}")
     return None
 
 
 def _without_slip(exercise: Exercise, function: Function, seed: int, wrong: _Wrong) -> _Wrong:
-    """The same, where a slip explains more than one step: it costs its own step alone. Of several
-    that do, the one that leaves the most points."""
+    """What is wrong where a slip that explains more than one step costs its own step alone. If
+    several slips do, the one that leaves the most points counts."""
     titles = [step.title for step in exercise.steps]
-    points, tried = _points(exercise, wrong), [wrong]
+    points, readings = _points(exercise, wrong), [wrong]
     for slip in exercise.slips:
         own = titles.index(slip.step)
         if wrong[own] is None:
             continue
-        undone = _steps(exercise, Asked(slip.undone(function), exercise.kind), seed)
+        student = StudentFunction(slip.undone(function), exercise.result_type)
+        student.__name__ = getattr(function, "__name__", "it")  # as its calls are shown
+        undone = _steps(exercise, student, seed)
         if undone[own] is None:
-            rest = [_rest(slip, *pair) for pair in zip(wrong, undone, strict=True)]
-            said = str(wrong[own])
-            rest[own] = WrongError(said if slip.says in said else f"{said}\n{slip.says}")
-            tried += [tuple(rest)] if not any(undone) or _points(exercise, rest) > points else []
-    return max(tried, key=lambda one: (_points(exercise, one), one is not wrong))
+            reading = [_aside_from(slip, *pair) for pair in zip(wrong, undone, strict=True)]
+            text = str(wrong[own])
+            reading[own] = WrongError(text if slip.says in text else f"{text}\n{slip.says}")
+            if not any(undone) or _points(exercise, reading) > points:
+                readings.append(tuple(reading))
+    return max(readings, key=lambda reading: (_points(exercise, reading), reading is not wrong))
 
 
-def _rest(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> WrongError | None:
-    """What is wrong with another step, the slip aside."""
+def _aside_from(slip: Slip, wrong: WrongError | None, undone: WrongError | None) -> _Finding:
+    """What is wrong with another step if the slip does not count."""
     if wrong is None or undone is None:
         return None
     if isinstance(undone, BrokenError):
@@ -213,11 +263,11 @@ def expect(
     shown: str | None = None,
     within: float = 1e-6,
 ) -> None:
-    """WrongError unless `function(*arguments)` is `expected` (numbers within 1e-6, relative or
-    absolute).
+    """WrongError unless `function(*arguments)` is `expected`; numbers may differ by `within`,
+    relative or absolute.
 
-    `known` maps a mistake's name to the result that it gives; `shown` is the call as it is shown,
-    where its arguments would be too long. The arguments are copies: a function may change its own.
+    `known` maps a mistake's name to the result that it gives. `shown` replaces the call in messages
+    where the arguments would be too long. The function is given copies, which it may change.
     """
     name = getattr(function, "__name__", "it")
     call = shown or f"{name}({', '.join(map(brief, arguments))})"
@@ -225,16 +275,15 @@ def expect(
         yours = function(*copy.deepcopy(list(arguments)))
     except NotImplementedError:
         raise
-    except WrongKindError as other:
-        cause = named(other.yours, known, within) or f"\n{other.said}"
-        raise WrongError(
-            f"{call}\nyours:    {brief(other.yours)}\nexpected: {brief(expected)}{cause}"
-        ) from None
+    except WrongTypeError as other:
+        result = f"yours:    {brief(other.yours)}"
+        cause = known_mistake(other.yours, known, within) or f"\n{other.says}"
     except Exception as error:
-        cause = named(error, known, within) or said_of(error)
-        raise WrongError(
-            f"{call}\nraised    {told(error)}\nexpected: {brief(expected)}{cause}"
-        ) from None
-    if not alike(yours, expected, within):
-        cause = named(yours, known, within) or nearly(yours, expected)
-        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}{cause}")
+        result = f"raised    {error_text(error)}"
+        cause = known_mistake(error, known, within) or hint_for_error(error)
+    else:
+        if alike(yours, expected, within):
+            return
+        result = f"yours:    {brief(yours)}"
+        cause = known_mistake(yours, known, within) or hint_for_rounding(yours, expected)
+    raise WrongError(f"{call}\n{result}\nexpected: {brief(expected)}{cause}")

@@ -1,5 +1,5 @@
-"""The notebooks' manifest, as `distill-lab notebooks build` writes it: what each lab's notebook has
-when a student gets it. The grader and `before_submitting` read it.
+"""The notebooks' manifest: what each lab's notebook has when a student gets it.
+`distill-lab notebooks build` writes it, the grader and `before_submitting` read it.
 
 {"notebooks": {NAME: {"points": 10, "cells": [
     {"id": "soften", "role": "exercise", "exercise": "lab5a.soften", "sha256": …},   of its stub
@@ -23,18 +23,18 @@ LOCKED = ("install", "check")  # the roles of cells that a student must not chan
 
 
 def marker(exercise: str) -> str:
-    """The first line of an exercise's cell: it is found by it where its id was lost."""
+    """The first line of an exercise's cell, by which it is found where its id was lost."""
     return f"# exercise {exercise}"
 
 
 def digest(text: str) -> str:
-    """The hash of a cell. Ends of lines, and blanks there, differ from one editor to the next."""
+    """The hash of a cell, without blanks at the ends of lines: editors differ there."""
     lines = [line.rstrip() for line in text.strip().splitlines()]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def file() -> Path:
-    """Where it lies: inside an installed wheel, or beside the package in a checkout."""
+    """Its path: inside an installed wheel, or beside the package in a checkout."""
     here = Path(distill_lab.__file__).parent
     inside = here / "manifest.json"
     return inside if inside.exists() else here.parent / "lab_notebooks" / "manifest.json"

@@ -1,5 +1,5 @@
-"""A result as the checks see it, in the notebook and when it is graded: of a list, a text or a
-number of the student's own kind, what Python's own holds, and nothing that it may do besides."""
+"""Results as the checks see them, in the notebook and in grading: a list, a text or a number of a
+class of the student's own becomes Python's own, so that none of its methods is ever called."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _LISTED = (list, range, collections.deque, array.array, *_VIEWS)
 
 
 def plain(value: Any) -> Any:
-    """Numbers, texts, tuples, sets and dicts of other kinds as Python's own, other rows of values
-    as lists, fractions as floats; tensors, arrays and all the rest as they are."""
-    kind = type(value)  # not `isinstance`, which asks the value
-    if issubclass(kind, bool) or hasattr(kind, "dtype"):
+    """Numbers, texts, tuples, sets and dicts of subclasses as Python's own, other sequences as
+    lists, fractions as floats; tensors, arrays and all else unchanged."""
+    cls = type(value)  # not `isinstance`, which asks the value
+    if issubclass(cls, bool) or hasattr(cls, "dtype"):
         return value
     for base, own in ((str, str.__str__), (int, int.__int__), (float, float.__float__)):
-        if issubclass(kind, base):
+        if issubclass(cls, base):
             return own(value)
-    if kind in (Fraction, Decimal):
+    if cls in (Fraction, Decimal):
         return float(value)
     for base in _LISTED:
-        if issubclass(kind, base):
+        if issubclass(cls, base):
             return [plain(item) for item in base.__iter__(value)]
     for group in (tuple, set, frozenset):
-        if issubclass(kind, group):
+        if issubclass(cls, group):
             return group(plain(item) for item in group.__iter__(value))
-    if issubclass(kind, dict):
+    if issubclass(cls, dict):
         return {plain(key): plain(item) for key, item in dict.items(value)}
     return value

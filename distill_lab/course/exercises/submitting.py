@@ -1,5 +1,5 @@
-"""`before_submitting()`: what a student would lose by handing in the notebook as it is, said while
-it can still be mended. Nothing is run, and nothing is changed."""
+"""`before_submitting()`: tells a student what they would lose by handing in the notebook as it is,
+while they can still mend it. It runs nothing and changes nothing."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ _NO_EFFECT_TAGS = ("nbval-skip", "raises-exception")
 
 
 def before_submitting(notebook: str | Path | None = None) -> None:
-    """Prints what would be lost, a line each; or one line, that all is there.
+    """Prints a line for each thing that would be lost; or one line, that all is there.
 
-    `notebook` is its file; by default it is the one that is open. Jupyter's file is as of its last
-    save. LabError where the file that was named is none of this course's.
+    `notebook` is its file, by default the one that is open; in Jupyter that is the file as it was
+    last saved. LabError where the named file is no notebook of this course.
     """
     books = manifests.read()
-    found = this_notebook.of(Path(notebook), books) if notebook else this_notebook.find(books)
-    if found is None:
+    opened = this_notebook.of(Path(notebook), books) if notebook else this_notebook.find(books)
+    if opened is None:
         print(
             "Which notebook this is cannot be told from here. Save it and name it: "
             'before_submitting("NAME.ipynb").'
         )
         return
-    entry = books[found.book]
-    said = list(findings(found.cells, entry, _ran()))
-    if said:
-        things = "one thing" if len(said) == 1 else f"{len(said)} things"
-        print(f"{found.name}: {things} to look at before you hand it in.")
-        print(*(f"- {line}" for line in said), sep="\n")
+    entry = books[opened.book]
+    losses = list(findings(opened.cells, entry, _ran()))
+    if losses:
+        things = "one thing" if len(losses) == 1 else f"{len(losses)} things"
+        print(f"{opened.name}: {things} to look at before you hand it in.")
+        print(*(f"- {line}" for line in losses), sep="\n")
         return
     n_exercises = sum(line["role"] == "exercise" for line in entry["cells"])
-    print(f"{found.name}: all is there, {n_exercises} exercises, {entry['points']} points to gain.")
+    print(
+        f"{opened.name}: all is there, {n_exercises} exercises, {entry['points']} points to gain."
+    )
 
 
 def findings(
     cells: Sequence[Cell], entry: Entry, ran: Mapping[int, str] | None = None
 ) -> Iterator[str]:
-    """What is to be said of a notebook, the gravest first. `ran` is what the kernel ran, by its
+    """Sentences about a notebook, the gravest first. `ran` is the source that the kernel ran, by
     execution count, where that is known."""
     matches = matching.exercise_cells(cells, entry)
     points = {line["exercise"]: line["points"] for line in entry["cells"] if "points" in line}
@@ -88,10 +90,10 @@ def _twice(name: str, match: Match) -> Iterator[str]:
             "others, if that is not the one you mean."
         )
     elif match.others:
-        sign = "its id" if match.how == "id" else f"the first line `{manifests.marker(name)}`"
+        own = "its id" if match.how == "id" else f"the first line `{manifests.marker(name)}`"
         yield (
             f"{function}: another cell has a function of that name. The one in the exercise's own "
-            f"cell counts (it has {sign}): write there what you mean."
+            f"cell counts (it has {own}): write there what you mean."
         )
 
 
@@ -99,7 +101,7 @@ def _twice(name: str, match: Match) -> Iterator[str]:
 
 
 def _locked(cells: Sequence[Cell], entry: Entry) -> Iterator[str]:
-    """Those that were changed or deleted: the grader has its own."""
+    """Locked cells that were changed or deleted; the grader has its own."""
     for line, what in matching.not_ours(cells, entry):
         of = f" of {_function(line['exercise'])}" if "exercise" in line else ""
         yield (
@@ -114,7 +116,7 @@ def _locked(cells: Sequence[Cell], entry: Entry) -> Iterator[str]:
 def _order(
     cells: Sequence[Cell], entry: Entry, matches: Mapping[str, Match], ran: Mapping[int, str]
 ) -> Iterator[str]:
-    """Results on the page that are not those of the cells on the page."""
+    """Exercises whose results on the page are not those of the cells on the page."""
     checks = {line["exercise"]: line["id"] for line in entry["cells"] if line["role"] == "check"}
     counts = {matching.id_of(cell): _count(cell) for cell in cells}
     stale: list[str] = []
@@ -122,8 +124,9 @@ def _order(
         if match.cell is None or match.untouched:
             continue
         count, checked = _count(match.cell), counts.get(checks.get(name, "")) or 0
-        as_it_ran = ran.get(count) if count else None
-        changed = as_it_ran is not None and not _alike(as_it_ran, matching.source_of(match.cell))
+        as_run = ran.get(count) if count else None
+        now = manifests.digest(matching.source_of(match.cell))
+        changed = as_run is not None and manifests.digest(as_run) != now
         if not count or changed or 0 < checked < count:
             stale.append(_function(name))
     if stale:
@@ -136,26 +139,21 @@ def _order(
 
 
 def _jumps(cells: Sequence[Cell]) -> bool:
-    """Whether a cell ran after one below it. The cell that asks is running: its number is of
-    before, or none."""
-    others = [c for c in cells if "before_submitting(" not in matching.source_of(c)]
-    counts = [_count(cell) for cell in others]
-    ran = [count for count in counts if count]
-    return ran != sorted(ran)
+    """Whether a cell ran after one below it. The cell that asks is still running, so its number is
+    an old one, or none."""
+    others = [cell for cell in cells if "before_submitting(" not in matching.source_of(cell)]
+    counts = [count for count in map(_count, others) if count]
+    return counts != sorted(counts)
 
 
 def _count(cell: Cell) -> int:
-    """Its execution count; 0 where it was not run."""
+    """Its execution count; 0 where it has not run."""
     count = cell.get("execution_count")
     return count if isinstance(count, int) else 0
 
 
-def _alike(one: str, other: str) -> bool:
-    return manifests.digest(one) == manifests.digest(other)
-
-
 def _ran() -> dict[int, str]:
-    """What this kernel ran, by execution count."""
+    """The source that this kernel ran, by execution count."""
     shell: Any = this_notebook.kernel()
     history = getattr(getattr(shell, "history_manager", None), "input_hist_raw", [])
     return {count: source for count, source in enumerate(history) if source}
@@ -165,15 +163,15 @@ def _ran() -> dict[int, str]:
 
 
 def _without_effect(cells: Sequence[Cell]) -> Iterator[str]:
-    found: list[str] = []
+    markers: list[str] = []
     for cell in cells:
         metadata = cell.get("metadata")
         tags = metadata.get("tags") if isinstance(metadata, Mapping) else None
-        found += [tag for tag in _NO_EFFECT_TAGS if isinstance(tags, list) and tag in tags]
+        markers += [tag for tag in _NO_EFFECT_TAGS if isinstance(tags, list) and tag in tags]
         if cell.get("cell_type", "code") == "code":
-            found += _NO_EFFECT.findall(matching.source_of(cell))
-    if found:
-        shown = ", ".join(f"`{one}`" for one in dict.fromkeys(found))
+            markers += _NO_EFFECT.findall(matching.source_of(cell))
+    if markers:
+        shown = ", ".join(f"`{marker}`" for marker in dict.fromkeys(markers))
         yield f"{shown}: has no effect, all checks are run. Take it out."
 
 

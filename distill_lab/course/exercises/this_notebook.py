@@ -1,5 +1,5 @@
-"""The notebook that is open, as its cells: from Colab itself, else from the file that Jupyter or VS
-Code names, else the only one of this course in the folder."""
+"""Reads the notebook that is open: from Colab itself, else from the file that Jupyter or VS Code
+names, else the only one of this course in the folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Books = Mapping[str, Entry]
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """`name` is as it is shown: a file's with the time of its last save; `book` is the name of the
-    lab in the manifest."""
+    """`name` is what students read: a file's, with the time of its last save; `book` is the lab's
+    name in the manifest."""
 
     name: str
     book: str
@@ -44,16 +44,15 @@ def of(path: Path, books: Books) -> Notebook:
 
 
 def find(books: Books) -> Notebook | None:
-    """The one that is open; None where there is no telling which."""
+    """The notebook that is open; None where that cannot be told."""
     cells = _from_colab() if in_colab() else None
     book = _book(cells or [], "", books)
     if cells and book:
         return Notebook("This notebook", book, cells)
-    for path in _named():
-        found = _of_course(path, books)
-        if found:
-            return found
-    here = [found for path in sorted(Path().glob("*.ipynb")) if (found := _of_course(path, books))]
+    for path in _editors_files():
+        if notebook := _of_course(path, books):
+            return notebook
+    here = list(filter(None, (_of_course(path, books) for path in sorted(Path().glob("*.ipynb")))))
     return here[0] if len(here) == 1 else None
 
 
@@ -65,37 +64,31 @@ def _of_course(path: Path, books: Books) -> Notebook | None:
 
 
 def _book(cells: Sequence[Mapping[str, Any]], stem: str, books: Books) -> str | None:
-    """Which lab's it is: the one of which it has most; else the one that its file is named for."""
+    """The lab of which it has the most cells; else the one that its file is named after."""
     ids = {id for cell in cells for id in matching.ids_of(cell)}
-    has: dict[str, int] = {}
+    shared: dict[str, int] = {}
     for name, entry in books.items():
         own = {c["id"] for c in entry["cells"] if c["role"] in ("exercise", "check")}
         matches = matching.exercise_cells(cells, entry).values()
-        has[name] = len(own & ids) + sum(match.cell is not None for match in matches)
-    best = max(has, key=lambda name: has[name], default=None)
-    if best and has[best]:
+        shared[name] = len(own & ids) + sum(match.cell is not None for match in matches)
+    best = max(shared, key=lambda name: shared[name], default=None)
+    if best and shared[best]:
         return best
-    named = (name for name in books if books[name]["points"] and stem.startswith(name))
-    return next(named, None)
+    return next((n for n in books if books[n]["points"] and stem.startswith(n)), None)
 
 
 # -- a file
 
 
-def _named() -> Iterator[Path]:
-    """The files that the editor says it may be: one that was renamed since is not there."""
+def _editors_files() -> Iterator[Path]:
+    """The files that the editor names; one that was renamed since does not exist."""
     session = os.environ.get("JPY_SESSION_NAME", "")
     if session:  # a path where Jupyter's server is a recent one
         yield from (Path(session), Path(Path(session).name))
-    code = _names().get("__vsc_ipynb_file__")
-    if isinstance(code, str):
-        yield Path(code)
-
-
-def _names() -> Mapping[str, Any]:
-    """The names of the notebook's kernel, where there is one."""
     shell = kernel()
-    return shell.user_ns if shell else {}
+    path = shell.user_ns.get("__vsc_ipynb_file__") if shell else None
+    if isinstance(path, str):
+        yield Path(path)
 
 
 def kernel() -> Any | None:
@@ -119,17 +112,17 @@ def _cells(path: Path) -> list[Mapping[str, Any]]:
 
 def _saved(path: Path) -> str:
     """`at 14:02`, with the day if that was not today."""
-    then = datetime.datetime.fromtimestamp(path.stat().st_mtime)
-    today = then.date() == datetime.date.today()
-    return f"at {then:%H:%M}" if today else f"on {then:%Y-%m-%d} at {then:%H:%M}"
+    time = datetime.datetime.fromtimestamp(path.stat().st_mtime)
+    is_today = time.date() == datetime.date.today()
+    return f"at {time:%H:%M}" if is_today else f"on {time:%Y-%m-%d} at {time:%H:%M}"
 
 
 # -- Colab
 
 
 def _from_colab() -> list[Mapping[str, Any]] | None:
-    """Colab's notebooks are no files: the page in the browser is asked for its cells. None where it
-    does not answer."""
+    """The cells, asked of the page in the browser, as Colab's notebooks are not files; None where
+    it does not answer."""
     try:
         from google.colab import _message  # type: ignore[import-not-found]
 

@@ -1,4 +1,4 @@
-"""The pictures of Lab 5a: what temperature does to the next token, and what sampling buys."""
+"""Pictures of Lab 5a: what a temperature does to the next token, and what sampling buys."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, _figure, _png, _rows
 
 _LINES = ("-", "--", ":", "-.")
-_HUES = (KEPT, REFUSED, "#007a5a", "#6b6b6b")  # lines and colours both: not colour alone
+_HUES = (KEPT, REFUSED, "#007a5a", "#6b6b6b")  # beside _LINES, for those who see no colours
 
 
-def next_token(chances: Mapping[float, Sequence[float]], words: Sequence[str]) -> Plot:
-    """The chances of the likeliest next tokens side by side, one panel a temperature; what all
-    other tokens have together comes last.
+def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) -> Plot:
+    """The probabilities of the likeliest next tokens, one panel per temperature. The last bar is
+    the sum of all other tokens.
 
-    `chances` holds for each temperature as many numbers (0 to 1) as there are `words`.
+    chances: for each temperature, the probability (0 to 1) of each of `tokens`.
     """
-    rows = [*(word.strip() or repr(word) for word in words), "all others"]
+    rows = [*(token.strip() or repr(token) for token in tokens), "all others"]
     figure, axes = _figure(0.7 + 0.3 * len(rows), columns=len(chances), sharey=True)
-    seen: list[str] = []
-    for (temperature, found), ax in zip(chances.items(), axes, strict=True):
-        shares = [*found, max(0.0, 1 - sum(found))]
-        colours = [KEPT] * len(found) + [REFUSED]
+    phrases: list[str] = []
+    for (temperature, probabilities), ax in zip(chances.items(), axes, strict=True):
+        shares = [*probabilities, max(0.0, 1 - sum(probabilities))]
+        colours = [KEPT] * len(probabilities) + [REFUSED]
         ax.barh(range(len(rows)), [100 * p for p in shares], color=colours, height=0.62)
         for y, p in enumerate(shares):
             ax.text(100 * p + 3, y, _percent(p), va="center", color=INK, fontsize=9)
@@ -29,8 +29,8 @@ def next_token(chances: Mapping[float, Sequence[float]], words: Sequence[str]) -
         _rows(ax, rows)
         ax.set_xlim(0, 150)  # room for a label beside a bar of 100 %
         each = ", ".join(f"{row} {_percent(p)}" for row, p in zip(rows, shares, strict=True))
-        seen.append(f"at T = {temperature:g} {each}")
-    return Plot("next-token", f"Chances of the next token: {'; '.join(seen)}.", _png(figure))
+        phrases.append(f"at T = {temperature:g} {each}")
+    return Plot("next-token", f"Chances of the next token: {'; '.join(phrases)}.", _png(figure))
 
 
 def _percent(share: float) -> str:
@@ -38,16 +38,16 @@ def _percent(share: float) -> str:
 
 
 def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
-    """pass@k in percent against k = 1, 2, …, one line a name."""
+    """pass@k in percent against k = 1, 2, …, one line for each name."""
     if not curves:
         return Plot("passes", "Nothing to draw: no curves.")
     figure, (ax,) = _figure(3.2)
-    seen: list[str] = []
+    phrases: list[str] = []
     for n, (name, shares) in enumerate(curves.items()):
         style = {"color": _HUES[n % 4], "linestyle": _LINES[n % 4], "linewidth": 2, "marker": "o"}
         label = f"{name}: {shares[0]:.0f} → {shares[-1]:.0f} %"
         ax.plot(range(1, len(shares) + 1), shares, label=label, markersize=5, **style)
-        seen.append(
+        phrases.append(
             f"{name} from {shares[0]:.0f} % at k = 1 to {shares[-1]:.0f} % at k = {len(shares)}"
         )
     low = min(min(shares) for shares in curves.values())
@@ -57,22 +57,22 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     ax.set_xticks(range(1, most + 1))
     ax.grid(axis="y", color=REST, linewidth=0.8)
     ax.legend(frameon=False, loc="lower right", handlelength=3)
-    return Plot("passes", f"pass@k: {'; '.join(seen)}.", _png(figure))
+    return Plot("passes", f"pass@k: {'; '.join(phrases)}.", _png(figure))
 
 
 def lengths(right: Sequence[int], wrong: Sequence[int]) -> Plot:
-    """Tokens of the right and of the wrong traces: what share of each has which length."""
+    """How long right and wrong traces are, in tokens: two histograms, in percent of each group."""
     if not right or not wrong:
         return Plot("lengths", "Nothing to draw: it takes right traces and wrong ones.")
     figure, axes = _figure(3.4, rows=2, sharex=True, sharey=True)
     edges = _edges(min(*right, *wrong), max(*right, *wrong))
     groups = (("right", right, KEPT), ("wrong", wrong, REFUSED))
-    for (name, found, colour), ax in zip(groups, axes, strict=True):
-        ax.hist(found, edges, color=colour, weights=[100 / len(found)] * len(found), rwidth=0.9)
-        middle = _median(found)
+    for (name, group, colour), ax in zip(groups, axes, strict=True):
+        ax.hist(group, edges, color=colour, weights=[100 / len(group)] * len(group), rwidth=0.9)
+        middle = _median(group)
         ax.axvline(middle, color=INK, linewidth=1.2)
         ax.set_title(
-            f"{name}: {len(found):,} traces, median {middle} tokens",
+            f"{name}: {len(group):,} traces, median {middle} tokens",
             fontsize=11, loc="left", color=INK,
         )  # fmt: skip
         ax.set_ylabel("percent")
@@ -90,6 +90,6 @@ def _median(values: Sequence[int]) -> int:
 
 
 def _edges(low: int, high: int) -> list[int]:
-    """At most 24 bins, each of equally many whole numbers."""
+    """The edges of at most 24 bins, each with equally many whole numbers."""
     width = 1 + (high - low) // 24
     return list(range(low, high + width + 1, width))

@@ -1,4 +1,4 @@
-"""The pictures of Labs 5b and 5d that no report has, in the look of `plots`."""
+"""Pictures of Labs 5b and 5d that are not in the report, in the style of `reporting.plots`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from distill_lab.run.records import Prediction, Question, Verdict
 
 
 def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
-    """Examples, and questions with at least one, if only the first N samples had been drawn.
+    """How many examples there are, and for how many questions, if only the first N samples count.
 
-    Sample by sample a verdict does not change with N: a duplicate is one of an earlier sample.
+    A verdict does not depend on N, because a duplicate repeats an earlier sample.
     """
     if not verdicts:
         return Plot("yield-against-n", "Nothing to draw: there are no verdicts.")
@@ -61,36 +61,36 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
 def in_order(
     questions: Sequence[Question], predictions: Sequence[Prediction], score: str
 ) -> list[float]:
-    """One model's scores (0 to 100) in the order of the questions, so that two models' can be held
-    against each other, and an interval is the report's own."""
-    found = {prediction.question_id: prediction for prediction in predictions}
-    return [found[question.id].scores[score] for question in questions]
+    """One model's scores (0 to 100) in the order of the questions. So two models can be compared
+    question by question, and an interval is the same as the report's."""
+    prediction_on = {prediction.question_id: prediction for prediction in predictions}
+    return [prediction_on[question.id].scores[score] for question in questions]
 
 
 def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
-    """The mean of several models' scores on the same questions, each with its 95 % interval."""
+    """The mean scores of several models on the same questions, each with its 95 % interval."""
     figure, (ax,) = _figure(0.9 + 0.5 * len(scores))
-    seen: list[str] = []
+    phrases: list[str] = []
     for y, (who, values) in enumerate(scores.items()):
         mean, (low, high) = fmean(values), bootstrap_interval(values)
         colour = COLOURS.get(who, REFUSED)
         ax.plot((low, high), (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
         ax.plot(mean, y, "o", color=colour, markersize=7, clip_on=False)
         ax.text(mean, y - 0.18, f"{mean:.1f}", ha="center", va="bottom", color=colour)
-        seen.append(f"{who} {mean:.1f} ({low:.1f} to {high:.1f})")
+        phrases.append(f"{who} {mean:.1f} ({low:.1f} to {high:.1f})")
     _rows(ax, list(scores), scale=True)
     ax.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), xlabel=what)
     ax.grid(axis="x", color=REST, linewidth=0.8)
-    return Plot("compared", f"{what}, mean and 95 % interval: {', '.join(seen)}.", _png(figure))
+    return Plot("compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", _png(figure))
 
 
 def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
-    """Where the means of 1,000 resamples fall, and the two ends that leave 2.5 % outside."""
+    """The means of 1,000 resamples, and the two ends that leave 2.5 % of them outside each."""
     values, rng = np.asarray(scores, dtype=np.float64), np.random.default_rng(seed)
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(1000)]
     low, high = bootstrap_interval(scores, seed)
     figure, (ax,) = _figure(2.6)
-    unit = 100 / len(values)  # means of EM are its multiples: each bar holds as many of them
+    unit = 100 / len(values)  # means of EM are multiples of it: each bar covers equally many
     wide = max(1, round((max(means) - min(means)) / 25 / unit))
     first, last = int(min(means) / unit) // wide, int(max(means) / unit) // wide
     edges = np.array([unit * (wide * n - 0.5) for n in range(first, last + 2)])
@@ -111,10 +111,10 @@ def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
 
 
 def size_of(model: str) -> float:
-    """Billions of parameters, from the name: 1.5 of R1-Distill-Qwen-1.5B."""
-    found = re.search(r"([\d.]+)B$", model)
-    assert found, model
-    return float(found[1])
+    """Billions of parameters, read from the name: 1.5 for R1-Distill-Qwen-1.5B."""
+    match = re.search(r"([\d.]+)B$", model)
+    assert match, model
+    return float(match[1])
 
 
 RETAINED = ("math500", "aime_pass1", "gpqa", "livecodebench")
@@ -122,11 +122,11 @@ _LINES = (COLOURS["base"], COLOURS["sft"], COLOURS["teacher"], COLOURS["kd"])
 
 
 def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
-    """Table 5 over table 4: how much of DeepSeek-R1 each student keeps, against its size. The Qwen
-    students are joined; the two Llamas stand alone, as another base is another student."""
+    """Table 5 divided by table 4: how much of DeepSeek-R1's score each student keeps, against its
+    size. A line joins the Qwen students; the Llamas are single points, as they have other bases."""
     figure, (ax,) = _figure(3.9)
     titles = {benchmark.key: benchmark.title for benchmark in paper.BENCHMARKS}
-    seen: list[str] = []
+    phrases: list[str] = []
     for key, colour in zip(benchmarks, _LINES, strict=False):
         families: dict[str, list[tuple[float, float]]] = {}
         for student in paper.STUDENTS:
@@ -136,7 +136,7 @@ def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
                 families.setdefault(family, []).append((size_of(student.model), 100 * share))
         _family_lines(ax, families, colour, titles[key])
         kept = ", ".join(f"{share:.0f} % at {size:g}B" for size, share in families["Qwen"])
-        seen.append(f"{titles[key]} {kept}")
+        phrases.append(f"{titles[key]} {kept}")
     ticks = [1.5, 7, 14, 32, 70]  # 8, beside 7, has no room
     ax.set(xscale="log", xlim=(1.2, 90), ylim=(0, 105), ylabel="share of the teacher kept, percent")
     ax.set_xticks(ticks, [f"{tick:g}B" for tick in ticks])
@@ -144,13 +144,13 @@ def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
     ax.set_xlabel("parameters of the student (filled: Qwen, open: Llama)")
     ax.legend(frameon=False, loc="lower right")
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    return Plot("retention", f"Kept by the Qwen students: {'; '.join(seen)}.", _png(figure))
+    return Plot("retention", f"Kept by the Qwen students: {'; '.join(phrases)}.", _png(figure))
 
 
 def _family_lines(
     ax: Any, families: Mapping[str, Sequence[tuple[float, float]]], colour: str, title: str
 ) -> None:
-    """One benchmark: a line of the Qwen students, and open points for the Llamas."""
+    """One benchmark: a line for the Qwen students, and open points for the Llamas."""
     for family, points in families.items():
         sizes, shares = zip(*sorted(points), strict=True)
         if family == "Qwen":

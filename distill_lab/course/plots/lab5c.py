@@ -1,4 +1,4 @@
-"""Pictures of Lab 5c, student training, in the look of `plots`."""
+"""Pictures of Lab 5c, student training, in the style of `reporting.plots`."""
 
 from __future__ import annotations
 
@@ -8,42 +8,44 @@ from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, _figure,
 
 
 def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float]]) -> Plot:
-    """One distribution at several temperatures, a small panel each: T to the tokens' shares."""
+    """One distribution at several temperatures, one panel each. `probabilities` maps T to the
+    tokens' probabilities (0 to 1)."""
     if not tokens or not probabilities:
         return Plot("softened", "Nothing to draw: there are no probabilities.")
     columns = 2
     rows = (len(probabilities) + 1) // columns
     figure, axes = _figure(0.3 + 1.7 * rows, rows=rows, columns=columns, sharex=True, sharey=True)
-    seen: list[str] = []
+    phrases: list[str] = []
     highest = max(max(shares) for shares in probabilities.values())
     for (temperature, shares), ax in zip(probabilities.items(), axes, strict=False):
         bars = ax.bar(range(len(tokens)), shares, color=KEPT, width=0.65)
-        ax.set_xticks(range(len(tokens)), tokens)  # by place: two tokens may look the same
+        ax.set_xticks(range(len(tokens)), tokens)  # by position: two tokens may look the same
         ax.bar_label(bars, [f"{100 * share:.0f} %" for share in shares], padding=2, color=INK)
         ax.set_title(f"T = {temperature:g}", fontsize=11, loc="left", color=INK)
         ax.set(ylim=(0, highest * 1.2), yticks=())
         ax.spines["left"].set_visible(False)
         parts = ", ".join(f"{t} {100 * s:.0f} %" for t, s in zip(tokens, shares, strict=True))
-        seen.append(f"T = {temperature:g}: {parts}")
+        phrases.append(f"T = {temperature:g}: {parts}")
     for ax in axes[len(probabilities) :]:
         ax.set_visible(False)
-    alt = f"The same logits, softened. {'; '.join(seen)}."
+    alt = f"The same logits, softened. {'; '.join(phrases)}."
     return Plot("softened", alt, _png(figure))
 
 
 def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plot:
-    """Norm of the KL's gradient against T: with T^2 as given, and without, which is a T^2-th."""
+    """The norm of the KL's gradient against T: `norms` are those with T^2; without, each is divided
+    by T^2."""
     if not temperatures:
         return Plot("gradient-norms", "Nothing to draw: there are no temperatures.")
     without = [norm / t**2 for norm, t in zip(norms, temperatures, strict=True)]
     figure, (ax,) = _figure(3.2)
-    seen: list[str] = []
+    phrases: list[str] = []
     lines = (("with T²", norms, KEPT, "-"), ("without", without, REFUSED, "--"))
     for name, values, colour, style in lines:
         ax.plot(temperatures, values, style, color=colour, marker="o", linewidth=2)
         at = {"textcoords": "offset points", "va": "center", "color": colour}
         ax.annotate(name, (temperatures[-1], values[-1]), (8, 0), **at)
-        seen.append(
+        phrases.append(
             f"{name} {values[0]:.2g} at T = {temperatures[0]:g} and {values[-1]:.2g} at "
             f"T = {temperatures[-1]:g}"
         )
@@ -53,5 +55,5 @@ def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plo
     ax.set_xlim(temperatures[0] * 0.85, temperatures[-1] * 2.2)  # room for the lines' names
     ax.minorticks_off()
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    alt = f"Norm of the KL's gradient in the student's logits: {', '.join(seen)}."
+    alt = f"Norm of the KL's gradient in the student's logits: {', '.join(phrases)}."
     return Plot("gradient-norms", alt, _png(figure))

@@ -10,7 +10,7 @@ import torch
 from distill_lab.course.exercises import or_ours, report
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import Exercise, Slip, Step, WrongError, expect, judge
-from distill_lab.course.exercises.kinds import NUMBER
+from distill_lab.course.exercises.result_types import NUMBER
 
 
 def double(x: list[int]) -> list[int]:
@@ -160,6 +160,16 @@ def test_a_slip_costs_its_step_and_is_said(function, points, says):
     outcome = judge(HALF, function)
     assert outcome.points == points, report(HALF, outcome)
     assert says.lower() in report(HALF, outcome).lower()
+
+
+def test_calls_are_shown_by_the_students_name_also_where_a_slip_is_left_aside():
+    def half(x):
+        return 50 * x or 7
+
+    told = report(HALF, judge(HALF, half))
+    assert "as if what is said of 'of 4'" in told.lower()
+    assert "half(0" in told
+    assert "lambda" not in told
 
 
 def test_a_slip_that_does_not_explain_its_own_step_is_not_taken():

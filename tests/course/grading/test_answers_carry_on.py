@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_grading_values import bridged
+from test_grading_values import judged_there
 from wrong_answers import WRONG
 
 from distill_lab.course.builder import source
@@ -129,7 +129,7 @@ def test_a_form_that_is_refused_is_told_which_is_asked_for(name, form, says):
 @pytest.mark.parametrize(("name", "form"), CASES)
 def test_a_form_that_is_taken_in_the_notebook_is_taken_where_it_is_graded(name, form):
     exercise = find(name)
-    outcome = judge(exercise, bridged(in_form(name, form), exercise.function), 1)
+    outcome = judged_there(exercise, in_form(name, form), 1)
     assert outcome.state == "right", report(exercise, outcome)
 
 
@@ -145,7 +145,7 @@ def costly(name: str) -> list[Any]:
 )
 def test_a_wrong_answer_gets_the_same_points_where_it_is_graded(name, function):
     exercise = find(name)
-    here, there = judge(exercise, function), judge(exercise, bridged(function, exercise.function))
+    here, there = judge(exercise, function), judged_there(exercise, function)
     assert [bool(wrong) for wrong in here.wrong] == [bool(wrong) for wrong in there.wrong]
     assert there.state == here.state
 

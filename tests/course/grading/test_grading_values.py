@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_lab.course.exercises import find
-from distill_lab.course.exercises.exercise import Outcome, brief, judge
+from distill_lab.course.exercises.exercise import Exercise, Outcome, brief, judge, judge_called
 from distill_lab.course.grading.sandbox.remote import UnreadableResultError, remote
 from distill_lab.course.grading.sandbox.values import Foreign, decode, encode
 from distill_lab.run import records
@@ -47,6 +47,15 @@ def bridged(function: Callable[..., Any], name: str = "f") -> Callable[..., Any]
     return remote(name, lambda expression: repr(eval(expression, {name: function})))
 
 
+def judged_there(
+    exercise: Exercise, function: Callable[..., Any], seed: int = 0, run: Callable[..., Any] = eval
+) -> Outcome:
+    """As the grader judges it; `run` evaluates an expression where the student's names are known."""
+    names = {exercise.function: function}
+    there = remote(exercise.expression, lambda expression: repr(run(expression, names)))
+    return judge_called(exercise, there, seed)
+
+
 def crossed(value: Any) -> Any:
     """A value as it arrives."""
     return decode(json.loads(json.dumps(encode(value))))
@@ -65,7 +74,7 @@ def said(outcome: Outcome, function: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 def test_the_reference_gets_all_points_across_the_bridge(exercise):
-    outcome = judge(exercise, bridged(exercise.ours, exercise.function), 2026)
+    outcome = judged_there(exercise, exercise.ours, 2026)
     assert (outcome.state, outcome.points) == ("right", exercise.points)
 
 
@@ -82,11 +91,32 @@ def costly(n: int) -> bool:
 def test_a_mutant_is_told_the_same_across_the_bridge(mutant):
     exercise = find(mutant.exercise)
     here = judge(exercise, mutant.function)
-    there = judge(exercise, bridged(mutant.function, exercise.function))
+    there = judged_there(exercise, mutant.function)
     assert (there.state, there.points) == (here.state, here.points)
     own = getattr(mutant.function, "__name__", "it")
     name = exercise.function
     assert said(there, name, name) == said(here, name, own)
+
+
+def test_a_line_that_was_handed_in_runs_where_the_students_code_does_and_nowhere_else(tmp_path):
+    file = tmp_path / "written"
+    answer = ("micro-batches", 7, f"torch.save(kl, {str(file)!r})\nreturn kl.mean()")
+    reached: list[str] = []
+
+    def kernel(expression: str, names: dict[str, Any]) -> Any:
+        """It ends where the line would run."""
+        if "written" not in expression:
+            return eval(expression, names)
+        reached.append(expression)
+        raise TimeoutError("stopped")
+
+    outcome = judged_there(find("lab5c.mend"), lambda bug: answer, run=kernel)
+    assert outcome.points == 0
+    assert reached
+    assert "does not run: TimeoutError: stopped" in str(outcome.wrong[-1])
+    assert not file.exists()
+    judge(find("lab5c.mend"), lambda bug: answer)  # in a notebook it is the student's own machine
+    assert file.exists()
 
 
 # -- round trips
@@ -268,7 +298,7 @@ def test_the_notebook_and_the_grader_say_the_same(function):
         found = function(logits.reshape(-1, logits.shape[-1]), temperature)
         return found[0] if logits.dim() == 1 and hasattr(found, "__len__") else found
 
-    here, there = judge(exercise, soften), judge(exercise, bridged(soften, "soften"))
+    here, there = judge(exercise, soften), judged_there(exercise, soften)
     assert (there.state, there.points) == (here.state, here.points)
 
 

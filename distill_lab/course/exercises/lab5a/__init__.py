@@ -1,5 +1,5 @@
-"""Lab 5a, teacher generation: its three exercises. Here that on pass@k; the others are in
-`lab5a_extract` and `lab5a_soften`."""
+"""Lab 5a, teacher generation: its three exercises. Here that on pass@k; the others have a
+module each."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import combinations
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import NUMBER
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5a.extract_answer import EXTRACT_ANSWER
 from distill_lab.course.exercises.lab5a.soften import SOFTEN
+from distill_lab.course.exercises.result_types import NUMBER
 from distill_lab.reporting.stats import pass_at_k
 
 
@@ -58,8 +58,9 @@ def _first(function: Function, rng: random.Random) -> None:
     for case in ((4, 1, 1), (n, rng.randint(2, n // 2 - 1), 1)):
         share = case[1] / case[0]
         known: dict[str, Any] = {
-            "That is the share of the wrong ones: was 1 - forgotten, or c taken for n - c?": 1
-            - share,
+            "That is the share of the wrong ones: was 1 - forgotten, or c taken for n - c?": (
+                1 - share
+            ),
             _PERCENT: 100 * share,
             _INTEGERS: Either((0.0, 1.0)),
             **_WHOLE_NUMBERS,
@@ -112,8 +113,8 @@ PASS_AT_K = Exercise(
     ),
     NUMBER,
     (
-        Slip(_PERCENT, _FIRST, lambda f: lambda n, c, k: f(n, c, k) / 100),
-        Slip(_OFF_1, _FIRST, lambda f: lambda n, c, k: 1 - f(n, c, k)),
+        Slip(_PERCENT, _FIRST, on_results(lambda chance: chance / 100)),
+        Slip(_OFF_1, _FIRST, on_results(lambda chance: 1 - chance)),
     ),
 )
 

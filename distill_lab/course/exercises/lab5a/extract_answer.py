@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import TEXT_OR_NONE
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
+from distill_lab.course.exercises.result_types import TEXT_OR_NONE
 from distill_lab.tasks.prompts import parse
 
 
@@ -28,7 +27,7 @@ def _drawn(rng: random.Random) -> str:
 
 
 def _well_formed(function: Function, rng: random.Random) -> None:
-    """Without it a function that gives one thing always would be right where that is asked for."""
+    """Asked in steps that expect None, or a function that always gives None would pass them."""
     answer = _drawn(rng)
     expect(function, [f"<think>a</think><answer>{answer}</answer>"], answer, _missed(answer))
 
@@ -106,16 +105,6 @@ def _empty(function: Function, rng: random.Random) -> None:
     expect(function, [f"<think>a</think><answer>{spaces}</answer>"], "", known)
 
 
-def _of_text(function: Function, change: Callable[[str], Any]) -> Function:
-    """The function, its texts changed."""
-
-    def changed(completion: str) -> Any:
-        found = function(completion)
-        return change(found) if isinstance(found, str) else found
-
-    return changed
-
-
 _WHOLE = "the answer of a well-formed completion"
 _NOT_WHOLE = "tags that are missing or out of order give None"
 EXTRACT_ANSWER = Exercise(
@@ -137,11 +126,11 @@ EXTRACT_ANSWER = Exercise(
     ),
     TEXT_OR_NONE,
     (
-        Slip(_SPACES, _WHOLE, lambda f: _of_text(f, str.strip)),
+        Slip(_SPACES, _WHOLE, on_results(str.strip)),
         Slip("The tags came along: take what is between them.", _WHOLE,
-             lambda f: _of_text(f, lambda x: x.replace("<answer>", "").replace("</answer>", ""))),
-        Slip(_NONE, _NOT_WHOLE, lambda f: _of_text(f, lambda x: x or None)),
+             on_results(lambda text: text.replace("<answer>", "").replace("</answer>", ""))),
+        Slip(_NONE, _NOT_WHOLE, on_results(lambda text: text or None)),
         Slip("re.findall gives a list: take the text out of it, or give None.", _WHOLE,
-             lambda f: lambda x: next(iter(found), None) if (found := f(x)) is not None else None),
+             on_results(lambda texts: next(iter(texts), None))),
     ),
 )  # fmt: skip

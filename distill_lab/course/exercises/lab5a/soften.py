@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import TENSOR, listed
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
+from distill_lab.course.exercises.result_types import TENSOR, listed
 from distill_lab.losses import distillation
 
 
@@ -36,8 +36,8 @@ _MISREAD: dict[str, Any] = {
         TypeError("return_types")
     ),
     "math.exp takes one number: torch.exp, or logits.exp(), takes all of a tensor.": Either(
-        kind(f"converted to {what}")
-        for kind in (RuntimeError, ValueError, TypeError)
+        error(f"converted to {what}")
+        for error in (RuntimeError, ValueError, TypeError)
         for what in ("Scalar", "Python scalars")
     ),
     "sum and max of Python's own go over the first axis: use those of the tensor, with dim=-1.": (
@@ -124,9 +124,9 @@ SOFTEN = Exercise(
         Slip("T divides the logits, before the softmax, and does nothing else.", _ONE,
              lambda f: lambda z, t: f(z / t, 1.0)),
         Slip("These are log-probabilities: their exp is asked for.", _ONE,
-             lambda f: lambda z, t: torch.tensor(listed(f(z, t))).exp()),
+             on_results(lambda logs: torch.tensor(listed(logs)).exp())),
         Slip("They do not add up to 1: divide by the sum.", _ONE,
-             lambda f: lambda z, t: (e := torch.tensor(listed(f(z, t)))) / e.sum(-1, keepdim=True)),
+             on_results(lambda e: (e := torch.tensor(listed(e))) / e.sum(-1, keepdim=True))),
         Slip("One row alone is right: each row is to be softened by itself.", _ROWS,
              lambda f: lambda z, t: f(z, t) if z.dim() == 1 else [listed(f(row, t)) for row in z]),
         Slip("Of logits (V) there is one axis: dim=-1 is always the last.", _ONE,

@@ -1,20 +1,22 @@
-"""What is checked in Lab 5b: a rule for mixed languages, the majority vote, the shortest trace.
+"""Lab 5b, rejection sampling: its three exercises. Here those on mixed languages and on the
+majority vote; `keep_shortest` has a module of its own.
 
-Each expected result is a reference's: `stats.majority_answer` and `reject.keep` are the package's
-own, `mixed_language` below is of the exercise's signature. `keep_shortest` is in `lab5b_keep`.
+Each expected result is that of a reference: the package's own, or `mixed_language` below, which has
+the exercise's signature.
 """
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Sequence
 from statistics import StatisticsError
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import TEXT_OR_NONE, TRUTH
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5b.keep_shortest import KEEP_SHORTEST
+from distill_lab.course.exercises.result_types import TEXT_OR_NONE, TRUTH
 from distill_lab.pipeline.languages import script
 from distill_lab.reporting.stats import majority_answer
 
@@ -45,14 +47,14 @@ _FOREIGN = {
 }
 
 
-def _text(rng: random.Random, *kinds: Sequence[str]) -> str:
-    """Words of these kinds, shuffled."""
-    words = [rng.choice(kind) for kind in kinds for _ in range(4)]
+def _text(rng: random.Random, *groups: Sequence[str]) -> str:
+    """Four words of each group, shuffled."""
+    words = [rng.choice(group) for group in groups for _ in range(4)]
     return " ".join(rng.sample(words, len(words)))
 
 
 def _mixed(function: Function, rng: random.Random) -> None:
-    """Without it a function that always gives False would be right where that is asked for."""
+    """Asked in steps that expect False, or a function that always gives False would pass them."""
     expect(function, ["".join(rng.sample("因为老师首先所以河流城市大学", 6))], True)
 
 
@@ -94,8 +96,8 @@ def _share(function: Function, rng: random.Random) -> None:
     of_letters = {"The share is one of the letters, not of all characters.": False}
     expect(function, ["7 x 10,000,000 = 七"], True, of_letters)
     expect(function, [f"ab {'1 ' * n}{foreign}"], True, of_letters)
-    one = {"One foreign letter is not enough: more than a share of the letters is.": True}
-    expect(function, [f"{latin * 4} {foreign}"], False, one)
+    few = {"One foreign letter is not enough: more than a share of the letters is.": True}
+    expect(function, [f"{latin * 4} {foreign}"], False, few)
     limit = {"More than `most` is mixed; exactly `most` is not.": True}
     expect(function, [f"{latin} {foreign}"], False, limit)
     argument = "The limit is the argument `most`, 0.1 only where none is given."
@@ -123,11 +125,11 @@ MIXED_LANGUAGE = Exercise(
     TRUTH,
     (
         Slip("True or False is asked for, not 0 or 1, nor a list of what was found.", _ENGLISH,
-             lambda f: lambda *asked: bool(f(*asked))),
+             on_results(bool)),
         Slip("That is the share itself: whether it is more than `most` is asked for.", _ENGLISH,
              lambda f: lambda text, most=0.1: f(text, most) > most),
         Slip("True and False are the wrong way round.", _ENGLISH,
-             lambda f: lambda *asked: not f(*asked)),
+             on_results(operator.not_)),
     ),
 )  # fmt: skip
 
@@ -190,10 +192,10 @@ def _ties(function: Function, rng: random.Random) -> None:
         expect(function, [answers], first, known)
 
 
-def _first_text(found: Any) -> Any:
-    while isinstance(found, (list, tuple)) and found:
-        found = found[0]
-    return found
+def _first_text(result: Any) -> Any:
+    while isinstance(result, (list, tuple)) and result:
+        result = result[0]
+    return result
 
 
 _MOST = "the most votes win"
@@ -216,7 +218,7 @@ MAJORITY_ANSWER = Exercise(
     TEXT_OR_NONE,
     (
         Slip("The answer came with its count, or in a list: take the text out of it.", _MOST,
-             lambda f: lambda answers: _first_text(f(answers))),
+             on_results(_first_text)),
     ),
 )  # fmt: skip
 

@@ -1,5 +1,4 @@
-"""The exercise keep_shortest of Lab 5b: of each question's right traces the one with the fewest
-tokens."""
+"""The exercise keep_shortest of Lab 5b: of each question's right traces the shortest."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import records
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
+from distill_lab.course.exercises.result_types import records
 from distill_lab.pipeline.reject import choose_examples
 from distill_lab.run.records import Trace, Verdict
 from distill_lab.run.settings import RejectSettings
@@ -37,13 +36,12 @@ def _judged(
 def _drawn(rng: random.Random, questions: int = 3, samples: int = 4) -> list[tuple[Trace, Verdict]]:
     """Of each question's traces two or more are right and one or more is not; no two have as many
     tokens, and the fewer tokens the fewer words."""
-    lengths = rng.sample(range(10, 300), questions * samples)
+    lengths = iter(rng.sample(range(10, 300), questions * samples))
     rows = []
     for q in range(questions):
         right = rng.sample(range(samples), rng.randint(2, samples - 1))
-        for s in range(samples):
-            n = lengths.pop()
-            rows.append(_judged(f"q{q}", s, n, s in right, words=n))
+        for sample, n in zip(range(samples), lengths, strict=False):
+            rows.append(_judged(f"q{q}", sample, n, sample in right, words=n))
     return rows
 
 
@@ -51,59 +49,49 @@ def _misplaced(rows: Rows, rng: random.Random) -> tuple[list[Verdict], Rows]:
     """The verdicts in another order, in which a trace that is to be kept stands beside the verdict
     of a refused one; and the rows as they would be judged by place."""
     order = rng.sample([verdict for _, verdict in rows], len(rows))
-    kept = [f"{trace.question_id}/{trace.sample}" for trace, _ in rows].index(
-        _fewest(_right(rows))[0]
-    )
+    kept = [_name(trace) for trace, _ in rows].index(_fewest(_right(rows))[0])
     refused = next(n for n, verdict in enumerate(order) if verdict.reason != "ok")
     order[kept], order[refused] = order[refused], order[kept]
     by_place = [
-        (t, replace(v, question_id=t.question_id, sample=t.sample))
-        for (t, _), v in zip(rows, order, strict=True)
+        (trace, replace(verdict, question_id=trace.question_id, sample=trace.sample))
+        for (trace, _), verdict in zip(rows, order, strict=True)
     ]
     return order, by_place
 
 
-def _named(function: Function) -> Function:
+def _name(row: Trace | Verdict) -> str:
+    return f"{row.question_id}/{row.sample}"
+
+
+def _by_name(function: Function) -> Function:
     """The same function, its traces as `question/sample` in order: short to show, and free of the
     order in which the questions come."""
-
-    def named(traces: list[Trace], verdicts: list[Verdict]) -> list[str]:
-        found = function(traces, verdicts)
-        return sorted(f"{trace.question_id}/{trace.sample}" for trace in found)
-
-    return named
+    return lambda traces, verdicts: sorted(map(_name, function(traces, verdicts)))
 
 
 def _keeps(function: Function, rows: Rows, mistakes: dict[str, Callable[[Rows], Any]]) -> None:
     """The function on these rows; a mistake is named where its own choice came back."""
     traces, verdicts = [trace for trace, _ in rows], [verdict for _, verdict in rows]
-    reason = {(v.question_id, v.sample): v.reason for v in verdicts}
-    shown = ", ".join(
-        f"{t.question_id}/{t.sample} {t.n_tokens} {reason[t.question_id, t.sample]}" for t in traces
-    )
-    known = {said: sorted(choose(rows)) for said, choose in mistakes.items()}
+    reason = {_name(verdict): verdict.reason for verdict in verdicts}
+    shown = ", ".join(f"{_name(t)} {t.n_tokens} {reason[_name(t)]}" for t in traces)
+    known = {says: sorted(choose(rows)) for says, choose in mistakes.items()}
     call = f"traces (question/sample tokens verdict): {shown}"
-    expect(
-        _named(function), [traces, verdicts], _named(keep_shortest)(traces, verdicts), known, call
-    )
+    expected = _by_name(keep_shortest)(traces, verdicts)
+    expect(_by_name(function), [traces, verdicts], expected, known, call)
 
 
-def _shortest(rows: Rows, key: Callable[[Trace], int], last: bool = False) -> list[str]:
-    """Of each question's rows the one with the smallest key."""
+def _smallest(rows: Rows, key: Callable[[Trace], int], last: bool = False) -> list[str]:
+    """Of each question's rows the one with the smallest key; of equals the first, or the last."""
     best: dict[str, Trace] = {}
     for trace, _ in reversed(rows) if last else rows:
         old = best.get(trace.question_id)
         if old is None or key(trace) < key(old):
             best[trace.question_id] = trace
-    return [f"{trace.question_id}/{trace.sample}" for trace in best.values()]
-
-
-def _names(rows: Rows) -> list[str]:
-    return [f"{trace.question_id}/{trace.sample}" for trace, _ in rows]
+    return [_name(trace) for trace in best.values()]
 
 
 def _fewest(rows: Rows) -> list[str]:
-    return _shortest(rows, lambda trace: trace.n_tokens)
+    return _smallest(rows, lambda trace: trace.n_tokens)
 
 
 def _right(rows: Rows) -> Rows:
@@ -112,7 +100,7 @@ def _right(rows: Rows) -> Rows:
 
 def _only_right(function: Function, rng: random.Random) -> None:
     def right_of(rows: Rows) -> list[str]:
-        right = {f"{trace.question_id}/{trace.sample}" for trace, _ in _right(rows)}
+        right = {_name(trace) for trace, _ in _right(rows)}
         return [name for name in _fewest(rows) if name in right]
 
     refused = "A refused trace was kept"
@@ -131,17 +119,19 @@ def _only_right(function: Function, rng: random.Random) -> None:
 
 
 def _tokens(function: Function, rng: random.Random) -> None:
-    said = "Characters were counted: `n_tokens` is what the student must learn to write."
+    first, last = (
+        f"The {which} right one was kept, however long it is." for which in ("first", "last")
+    )
     mistakes = {
-        said: lambda rows: _shortest(rows, lambda t: len(t.completion)),
-        _LONGEST: lambda rows: _shortest(rows, lambda t: -t.n_tokens),
-        "The first right one was kept, however long it is.": lambda rows: _shortest(
-            rows, lambda t: 0
+        "Characters were counted: `n_tokens` is what the student must learn to write.": (
+            lambda rows: _smallest(rows, lambda trace: len(trace.completion))
         ),
-        "The last right one was kept, however long it is.": lambda rows: _shortest(
-            rows, lambda t: 0, last=True
+        _LONGEST: lambda rows: _smallest(rows, lambda trace: -trace.n_tokens),
+        first: lambda rows: _smallest(rows, lambda trace: 0),
+        last: lambda rows: _smallest(rows, lambda trace: 0, last=True),
+        "All right ones were kept: one a question is asked for.": (
+            lambda rows: [_name(trace) for trace, _ in rows]
         ),
-        "All right ones were kept: one a question is asked for.": _names,
     }
     five = [(40, 4), (20, 9), (50, 2), (60, 7), (30, 5)]
     _keeps(function, [_judged("q0", s, n, True, w) for s, (n, w) in enumerate(five)], mistakes)
@@ -151,10 +141,10 @@ def _tokens(function: Function, rng: random.Random) -> None:
 
 def _each_question(function: Function, rng: random.Random) -> None:
     """One a question, and verdicts by question and sample: the two files differ in their order."""
-    one = "One trace a question is asked for, not one of all."
+    one_each = "One trace a question is asked for, not one of all."
     mistakes = {
-        one: lambda rows: _fewest(_right(rows))[:1],
-        f"{one} Not the last.": lambda rows: _fewest(_right(rows))[-1:],
+        one_each: lambda rows: _fewest(_right(rows))[:1],
+        f"{one_each} Not the last.": lambda rows: _fewest(_right(rows))[-1:],
     }
     _keeps(function, [_judged("q0", 0, 20, True), _judged("q1", 0, 30, True)], mistakes)
     by_sample = "A verdict belongs to a question and a sample: sample 0 of q1 is not that of q0."
@@ -163,14 +153,14 @@ def _each_question(function: Function, rng: random.Random) -> None:
     _keeps(function, rows, {by_sample: lambda _: ["q0/0", "q1/0"]})
     rows = _drawn(rng)
     verdicts, by_place = _misplaced(rows, rng)
-    said = "Verdicts stand in another order than traces: find each by question and sample."
-    mistakes = {said: lambda _: _fewest(_right(by_place))}
+    says = "Verdicts stand in another order than traces: find each by question and sample."
+    mistakes = {says: lambda _: _fewest(_right(by_place))}
     _keeps(function, [(t, v) for (t, _), v in zip(rows, verdicts, strict=True)], mistakes)
 
 
 def _equals(function: Function, rng: random.Random) -> None:
-    said = "Of equally short ones the first is asked for."
-    mistakes = {said: lambda rows: _shortest(rows, lambda t: t.n_tokens, last=True)}
+    says = "Of equally short ones the first is asked for."
+    mistakes = {says: lambda rows: _smallest(rows, lambda t: t.n_tokens, last=True)}
     n = rng.randint(10, 900)
     _keeps(function, [_judged("q0", s, n, True) for s in range(rng.randint(2, 4))], mistakes)
     longer = [_judged("q0", 0, n + 5, True, words=9), *(_judged("q0", s, n, True) for s in (1, 2))]
@@ -181,9 +171,9 @@ def _turned(function: Function) -> Function:
     """The function on traces whose tokens are turned round: its longest are the shortest."""
 
     def turned(traces: list[Trace], verdicts: list[Verdict]) -> list[Trace]:
-        known = {(trace.question_id, trace.sample): trace for trace in traces}
-        found = function([replace(t, n_tokens=1000 - t.n_tokens) for t in traces], verdicts)
-        return [known[trace.question_id, trace.sample] for trace in found]
+        own = {_name(trace): trace for trace in traces}
+        longest = function([replace(t, n_tokens=1000 - t.n_tokens) for t in traces], verdicts)
+        return [own[_name(trace)] for trace in longest]
 
     return turned
 
@@ -212,11 +202,11 @@ KEEP_SHORTEST = Exercise(
     records(Trace, _TRACES),
     (
         Slip("A dict is no list: list(best.values()) is one of its traces.", _RIGHT,
-             lambda f: lambda *rows: f(*rows).values()),
+             on_results(lambda best: best.values())),
         Slip("These are pairs: the traces alone are asked for.", _RIGHT,
-             lambda f: lambda *rows: [trace for _, trace in f(*rows)]),
+             on_results(lambda pairs: [trace for _, trace in pairs])),
         Slip("These are lists in a list: the traces alone are asked for.", _RIGHT,
-             lambda f: lambda *rows: [trace for group in f(*rows) for trace in group]),
+             on_results(lambda groups: [trace for group in groups for trace in group])),
         Slip(_LONGEST, _FEWEST, _turned),
     ),
 )  # fmt: skip

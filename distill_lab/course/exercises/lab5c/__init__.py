@@ -1,5 +1,5 @@
 """Lab 5c, student training: its three exercises. Here that on the labels; the loss is in
-`lab5c_loss`, the bug museum in `lab5c_museum`."""
+`kd_loss`, the bug museum in `museum` and `mend`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import WHOLE_NUMBERS, listed
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5c.kd_loss import KD_LOSS
 from distill_lab.course.exercises.lab5c.mend import MEND
+from distill_lab.course.exercises.result_types import WHOLE_NUMBERS, listed
 from distill_lab.losses import distillation
 from distill_lab.losses.distillation import IGNORED
 
@@ -22,8 +22,8 @@ def completion_labels(
 ) -> list[int]:
     """At each position of a row the token that is to be predicted there, and -100 where that is
     none of the completion. `pad_id` tells nothing: the end token may have the same id."""
-    place = torch.arange(len(ids))
-    in_completion = torch.tensor(attention_mask).bool() & (place >= prompt_length)  # (T)
+    position = torch.arange(len(ids))
+    in_completion = torch.tensor(attention_mask).bool() & (position >= prompt_length)  # (T)
     labels = distillation.completion_labels(torch.tensor(ids), in_completion)
     return [*labels[1:].tolist(), IGNORED]  # position i is scored against token i + 1
 
@@ -33,12 +33,8 @@ Row = tuple[list[int], int, int, list[int]]  # the arguments of completion_label
 
 def _row(prompt: list[int], completion: list[int], padding: int, pad_id: int) -> Row:
     ids = [*prompt, *completion]
-    return (
-        [*ids, *[pad_id] * padding],
-        len(prompt),
-        pad_id,
-        [*[1] * len(ids), *[0] * padding],
-    )
+    mask = [1] * len(ids) + [0] * padding
+    return [*ids, *[pad_id] * padding], len(prompt), pad_id, mask
 
 
 _NOT_SHIFTED = "Not shifted: position i holds the token at i, which the model has just read; it is "
@@ -49,45 +45,48 @@ _LATE = "Shifted after masking: the first completion token is lost. It is predic
 _LATE += "position of the prompt."
 
 
+_CUT = "This row was cut and has no end token, and a token of padding was taken for it: how long "
+_CUT += "the row is, attention_mask says."
+
+
 def _labelled(function: Function, row: Row) -> None:
-    """Holds one row against ours, with what is often written instead."""
+    """Holds one row against ours."""
+    expect(function, row, completion_labels(*row), _instead(row))
+
+
+def _instead(row: Row) -> dict[str, Any]:
+    """What is often written for a row's labels."""
     ids, begin, pad_id, mask = row
     end = sum(mask)
 
     def learnt(first: int, last: int) -> list[int]:
         """The labels where the tokens from `first` to before `last` are the completion."""
-        tokens = [t if first <= place < last else IGNORED for place, t in enumerate(ids)]
+        tokens = [t if first <= position < last else IGNORED for position, t in enumerate(ids)]
         return [*tokens[1:], IGNORED]
 
     right = learnt(begin, end)
-    known: dict[str, Any] = {
+    cut = mask[-1] == 0 and 9 not in ids[begin:end]
+    return {
         "There is no ids[i + 1] at the last position: its label is -100.": IndexError,
         _NOT_SHIFTED: [IGNORED, *right[:-1]],
         _WRONG_WAY: [IGNORED, IGNORED, *right[:-2]],
         _SHORT: right[:-1],
         "One too long: as many labels as ids.": [*right, IGNORED],
-        "That is the mask, True and False: the tokens are asked for, and -100 where it is False.": [
-            label != IGNORED for label in right
-        ],
-        "Labels of the completion alone: as many labels as ids, -100 where nothing is learnt.": [
-            label for label in right if label != IGNORED
-        ],
+        "That is the mask, True and False: the tokens are asked for, and -100 where it is False.":
+            [label != IGNORED for label in right],
+        "Labels of the completion alone: as many labels as ids, -100 where nothing is learnt.":
+            [label for label in right if label != IGNORED],
         _LATE: learnt(begin + 1, end + 1),
         "The prompt counts: the student would learn to write the question.": learnt(1, end),
-        "The last token of the prompt counts: the completion begins at prompt_length.": learnt(
-            begin - 1, end
-        ),
-        "The padding counts: what stands after the end token is no completion.": learnt(
-            begin, len(ids)
-        ),
+        "The last token of the prompt counts: the completion begins at prompt_length.":
+            learnt(begin - 1, end),
+        "The padding counts: what stands after the end token is no completion.":
+            learnt(begin, len(ids)),
         "The end token is lost: the padding has the same id here. Take the padding from "
         "attention_mask, never from ids.": [IGNORED if t == pad_id else t for t in right],
         "The last token of the completion is lost: it is learnt as well.": learnt(begin, end - 1),
-    }
-    if mask[-1] == 0 and 9 not in ids[begin:end]:
-        known["This row was cut and has no end token, and a token of padding was taken for it: how "
-              "long the row is, attention_mask says."] = learnt(begin, end + 1)  # fmt: skip
-    expect(function, row, completion_labels(*row), known)
+        **({_CUT: learnt(begin, end + 1)} if cut else {}),
+    }  # fmt: skip
 
 
 def _tokens(rng: random.Random, low: int, high: int) -> list[int]:
@@ -150,16 +149,14 @@ COMPLETION_LABELS = Exercise(
     ),
     WHOLE_NUMBERS,
     (
-        Slip(_NOT_SHIFTED,
-             _SHIFTED, lambda f: lambda *row: [*listed(f(*row))[1:], IGNORED]),
-        Slip(_WRONG_WAY, _SHIFTED,
-             _of_longer),
-        Slip(_SHORT, _SHIFTED, lambda f: lambda *row: [*listed(f(*row)), IGNORED]),
+        Slip(_NOT_SHIFTED, _SHIFTED, on_results(lambda labels: [*listed(labels)[1:], IGNORED])),
+        Slip(_WRONG_WAY, _SHIFTED, _of_longer),
+        Slip(_SHORT, _SHIFTED, on_results(lambda labels: [*listed(labels), IGNORED])),
         Slip(_LATE, _PROMPT, lambda f: lambda ids, n, *rest: f(ids, n - 1, *rest)),
         Slip("-100 is what the loss leaves out: 0, None or another number it would learn.",
-             _SHIFTED, lambda f: lambda *row: _ignored(listed(f(*row)))),
+             _SHIFTED, on_results(lambda labels: _ignored(listed(labels)))),
         Slip("Labels (1, T): one row is asked for, without an axis for the batch.", _SHIFTED,
-             lambda f: lambda *row: listed(f(*row))[0]),
+             on_results(lambda rows: listed(rows)[0])),
     ),
 )  # fmt: skip
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from distill_lab.course.exercises.comparing import alike, brief
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, WrongError, expect
-from distill_lab.course.exercises.kinds import LOSS
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, difference, expect
 from distill_lab.course.exercises.lab5c.kd_loss_cases import Case, drawn, kd_loss, two_words
 from distill_lab.course.exercises.lab5c.kd_loss_safe import safe
 from distill_lab.course.exercises.lab5c.kd_loss_slips import (
@@ -22,6 +21,7 @@ from distill_lab.course.exercises.lab5c.kd_loss_slips import (
     TURNED,
     instead,
 )
+from distill_lab.course.exercises.result_types import LOSS
 
 _NEAR = 1e-5  # float32, whichever way it is summed
 
@@ -54,10 +54,12 @@ def _mixes(function: Function, case: Case) -> None:
     hard, soft, both = (float(function(*given, weight, t)) for weight in (0.0, 1.0, alpha))
     mixed = (1 - alpha) * hard + alpha * soft
     if not alike(both, mixed, 1e-4):
-        raise WrongError(
-            f"kd_loss(student, teacher, targets, {alpha}, {t})\nyours:    {brief(both)}\nexpected: "
+        raise difference(
+            f"kd_loss(student, teacher, targets, {alpha}, {t})",
+            brief(both),
             f"{brief(mixed)}, {1 - alpha} of what it gives at alpha = 0 and {alpha} of what it "
-            "gives at alpha = 1\nalpha mixes the two: (1 - alpha) * CE + alpha * T^2 * KL."
+            "gives at alpha = 1",
+            "alpha mixes the two: (1 - alpha) * CE + alpha * T^2 * KL.",
         )
 
 
@@ -101,8 +103,8 @@ KD_LOSS = Exercise(
     ),
     LOSS,
     (
-        Slip(SUM, _HARD, lambda f: lambda s, t, y, *how: f(s, t, y, *how) / len(y)),
-        Slip(SWAPPED, _HARD, lambda f: lambda s, t, y, a, *how: f(s, t, y, 1 - a, *how)),
+        Slip(SUM, _HARD, lambda f: lambda s, t, y, *weights: f(s, t, y, *weights) / len(y)),
+        Slip(SWAPPED, _HARD, lambda f: lambda s, t, y, a, *weights: f(s, t, y, 1 - a, *weights)),
         Slip(TURNED, _SOFT, _of_soft(lambda f, s, t, y, T: f(t, s, y, 1.0, T))),
         Slip(MEAN, _SOFT, _of_soft(lambda f, s, t, y, T: f(s, t, y, 1.0, T) * s.shape[-1])),
         Slip(f"{SUM} (It is the KL's.)", _SOFT,

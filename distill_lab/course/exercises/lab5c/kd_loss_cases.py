@@ -1,4 +1,4 @@
-"""Lab 5c: the distillation loss as it should be, and the logits that it is asked for."""
+"""Lab 5c: the right distillation loss, and the logits with which the student's is called."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ def kd_loss(
     student: Tensor, teacher: Tensor, targets: Tensor, alpha: float, temperature: float
 ) -> Tensor:
     """(1 - alpha) CE + alpha T^2 KL(teacher || student) of logits (N, V), mean over N tokens."""
-    theirs = DenseTeacher(teacher.detach(), lambda logits: logits)
+    teacher_targets = DenseTeacher(teacher.detach(), lambda logits: logits)
     objective = Objective(alpha, temperature)
-    return distillation.plain_loss(student, lambda logits: logits, targets, objective, theirs).total
+    return distillation.plain_loss(
+        student, lambda logits: logits, targets, objective, teacher_targets
+    ).total
 
 
 def two_words(alpha: float, temperature: float) -> Case:

@@ -1,32 +1,41 @@
-"""Lab 5c, the bug museum: which test catches a bug, which line is wrong, and how it should read."""
+"""Lab 5c, the exercise on the bug museum: which test catches a bug, and which line mends it."""
 
 from __future__ import annotations
 
+import functools
 import random
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from distill_lab.course.exercises.comparing import alike, brief, told
-from distill_lab.course.exercises.exercise import Exercise, Function, Step, WrongError
+from distill_lab.course.exercises.comparing import alike, brief, error_text
+from distill_lab.course.exercises.exercise import (
+    Exercise,
+    Function,
+    Step,
+    WrongError,
+    difference,
+)
 from distill_lab.course.exercises.lab5c.museum import (
     EXHIBITS,
     TESTS,
     Loss,
     finding,
-    mended,
     right,
     source,
+    with_mended_losses,
 )
 from distill_lab.losses.distillation import IGNORED
 
 Answer = tuple[str, int, str]
+_LEADS_OUT = re.compile(r"\bimport\b|__")  # to the right loss, which is in the package
 
 
 def mend(bug: str) -> Answer | None:
-    """Of an exhibit: the test that catches it, the number of its wrong line, the line mended."""
+    """An exhibit's answer: the test that catches it, its wrong line's number, the right line."""
     from distill_lab.course.exercises.lab5c.museum_answers import (
         ANSWERS,  # not there where marks are given
     )
@@ -35,75 +44,75 @@ def mend(bug: str) -> Answer | None:
 
 
 def _step(bug: str) -> Callable[[Function, random.Random], None]:
-    def test(function: Function, rng: random.Random) -> None:
+    def check(function: Function, rng: random.Random) -> None:
         try:
-            named, line, text = _answer(bug, function(bug))
-            _catches(bug, named)
-            _mends(bug, line, text, rng)
+            test, line, text = _answer(bug, function(bug))
+            _catches(bug, test)
+            _mends(function, (bug, line, text), rng)
         except WrongError as wrong:
             number = [*EXHIBITS].index(bug) + 1
             raise WrongError(f'{wrong}\nhint("lab5c.mend", {number}) is on this one.') from None
 
-    return test
+    return check
 
 
 def _answer(bug: str, answer: Any) -> Answer:
     call = f'mend("{bug}")'
     if answer is None:
         raise WrongError(f"{call} is None: this one waits for you still.")
-    form = isinstance(answer, (tuple, list)) and len(answer) == 3
-    if not form or [type(part) for part in answer] != [str, int, str]:
-        number = form and isinstance(answer[1], str) and answer[1].strip().isdigit()
-        said = "\nThe number of the line is a number, not a text." if number else ""
-        raise WrongError(
-            f"{call}\nyours:    {brief(answer)}\nexpected: the name of a test, the number of a "
-            f'line, and the line as it should read: ("positions", 3, "x = 1"){said}'
-        )
-    named, line, text = answer
-    return named, line, text
+    is_triple = isinstance(answer, (tuple, list)) and len(answer) == 3
+    if not is_triple or [type(part) for part in answer] != [str, int, str]:
+        is_text = is_triple and isinstance(answer[1], str) and answer[1].strip().isdigit()
+        hint = "The number of the line is a number, not a text." if is_text else ""
+        expected = "the name of a test, the number of a line, and the line as it should read: "
+        expected += '("positions", 3, "x = 1")'
+        raise difference(call, brief(answer), expected, hint)
+    test, line, text = answer
+    return test, line, text
 
 
-def _catches(bug: str, named: str) -> None:
+def _catches(bug: str, test: str) -> None:
     call = f'mend("{bug}")'
-    if named not in TESTS:
-        raise WrongError(f"{call}\nyours:    {named!r}\nexpected: one of {', '.join(TESTS)}")
-    if finding(named, EXHIBITS[bug]) is None:
-        raise WrongError(
-            f"{call}\nyours:    {named!r}, and this bug passes it: {TESTS[named].says}.\n"
-            f"expected: the test that it fails. In what does its loss differ from the right one?"
-        )
+    if test not in TESTS:
+        raise difference(call, repr(test), f"one of {', '.join(TESTS)}")
+    if finding(test, EXHIBITS[bug]) is None:
+        yours = f"{test!r}, and this bug passes it: {TESTS[test].says}."
+        expected = "the test that it fails. In what does its loss differ from the right one?"
+        raise difference(call, yours, expected)
 
 
-def _mends(bug: str, line: int, text: str, rng: random.Random) -> None:
-    n_lines = len(source(bug).splitlines())
-    if not 1 <= line <= n_lines:
-        raise WrongError(f'mend("{bug}")\nyours:    line {line}\nexpected: from 1 to {n_lines}')
-    if text.strip() == source(bug).splitlines()[line - 1].strip():
+def _mends(function: Function, mending: Answer, rng: random.Random) -> None:
+    bug, line, text = mending
+    lines = source(bug).splitlines()
+    if not 1 <= line <= len(lines):
+        raise difference(f'mend("{bug}")', f"line {line}", f"from 1 to {len(lines)}")
+    if text.strip() == lines[line - 1].strip():
         raise WrongError(
             f'mend("{bug}")\nLine {line} reads so already, and the bug is still there.'
         )
-    mending = "\n  ".join(text.strip().splitlines())
-    with_it = f'"{bug}" with its line {line} so:\n  {mending}'
+    shown = "\n  ".join(text.strip().splitlines())
+    with_it = f'"{bug}" with its line {line} so:\n  {shown}'
+    if _LEADS_OUT.search(unicodedata.normalize("NFKC", text)):
+        raise WrongError(f"{with_it}\nimports something: torch, F and math are all that it needs.")
     try:
-        kd = mended(bug, line, text)
-    except SyntaxError as error:
-        raise WrongError(f"{with_it}\nis no Python: {error.msg}") from None
-    except WrongError as refused:
-        raise WrongError(f"{with_it}\n{refused}. A loss needs no more than that.") from None
-    try:
-        failed = [(name, found) for name in TESTS if (found := finding(name, kd))]
-        if failed:
-            name, found = failed[0]
-            raise WrongError(f"{with_it}\nfails the test {name!r}: {TESTS[name].says}\n{found}")
-        _agrees(kd, with_it, rng)
+        _passes(functools.partial(function, *mending), with_it, rng)
     except WrongError:
         raise
+    except SyntaxError as error:
+        raise WrongError(f"{with_it}\nis no Python: {error.msg}") from None
     except Exception as error:
         raise WrongError(f"{with_it}\n{_unfit(error)}") from None
 
 
+def _passes(kd: Loss, with_it: str, rng: random.Random) -> None:
+    for name, test in TESTS.items():
+        if wrong := finding(name, kd):
+            raise WrongError(f"{with_it}\nfails the test {name!r}: {test.says}\n{wrong}")
+    _agrees(kd, with_it, rng)
+
+
 def _unfit(error: Exception) -> str:
-    """What a loss that does not run is told, in words: of shapes torch's own are hard to read."""
+    """Why a loss does not run, in words: torch's own words on shapes are hard to read."""
     sizes = re.findall(r"\((\d+)\)", str(error))
     if isinstance(error, RuntimeError):
         which = f": {' and '.join(sizes[:2])} meet" if len(sizes) > 1 else ""
@@ -111,22 +120,20 @@ def _unfit(error: Exception) -> str:
             f"does not run: what this line gives has another shape than the lines below it take"
             f"{which}. Which axes has it, and how long is each?"
         )
-    return f"does not run: {told(error)}"
+    return f"does not run: {error_text(error)}"
 
 
 def _agrees(kd: Loss, with_it: str, rng: random.Random) -> None:
-    """All five tests may pass, and the loss still be another: of T^2 they say nothing."""
+    """All five tests may pass with another loss: they say nothing of T^2."""
     draw = torch.Generator().manual_seed(rng.randrange(2**31))
     student, teacher = torch.randn(2, 5, 6, generator=draw), torch.randn(2, 5, 8, generator=draw)
     labels = torch.randint(0, 6, (2, 5), generator=draw)
     labels[0, :2] = labels[1, :1] = labels[0, 4:] = IGNORED
     yours, expected = (loss(student, teacher, labels, 2.0, 9) for loss in (kd, right))
     if not alike(yours, expected, 1e-5):
-        raise WrongError(
-            f"{with_it}\nOf drawn logits at T = 2\nyours:    {brief(yours)}\nexpected: "
-            f"{brief(expected)}\nAll five tests pass, and it is another loss now: keep what was "
-            "right in that line."
-        )
+        hint = "All five tests pass, and it is another loss now: keep what was right in that line."
+        call = f"{with_it}\nOf drawn logits at T = 2"
+        raise difference(call, brief(yours), brief(expected), hint)
 
 
 MEND = Exercise(
@@ -143,4 +150,5 @@ MEND = Exercise(
         "the last position never counts.",
         "accumulation: what is it divided by? n_items is the number of the whole step's tokens.",
     ),
+    runner=with_mended_losses,
 )

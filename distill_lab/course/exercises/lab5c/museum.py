@@ -11,6 +11,7 @@ their own places, IGNORED elsewhere.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -21,20 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_lab.course.exercises import only_sums
 from distill_lab.course.exercises.comparing import alike, brief
-from distill_lab.course.exercises.exercise import WrongError
+from distill_lab.course.exercises.exercise import WrongError, difference
 from distill_lab.losses.distillation import IGNORED, DenseTeacher, Objective, divergence
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, int], Tensor]
+_BUILTINS = (len, zip, range, sum, min, max, float, int, abs, enumerate, list, tuple, __import__)
 
 # -- the exhibits: what is wrong stands on one line of each
 
 
 def temperature(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    s, t = (z[:, :-1, :words][predicts] for z in (student, teacher))
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    s, t = (z[:, :-1, :vocab_size][predicts] for z in (student, teacher))
     log_q, log_p = (F.log_softmax(z, dim=-1) for z in (s, t))
     kl = F.kl_div(log_q, log_p, reduction="sum", log_target=True)
     return temperature**2 * kl / n_items
@@ -42,9 +43,9 @@ def temperature(student, teacher, labels, temperature, n_items):  # noqa: ANN001
 
 def entropy(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    p = F.softmax(teacher[:, :-1, :words] / temperature, dim=-1)
-    log_q = F.log_softmax(student[:, :-1, :words] / temperature, dim=-1)
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    p = F.softmax(teacher[:, :-1, :vocab_size] / temperature, dim=-1)
+    log_q = F.log_softmax(student[:, :-1, :vocab_size] / temperature, dim=-1)
     kl = -(p * log_q).sum(-1)
     return temperature**2 * kl[predicts].sum() / n_items
 
@@ -59,9 +60,9 @@ def vocabulary(student, teacher, labels, temperature, n_items):  # noqa: ANN001,
 
 
 def shift(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
-    words = min(student.shape[-1], teacher.shape[-1])
-    log_q = F.log_softmax(student[..., :words] / temperature, dim=-1)
-    log_p = F.log_softmax(teacher[..., :words] / temperature, dim=-1)
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    log_q = F.log_softmax(student[..., :vocab_size] / temperature, dim=-1)
+    log_p = F.log_softmax(teacher[..., :vocab_size] / temperature, dim=-1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1)
     counts = labels != IGNORED
     return temperature**2 * (kl * counts).sum() / n_items
@@ -69,8 +70,8 @@ def shift(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN2
 
 def accumulation(student, teacher, labels, temperature, n_items):  # noqa: ANN001, ANN201
     predicts = labels[:, 1:] != IGNORED
-    words = min(student.shape[-1], teacher.shape[-1])
-    s, t = (z[:, :-1, :words][predicts] / temperature for z in (student, teacher))
+    vocab_size = min(student.shape[-1], teacher.shape[-1])
+    s, t = (z[:, :-1, :vocab_size][predicts] / temperature for z in (student, teacher))
     log_q, log_p = s.log_softmax(-1), t.log_softmax(-1)
     kl = (log_p.exp() * (log_p - log_q)).sum(-1)
     return temperature**2 * kl.mean()
@@ -121,11 +122,11 @@ class Test:
 
 def _same(call: str, yours: Tensor, expected: Tensor | float) -> None:
     if not alike(yours, expected, 1e-5):
-        raise WrongError(f"{call}\nyours:    {brief(yours)}\nexpected: {brief(expected)}")
+        raise difference(call, brief(yours), brief(expected))
 
 
 def _logits(*odds: float) -> Tensor:
-    """A position's logits from the odds of its words: 4, 1 is 80 and 20 percent at T = 1."""
+    """A position's logits from the odds of its tokens: 4, 1 is 80 and 20 percent at T = 1."""
     return torch.tensor(odds).log()
 
 
@@ -141,17 +142,17 @@ def _identical(kd: Loss) -> None:
 def _two_temperatures(kd: Loss) -> None:
     at_1, at_4 = (kd(_STUDENT, _TEACHER, _LABELS, t, 2) / t**2 for t in (1.0, 4.0))
     if alike(at_1, at_4, 1e-5):
-        raise WrongError(
-            "teacher 4 : 1, student 9 : 1; the loss without its T^2, at T = 1 and at T = 4\n"
-            f"yours:    {brief(at_1)} and {brief(at_4)}\nexpected: two numbers: softened, the two "
-            "models are nearer to each other"
+        raise difference(
+            "teacher 4 : 1, student 9 : 1; the loss without its T^2, at T = 1 and at T = 4",
+            f"{brief(at_1)} and {brief(at_4)}",
+            "two numbers: softened, the two models are nearer to each other",
         )
 
 
 def _wider_head(kd: Loss) -> None:
     wide = torch.cat([_TEACHER, torch.tensor([3.0]).expand(1, 4, 1)], -1)
     _same(
-        "a teacher whose head has one row more than there are words, else the same as the student",
+        "a teacher whose head has one row more than there are tokens, else the same as the student",
         kd(_TEACHER, wide, _LABELS, 1.0, 2),
         kd(_TEACHER, _TEACHER, _LABELS, 1.0, 2),
     )
@@ -159,17 +160,17 @@ def _wider_head(kd: Loss) -> None:
 
 def _positions(kd: Loss) -> None:
     before = kd(_STUDENT, _TEACHER, _LABELS, 1.0, 2)
-    for place, counts in ((2, False), (0, True), (1, True), (3, False)):
+    for position, counts in ((2, False), (0, True), (1, True), (3, False)):
         student = _STUDENT.clone()
-        student[:, place] = _logits(1, 1)
+        student[:, position] = _logits(1, 1)
         moved = not alike(kd(student, _TEACHER, _LABELS, 1.0, 2), before, 1e-5)
         if moved != counts:
             role = "the last prompt token", "a completion token", "the end token", "padding"
-            raise WrongError(
+            raise difference(
                 f"a row: prompt, token, end token, padding; the student's logits changed at "
-                f"position {place}, which reads {role[place]}\n"
-                f"yours:    the loss {'changes' if moved else 'stays'}\n"
-                f"expected: the loss {'changes' if counts else 'stays'}"
+                f"position {position}, which reads {role[position]}",
+                f"the loss {'changes' if moved else 'stays'}",
+                f"the loss {'changes' if counts else 'stays'}",
             )
 
 
@@ -189,7 +190,7 @@ def _micro_batches(kd: Loss) -> None:
 TESTS = {
     "identical models": Test("a teacher and a student that are the same give 0", _identical),
     "two temperatures": Test("T = 1 and T = 4 give different KLs", _two_temperatures),
-    "wider head": Test("rows of a head that stand for no word change nothing", _wider_head),
+    "wider head": Test("rows of a head that stand for no token change nothing", _wider_head),
     "positions": Test("what is read before a completion token counts, all else not", _positions),
     "micro-batches": Test("one batch of two rows equals two batches of one", _micro_batches),
 }
@@ -220,23 +221,38 @@ def finding(test: str, kd: Loss) -> WrongError | None:
     return None
 
 
+@functools.lru_cache(maxsize=32)  # its check calls it a dozen times
 def mended(bug: str, line: int, text: str) -> Loss:
-    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python,
-    WrongError where it does more than sums: marks are given where it runs."""
+    """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python.
+
+    The text is run as it is, so this is called where the student's code runs, and nowhere else. It
+    finds torch, F, math and a few builtins; torch itself may import, by `__import__`.
+    """
     lines = source(bug).splitlines()
     indent = lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
     lines[line - 1] = "\n".join(indent + part.strip() for part in text.strip().splitlines())
-    tree = only_sums.checked("\n".join(lines), source(bug))
     names: dict[str, Any] = {"torch": torch, "F": F, "math": math, "IGNORED": IGNORED}
-    names["__builtins__"] = only_sums.builtins()
-    exec(compile(tree, f"<{bug}, mended>", "exec"), names)
+    names["__builtins__"] = {function.__name__: function for function in _BUILTINS}
+    try:
+        exec(compile("\n".join(lines), f"<{bug}, mended>", "exec"), names)
+    except ValueError as error:  # a null byte, half a character
+        raise SyntaxError(str(error)) from None
     loss: Loss = names[bug]
+    return loss
 
-    def on_copies(student: Tensor, teacher: Tensor, labels: Tensor, t: float, n_items: int) -> Any:
-        """The tests' own tensors stay as they are, whatever is done in place."""
-        return loss(student.clone(), teacher.clone(), labels.clone(), t, n_items)
 
-    return on_copies
+def with_mended_losses(mend: Callable[[str], Any]) -> Callable[..., Any]:
+    """`mend` as its check calls it: given a bug, its answer; given a bug, a line's number, its text
+    and a loss's arguments, the loss of the exhibit that is mended so."""
+
+    def called(bug: str, *mending: Any) -> Any:
+        if not mending:
+            return mend(bug)
+        line, text, student, teacher, labels, temperature, n_items = mending
+        copies = student.clone(), teacher.clone(), labels.clone()  # it may change them in place
+        return mended(bug, line, text)(*copies, temperature, n_items)
+
+    return called
 
 
 def matrix() -> list[list[str]]:

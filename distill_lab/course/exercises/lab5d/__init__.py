@@ -1,25 +1,26 @@
-"""Lab 5d, SQuAD evaluation: its four exercises. Here that on the gap closed; the others are in
-`lab5d_normalize`, `lab5d_f1` and `lab5d_interval`."""
+"""Lab 5d, SQuAD evaluation: its four exercises. Here that on the gap closed; the others have a
+module each."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import NUMBER_OR_NONE
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5d.bootstrap_interval import BOOTSTRAP_INTERVAL
 from distill_lab.course.exercises.lab5d.f1_score import F1
 from distill_lab.course.exercises.lab5d.normalize_answer import NORMALIZE
+from distill_lab.course.exercises.result_types import NUMBER_OR_NONE
 from distill_lab.reporting.stats import gap_closed
 
 
 def _instead(base: float, student: float, teacher: float) -> dict[str, Any]:
     """What is often written for the share of the way, and its result."""
     way, done = teacher - base, student - base
+    share_of_base = done / base if base else None
+    without_brackets = student - base / teacher - base
     return {
         _POINTS: done,
         "This is student / teacher, the share kept: what base knew already is no gain.": (
@@ -28,15 +29,11 @@ def _instead(base: float, student: float, teacher: float) -> dict[str, Any]:
         _LEFT: 1 - done / way,
         _WHOLE_WAY: 100 * done / way,
         "Divide by the way, teacher - base, not by the teacher's score.": done / teacher,
-        "Divide by the way, teacher - base, not by the base's score.": done / base
-        if base
-        else None,
+        "Divide by the way, teacher - base, not by the base's score.": share_of_base,
         "This is upside down: the way that was gone by the whole way.": way / done,
         "The sign is turned: student - base and teacher - base.": -done / way,
         "// drops what is behind the point: / is meant.": done // way,
-        "Brackets are missing: (student - base) / (teacher - base).": student
-        - base / teacher
-        - base,
+        "Brackets are missing: (student - base) / (teacher - base).": without_brackets,
     }
 
 
@@ -77,17 +74,14 @@ def _no_way(function: Function, rng: random.Random) -> None:
     expect(function, [level, level + 30, level + 30], 1.0, {arrived: None})
 
 
-def _of_share(change: Callable[[float, list[float]], float]) -> Callable[[Function], Function]:
-    """The function, its shares changed; None stays."""
+def _points_to_share(function: Function) -> Function:
+    """The function, its percentage points divided by the whole way."""
 
-    def undone(function: Function) -> Function:
-        def other(*scores: float) -> Any:
-            found = function(*scores)
-            return None if found is None else change(found, [*scores])
+    def share(base: float, student: float, teacher: float) -> float | None:
+        points = function(base, student, teacher)
+        return None if points is None else points / (teacher - base)
 
-        return other
-
-    return undone
+    return share
 
 
 _POINTS = "These are percentage points; a share of the way is asked for: divide by teacher - base."
@@ -109,9 +103,9 @@ GAP_CLOSED = Exercise(
     ),
     NUMBER_OR_NONE,
     (
-        Slip(_POINTS, _OF_WAY, _of_share(lambda x, scores: x / (scores[2] - scores[0]))),
-        Slip(_WHOLE_WAY, _OF_WAY, _of_share(lambda x, _: x / 100)),
-        Slip(_LEFT, _OF_WAY, _of_share(lambda x, _: 1 - x)),
+        Slip(_POINTS, _OF_WAY, _points_to_share),
+        Slip(_WHOLE_WAY, _OF_WAY, on_results(lambda percent: percent / 100)),
+        Slip(_LEFT, _OF_WAY, on_results(lambda share: 1 - share)),
     ),
 )
 

@@ -1,27 +1,25 @@
-"""The exercise bootstrap_interval of Lab 5d. Nobody draws the same resamples as we do, so what is
-checked is what any right answer has in common: ends near those of very many resamples.
-"""
+"""The exercise bootstrap_interval of Lab 5d. Nobody draws the same resamples as we do, so the
+checks ask for what all right answers have in common: ends near those of very many resamples."""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from distill_lab.course.exercises.comparing import brief, error_text, hint_for_error
 from distill_lab.course.exercises.exercise import (
     Exercise,
     Function,
     Slip,
     Step,
     WrongError,
-    brief,
-    said_of,
-    told,
+    difference,
+    on_results,
 )
-from distill_lab.course.exercises.kinds import PAIR
+from distill_lab.course.exercises.result_types import PAIR
 from distill_lab.reporting.stats import bootstrap_interval
 
 SEEDS = 12  # of intervals that are averaged: their ends then lie within 0.03 standard errors
@@ -43,10 +41,10 @@ def _ask(function: Function, scores: Sequence[float], seed: int) -> tuple[float,
     except WrongError as wrong:
         raise WrongError(f"{call}\n{wrong}") from None
     except Exception as error:
-        places = "A list takes one place at a time: np.array(scores)[places] takes many."
+        hint = "A list takes one place at a time: np.array(scores)[places] takes many."
         of_lists = isinstance(error, TypeError) and "ind" in str(error)
-        said = f"\n{places}" if of_lists else said_of(error)
-        raise WrongError(f"{call}\nraised    {told(error)}{said}") from None
+        says = f"\n{hint}" if of_lists else hint_for_error(error)
+        raise WrongError(f"{call}\nraised    {error_text(error)}{says}") from None
 
 
 def _mean_ends(function: Function, scores: Sequence[float], n: int) -> tuple[float, float]:
@@ -64,12 +62,10 @@ def _expected(scores: tuple[float, ...]) -> tuple[float, float, float]:
     return float(low), float(high), float(values.std() / np.sqrt(n))
 
 
-def _wrong(scores: Sequence[float], yours: object, said: str) -> WrongError:
+def _wrong(scores: Sequence[float], yours: object, says: str) -> WrongError:
     low, high, _ = _expected(tuple(scores))
-    return WrongError(
-        f"bootstrap_interval of {len(scores)} scores, mean {np.mean(scores):.1f}\n"
-        f"yours:    {brief(yours)}\nexpected: about ({low:.1f}, {high:.1f})\n{said}"
-    )
+    call = f"bootstrap_interval of {len(scores)} scores, mean {np.mean(scores):.1f}"
+    return difference(call, brief(yours), f"about ({low:.1f}, {high:.1f})", says)
 
 
 _SKEWED = [0.0] * 18 + [100.0] * 2  # the means are skewed as well: from 0 to 25, 10 in the middle
@@ -82,36 +78,26 @@ _NORMAL = (
 def _resamples(function: Function, rng: random.Random) -> None:
     """The width says how the means were drawn."""
     for scores in ([0.0] * 10 + [100.0] * 10, _scores(rng), _SKEWED):
-        yours = _ask(function, scores, 0)
-        low, high, error = _expected(tuple(scores))
-        share = (yours[1] - yours[0]) / (high - low)
-        if yours[0] > yours[1]:
-            raise _wrong(scores, yours, "The low end comes first.")
-        if share < 0.1:
-            said = (
-                "No width: without replacement each resample is all scores again, and one mean "
-                "alone is no interval. Draw with replacement, 1,000 times."
-            )
-            raise _wrong(scores, yours, said)
-        if yours[0] > max(scores):
-            raise _wrong(scores, yours, "These are sums: of each resample the mean is asked for.")
-        if not yours[0] - error < (low + high) / 2 < yours[1] + error:
-            said = (
-                "The mean of the scores lies outside: np.percentile counts in percent, 2.5 and "
-                "97.5, not 0.025 and 0.975."
-            )
-            raise _wrong(scores, yours, said)
-        if share > 2:
-            said = (
-                "This is how far single scores lie apart (or their medians). The interval is one "
-                "of the mean: each resample draws as many scores as there are, and gives one mean."
-            )
-            raise _wrong(scores, yours, said)
-        if yours[0] < min(scores) or yours[1] > max(scores):
-            raise _wrong(scores, yours, _NORMAL)
-        if not 0.7 < share < 1.4:
-            said = "Each resample draws as many scores as there are, not more and not fewer."
-            raise _wrong(scores, yours, said)
+        low, high = yours = _ask(function, scores, 0)
+        expected_low, expected_high, error = _expected(tuple(scores))
+        middle, width = (expected_low + expected_high) / 2, expected_high - expected_low
+        share = (high - low) / width
+        for is_wrong, says in (
+            (low > high, "The low end comes first."),
+            (share < 0.1, "No width: without replacement each resample is all scores again, and "
+             "one mean alone is no interval. Draw with replacement, 1,000 times."),
+            (low > max(scores), "These are sums: of each resample the mean is asked for."),
+            (not low - error < middle < high + error, "The mean of the scores lies outside: "
+             "np.percentile counts in percent, 2.5 and 97.5, not 0.025 and 0.975."),
+            (share > 2, "This is how far single scores lie apart (or their medians). The interval "
+             "is one of the mean: each resample draws as many scores as there are, and gives one "
+             "mean."),
+            (low < min(scores) or high > max(scores), _NORMAL),
+            (not 0.7 < share < 1.4, "Each resample draws as many scores as there are, not more "
+             "and not fewer."),
+        ):  # fmt: skip
+            if is_wrong:
+                raise _wrong(scores, yours, says)
 
 
 def _percentiles(function: Function, rng: random.Random) -> None:
@@ -127,15 +113,14 @@ def _near(function: Function, scores: Sequence[float], n: int) -> None:
         return
     if yours[0] < min(scores):
         raise _wrong(scores, yours, _NORMAL)
-    narrow = (yours[1] - yours[0]) < (high - low)
-    said = (
-        "Too narrow: 95 percent inside leaves 2.5 on each side, so np.percentile(means, [2.5, "
-        "97.5]); at 5 and 95 only 90 are inside."
-        if narrow
-        else "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
-    )
+    says = "Too wide: 95 percent inside leaves 2.5 on each side; np.percentile counts in percent."
+    if yours[1] - yours[0] < high - low:
+        says = (
+            "Too narrow: 95 percent inside leaves 2.5 on each side, so np.percentile(means, [2.5, "
+            "97.5]); at 5 and 95 only 90 are inside."
+        )
     shown = tuple(round(end, 2) for end in yours)
-    raise _wrong(scores, shown, f"(ends averaged over {n} seeds) {said}")
+    raise _wrong(scores, shown, f"(ends averaged over {n} seeds) {says}")
 
 
 def _seed(function: Function, rng: random.Random) -> None:
@@ -144,24 +129,14 @@ def _seed(function: Function, rng: random.Random) -> None:
         tuple(round(end, 6) for end in _ask(function, scores, seed)) for seed in (seeds[0], *seeds)
     )
     if again != first:
-        said = "The same seed gave another interval: make the generator from `seed`, inside."
-        raise _wrong(scores, first, said)
-    ends = [end for found in (first, *others) for end in found]
+        says = "The same seed gave another interval: make the generator from `seed`, inside."
+        raise _wrong(scores, first, says)
+    ends = [end for interval in (first, *others) for end in interval]
     if not min(scores) <= min(ends) <= max(ends) <= max(scores):
         raise _wrong(scores, first, "No mean of these scores is so small or so large.")
     if set(others) == {first}:
-        said = "Four seeds gave the same interval: the generator does not use `seed`."
-        raise _wrong(scores, first, said)
-
-
-def _outer(function: Function) -> Function:
-    """Of what it gives the smallest and the largest."""
-
-    def ends(*given: Any) -> tuple[float, float]:
-        found = function(*given)
-        return min(found), max(found)
-
-    return ends
+        says = "Four seeds gave the same interval: the generator does not use `seed`."
+        raise _wrong(scores, first, says)
 
 
 _INSIDE = "95 percent of the means are inside"
@@ -182,7 +157,8 @@ BOOTSTRAP_INTERVAL = Exercise(
     ),
     PAIR,
     (
-        Slip("The low end comes first.", _INSIDE, lambda f: lambda *given: [*f(*given)][::-1]),
-        Slip("Three numbers came back: the two ends alone are asked for.", _INSIDE, _outer),
+        Slip("The low end comes first.", _INSIDE, on_results(lambda ends: [*ends][::-1])),
+        Slip("Three numbers came back: the two ends alone are asked for.", _INSIDE,
+             on_results(lambda numbers: (min(numbers), max(numbers)))),
     ),
 )  # fmt: skip

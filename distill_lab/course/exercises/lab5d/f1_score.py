@@ -9,9 +9,9 @@ from collections import Counter
 from typing import Any
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import NUMBER
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
 from distill_lab.course.exercises.lab5d.normalize_answer import a_word
+from distill_lab.course.exercises.result_types import NUMBER
 from distill_lab.tasks.squad import scores
 from distill_lab.tasks.squad.scores import normalize_answer
 
@@ -45,16 +45,17 @@ def _formula(function: Function, rng: random.Random) -> None:
     expect(function, [prediction, reference], f1(prediction, reference))
 
 
-def _letters(one: str, other: str) -> float:
-    return 200 * (Counter(one) & Counter(other)).total() / (len(one) + len(other))
+def _letters(prediction: str, reference: str) -> float:
+    shared = (Counter(prediction) & Counter(reference)).total()
+    return 200 * shared / (len(prediction) + len(reference))
 
 
 def _normalised(function: Function, rng: random.Random) -> None:
     raw = "Both texts are normalised first: case, punctuation and articles do not count."
     expect(function, ["The Nile.", "nile"], 100.0, {raw: 0.0})
-    name, one, other = (a_word(rng) for _ in range(3))
+    name, first, second = (a_word(rng) for _ in range(3))
     known = {raw: Either((0.0, 40.0, 100 / 3))}
-    expect(function, [f"the {name.upper()}! {one}", f"{name} {other}"], 50.0, known)
+    expect(function, [f"the {name.upper()}! {first}", f"{name} {second}"], 50.0, known)
 
 
 def _repeated(function: Function, rng: random.Random) -> None:
@@ -64,20 +65,20 @@ def _repeated(function: Function, rng: random.Random) -> None:
     known = {sets: 40.0, twice: Either((400 / 9, 50.0, 200 / 3))}
     expect(function, ["lute lute harp", "lute drum ant"], 100 / 3, known)
     expect(function, ["ja ja nein", "ja ja oui"], 200 / 3, {sets: Either((50.0, 100 / 3))})
-    word, one, other = (a_word(rng) for _ in range(3))
+    word, first, second = (a_word(rng) for _ in range(3))
     n = rng.randint(2, 5)
-    texts = [" ".join([word] * n + [one]), " ".join([word] * (n - 1) + [other] * 2)]
+    texts = [" ".join([word] * n + [first]), " ".join([word] * (n - 1) + [second] * 2)]
     expect(function, texts, f1(*texts))
 
 
 def _nothing(function: Function, rng: random.Random) -> None:
-    one, other = a_word(rng), a_word(rng)
+    first, second = a_word(rng), a_word(rng)
     divides = "No word in common gives 0: say so before precision and recall are divided by."
     nothing = Either((ZeroDivisionError, math.nan))
     zero: dict[str, Any] = {divides: nothing}
     zero["Nothing in common is 0, not 100."] = 100.0
-    expect(function, [one, other], 0.0, zero)
-    expect(function, ["", other], 0.0, zero)
+    expect(function, [first, second], 0.0, zero)
+    expect(function, ["", second], 0.0, zero)
     both = "Nothing to answer and nothing answered (SQuAD 2.0) is right: 100."
     guard = f"{both[:-1]}; guard the division."
     empty: dict[str, Any] = {both: 0.0, guard: nothing}
@@ -85,8 +86,10 @@ def _nothing(function: Function, rng: random.Random) -> None:
     late = f"{both} Ask the normalised texts: an article alone is no word."
     articles = {late: Either((0.0, *nothing))}
     expect(function, [rng.choice(("the", "a", "An.")), ""], 100.0, articles)
-    expect(function, [one, ""], 0.0, zero)
-    expect(function, [f"{one} {other}", f"{one} {other}"], 100.0, {"All words are found.": 0.0})
+    expect(function, [first, ""], 0.0, zero)
+    expect(
+        function, [f"{first} {second}", f"{first} {second}"], 100.0, {"All words are found.": 0.0}
+    )
 
 
 _FORMULA = "the harmonic mean of precision and recall, 0 to 100"
@@ -109,5 +112,5 @@ F1 = Exercise(
         "nothing is shared, 0.0.",
     ),
     NUMBER,
-    (Slip(_PERCENT, _FORMULA, lambda f: lambda *texts: 100 * f(*texts)),),
+    (Slip(_PERCENT, _FORMULA, on_results(lambda share: 100 * share)),),
 )

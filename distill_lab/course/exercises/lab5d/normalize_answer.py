@@ -6,8 +6,8 @@ import random
 import string
 
 from distill_lab.course.exercises.comparing import Either
-from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect
-from distill_lab.course.exercises.kinds import TEXT
+from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step, expect, on_results
+from distill_lab.course.exercises.result_types import TEXT
 from distill_lab.tasks.squad.scores import normalize_answer
 
 
@@ -99,11 +99,11 @@ NORMALIZE = Exercise(
     ),
     TEXT,
     (
-        Slip(_SPACES, _LOWER, lambda f: lambda text: " ".join(f(text).split())),
+        Slip(_SPACES, _LOWER, on_results(lambda text: " ".join(text.split()))),
         Slip("Lower case is wanted: SQuAD does not tell Paris from paris.", _LOWER,
-             lambda f: lambda text: f(text).lower()),
+             on_results(str.lower)),
         Slip("A list of words came back: \" \".join(words) makes one text of it.", _LOWER,
-             lambda f: lambda text: " ".join(f(text))),
+             on_results(" ".join)),
         Slip("The other steps are judged on text without punctuation.", _MARKS, _without_marks),
     ),
 )  # fmt: skip

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from distill_lab.course.exercises.exercise import Mutant, mutants_of
+from distill_lab.course.exercises.exercise import Function, Mutant, mutants_of
 from distill_lab.course.exercises.lab5d import F1, GAP_CLOSED, NORMALIZE
 from distill_lab.course.exercises.lab5d.bootstrap_interval import BOOTSTRAP_INTERVAL
 from distill_lab.tasks.squad.scores import normalize_answer
@@ -22,103 +22,78 @@ _GONE = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
-def articles_out_of_words(text: str) -> str:
-    return " ".join(re.sub(r"the|\ban?\b", " ", text.lower().translate(_GONE)).split())
+def _without_marks(text: str) -> str:
+    return text.translate(_GONE)
 
 
-def articles_before_lower_case(text: str) -> str:
-    return " ".join(_ARTICLE.sub(" ", text.translate(_GONE)).lower().split())
+def _without_articles(text: str) -> str:
+    return _ARTICLE.sub(" ", text)
 
 
-def articles_before_punctuation(text: str) -> str:
-    return " ".join(_ARTICLE.sub(" ", text.lower()).translate(_GONE).split())
-
-
-def keeps_inner_spaces(text: str) -> str:
-    return _ARTICLE.sub("", text.lower().translate(_GONE)).strip()
+def _single(text: str) -> str:
+    return " ".join(text.split())
 
 
 def punctuation_to_spaces(text: str) -> str:
     spaced = re.sub(rf"[{re.escape(string.punctuation)}]", " ", text.lower())
-    return " ".join(_ARTICLE.sub(" ", spaced).split())
+    return _single(_without_articles(spaced))
 
 
 def keeps_case(text: str) -> str:
-    bare = re.sub(r"\b(a|an|the)\b", " ", text.translate(_GONE), flags=re.IGNORECASE)
-    return " ".join(bare.split())
+    return _single(re.sub(_ARTICLE.pattern, " ", _without_marks(text), flags=re.IGNORECASE))
 
 
-def keeps_punctuation(text: str) -> str:
-    return " ".join(_ARTICLE.sub(" ", text.lower()).split())
+def _f1(given: Sequence[str], wanted: Sequence[str], shared: int) -> float:
+    if not given or not wanted:
+        return 100.0 * (given == wanted)
+    return 200.0 * shared / (len(given) + len(wanted))
 
 
-def articles_in_front_only(text: str) -> str:
-    text = " ".join(text.lower().translate(_GONE).split())
-    return re.sub(r"^(a|an|the) ", "", text)
+def _words(*texts: str) -> list[list[str]]:
+    return [normalize_answer(text).split() for text in texts]
 
 
-def _f1(found: Sequence[str], wanted: Sequence[str], shared: int) -> float:
-    if not found or not wanted:
-        return 100.0 * (found == wanted)
-    return 200.0 * shared / (len(found) + len(wanted))
+def _shared(given: Sequence[str], wanted: Sequence[str]) -> int:
+    return (Counter(given) & Counter(wanted)).total()
 
 
-def _words(text: str) -> list[str]:
-    return normalize_answer(text).split()
-
-
-def _shared(found: Sequence[str], wanted: Sequence[str]) -> int:
-    return (Counter(found) & Counter(wanted)).total()
+def right_f1(prediction: str, reference: str) -> float:
+    given, wanted = _words(prediction, reference)
+    return _f1(given, wanted, _shared(given, wanted))
 
 
 def sets_for_multisets(prediction: str, reference: str) -> float:
-    found, wanted = sorted(set(_words(prediction))), sorted(set(_words(reference)))
-    return _f1(found, wanted, len(set(found) & set(wanted)))
+    given, wanted = (sorted(set(words)) for words in _words(prediction, reference))
+    return _f1(given, wanted, _shared(given, wanted))
 
 
 def counts_each_found_word(prediction: str, reference: str) -> float:
-    found, wanted = _words(prediction), _words(reference)
-    if not found or not wanted:
-        return 100.0 * (found == wanted)
-    precision = sum(word in wanted for word in found) / len(found)
-    recall = sum(word in found for word in wanted) / len(wanted)
+    given, wanted = _words(prediction, reference)
+    if not given or not wanted:
+        return 100.0 * (given == wanted)
+    precision = sum(word in wanted for word in given) / len(given)
+    recall = sum(word in given for word in wanted) / len(wanted)
     return 200 * precision * recall / (precision + recall) if precision else 0.0
 
 
-def both_empty_gives_0(prediction: str, reference: str) -> float:
-    found, wanted = _words(prediction), _words(reference)
-    return _f1(found, wanted, _shared(found, wanted)) if found and wanted else 0.0
-
-
 def divides_by_zero(prediction: str, reference: str) -> float:
-    found, wanted = _words(prediction), _words(reference)
-    shared = _shared(found, wanted)
-    precision, recall = shared / len(found), shared / len(wanted)
+    given, wanted = _words(prediction, reference)
+    precision, recall = (_shared(given, wanted) / len(words) for words in (given, wanted))
     return 200 * precision * recall / (precision + recall)
 
 
 def raw_words(prediction: str, reference: str) -> float:
-    found, wanted = prediction.split(), reference.split()
+    given, wanted = prediction.split(), reference.split()
     if not normalize_answer(reference):
         return 100.0 * (not normalize_answer(prediction))
-    return _f1(found, wanted, _shared(found, wanted))
+    return _f1(given, wanted, _shared(given, wanted))
 
 
 def average_for_harmonic_mean(prediction: str, reference: str) -> float:
-    found, wanted = _words(prediction), _words(reference)
-    if not found or not wanted:
-        return 100.0 * (found == wanted)
-    shared = _shared(found, wanted)
-    return 50 * (shared / len(found) + shared / len(wanted))
-
-
-def from_0_to_1(prediction: str, reference: str) -> float:
-    found, wanted = _words(prediction), _words(reference)
-    return _f1(found, wanted, _shared(found, wanted)) / 100
-
-
-def exact_match(prediction: str, reference: str) -> float:
-    return 100.0 * (normalize_answer(prediction) == normalize_answer(reference))
+    given, wanted = _words(prediction, reference)
+    if not given or not wanted:
+        return 100.0 * (given == wanted)
+    return 50 * sum(_shared(given, wanted) / len(words) for words in (given, wanted))
 
 
 Interval = tuple[float, float]
@@ -143,107 +118,94 @@ def without_replacement(scores: Sequence[float], seed: int) -> Interval:
     return min(means), max(means)
 
 
-def from_5_to_95(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, seed, ends=(5, 95))
-
-
-def percent_as_shares(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, seed, ends=(0.025, 0.975))
-
-
-def of_one_draw(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, seed, resamples=1)
-
-
-def of_the_scores(scores: Sequence[float], seed: int) -> Interval:
-    low, high = np.percentile(scores, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def always_a_hundred(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, seed, size=100)
-
-
-def without_a_seed(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, None)
-
-
-def the_seed_itself(scores: Sequence[float], seed: int) -> Interval:
-    return seed, seed + 1
-
-
-def with_one_seed(scores: Sequence[float], seed: int) -> Interval:
-    return _interval(scores, 0)
-
-
-def percentage_points(base: float, student: float, teacher: float) -> float | None:
-    return None if teacher <= base else student - base
-
-
-def share_kept(base: float, student: float, teacher: float) -> float | None:
-    return None if teacher <= base else student / teacher
-
-
-def infinite(base: float, student: float, teacher: float) -> float | None:
-    if teacher == base:
-        return float("inf")
-    return None if teacher < base else (student - base) / (teacher - base)
+def _where_better(share: Callable[[float, float, float], float]) -> Function:
+    """None where the teacher is no better than base."""
+    return lambda base, student, teacher: None if teacher <= base else share(base, student, teacher)
 
 
 def unguarded(base: float, student: float, teacher: float) -> float:
     return (student - base) / (teacher - base)
 
 
+def infinite(base: float, student: float, teacher: float) -> float | None:
+    if teacher == base:
+        return float("inf")
+    return None if teacher < base else unguarded(base, student, teacher)
+
+
 def teacher_below_base(base: float, student: float, teacher: float) -> float | None:
-    return None if teacher == base else (student - base) / (teacher - base)
-
-
-def cut_to_0_and_1(base: float, student: float, teacher: float) -> float | None:
-    return None if teacher <= base else min(1, max(0, (student - base) / (teacher - base)))
+    return None if teacher == base else unguarded(base, student, teacher)
 
 
 MUTANTS: tuple[Mutant, ...] = (
     *mutants_of(
         "lab5d.normalize",
-        (articles_out_of_words, (ARTICLES, ORDER), "whole words"),
-        (articles_before_lower_case, (ORDER,), "Lower the case before"),
-        (articles_before_punctuation, (ORDER,), "Punctuation goes before articles"),
-        (keeps_inner_spaces, (SPACES,), "Spaces inside count"),
-        (punctuation_to_spaces, (PUNCTUATION,), "not a space"),
-        (keeps_case, (SPACES,), "Lower case is wanted"),
-        (keeps_punctuation, (PUNCTUATION,), "Punctuation must go"),
-        (articles_in_front_only, (ARTICLES,), "not only in front"),
+        ("articles out of words",
+         lambda text: _single(re.sub(r"the|\ban?\b", " ", _without_marks(text.lower()))),
+         (ARTICLES, ORDER), "whole words"),
+        ("articles before lower case",
+         lambda text: _single(_without_articles(_without_marks(text)).lower()),
+         (ORDER,), "Lower the case before"),
+        ("articles before punctuation",
+         lambda text: _single(_without_marks(_without_articles(text.lower()))),
+         (ORDER,), "Punctuation goes before articles"),
+        ("inner spaces kept",
+         lambda text: _ARTICLE.sub("", _without_marks(text.lower())).strip(),
+         (SPACES,), "Spaces inside count"),
+        ("punctuation to spaces", punctuation_to_spaces, (PUNCTUATION,), "not a space"),
+        ("case kept", keeps_case, (SPACES,), "Lower case is wanted"),
+        ("punctuation kept", lambda text: _single(_without_articles(text.lower())),
+         (PUNCTUATION,), "Punctuation must go"),
+        ("articles in front only",
+         lambda text: re.sub(r"^(a|an|the) ", "", _single(_without_marks(text.lower()))),
+         (ARTICLES,), "not only in front"),
     ),
     *mutants_of(
         "lab5d.f1",
-        (sets_for_multisets, (REPEATED,), "not once (a set)"),
-        (counts_each_found_word, (REPEATED,), "said twice is found only once"),
-        (both_empty_gives_0, (NOTHING,), "SQuAD 2.0"),
-        (divides_by_zero, (NOTHING,), "before precision and recall are divided"),
-        (raw_words, (NORMALISED,), "Both texts are normalised"),
-        (average_for_harmonic_mean, (FORMULA,), "harmonic mean"),
-        (from_0_to_1, (FORMULA,), "0 to 100 here"),
-        (exact_match, (FORMULA, NORMALISED, REPEATED), "exact match"),
+        ("sets for multisets", sets_for_multisets, (REPEATED,), "not once (a set)"),
+        ("each found word counted", counts_each_found_word, (REPEATED,),
+         "said twice is found only once"),
+        ("both empty gives 0", lambda *texts: right_f1(*texts) if all(_words(*texts)) else 0.0,
+         (NOTHING,), "SQuAD 2.0"),
+        ("division by zero", divides_by_zero, (NOTHING,),
+         "before precision and recall are divided"),
+        ("raw words", raw_words, (NORMALISED,), "Both texts are normalised"),
+        ("average for harmonic mean", average_for_harmonic_mean, (FORMULA,), "harmonic mean"),
+        ("from 0 to 1", lambda *texts: right_f1(*texts) / 100, (FORMULA,), "0 to 100 here"),
+        ("exact match", lambda one, other: 100.0 * (_words(one) == _words(other)),
+         (FORMULA, NORMALISED, REPEATED), "exact match"),
     ),
     *mutants_of(
         "lab5d.bootstrap_interval",
-        (without_replacement, (RESAMPLES, PERCENTILES, SEED), "without replacement"),
-        (from_5_to_95, (PERCENTILES,), "at 5 and 95"),
-        (percent_as_shares, (RESAMPLES, PERCENTILES), "not 0.025"),
-        (of_one_draw, (RESAMPLES, PERCENTILES), "one mean alone is no interval"),
-        (of_the_scores, (RESAMPLES, PERCENTILES, SEED), "how far single scores lie apart"),
-        (always_a_hundred, (RESAMPLES, PERCENTILES), "as many scores as there are"),
-        (without_a_seed, (SEED,), "make the generator from `seed`"),
-        (with_one_seed, (SEED,), "does not use `seed`"),
-        (the_seed_itself, (RESAMPLES, PERCENTILES, SEED), "expected"),
+        ("without replacement", without_replacement, (RESAMPLES, PERCENTILES, SEED),
+         "without replacement"),
+        ("from 5 to 95", lambda scores, seed: _interval(scores, seed, ends=(5, 95)),
+         (PERCENTILES,), "at 5 and 95"),
+        ("percent as shares", lambda scores, seed: _interval(scores, seed, ends=(0.025, 0.975)),
+         (RESAMPLES, PERCENTILES), "not 0.025"),
+        ("of one draw", lambda scores, seed: _interval(scores, seed, resamples=1),
+         (RESAMPLES, PERCENTILES), "one mean alone is no interval"),
+        ("of the scores", lambda scores, seed: [*map(float, np.percentile(scores, [2.5, 97.5]))],
+         (RESAMPLES, PERCENTILES, SEED), "how far single scores lie apart"),
+        ("always a hundred", lambda scores, seed: _interval(scores, seed, size=100),
+         (RESAMPLES, PERCENTILES), "as many scores as there are"),
+        ("without a seed", lambda scores, seed: _interval(scores, None), (SEED,),
+         "make the generator from `seed`"),
+        ("with one seed", lambda scores, seed: _interval(scores, 0), (SEED,),
+         "does not use `seed`"),
+        ("the seed itself", lambda scores, seed: (seed, seed + 1),
+         (RESAMPLES, PERCENTILES, SEED), "expected"),
     ),
     *mutants_of(
         "lab5d.gap_closed",
-        (percentage_points, (SHARE,), "percentage points"),
-        (share_kept, (SHARE, BEYOND), "student / teacher"),
-        (infinite, (NO_WAY,), "no way to go"),
-        (unguarded, (NO_WAY,), "Ask before you divide"),
-        (teacher_below_base, (NO_WAY,), "turns the sign round"),
-        (cut_to_0_and_1, (BEYOND,), "cut nothing off"),
+        ("percentage points", _where_better(lambda base, student, teacher: student - base),
+         (SHARE,), "percentage points"),
+        ("the share kept", _where_better(lambda base, student, teacher: student / teacher),
+         (SHARE, BEYOND), "student / teacher"),
+        ("infinite", infinite, (NO_WAY,), "no way to go"),
+        ("unguarded", unguarded, (NO_WAY,), "Ask before you divide"),
+        ("teacher below base", teacher_below_base, (NO_WAY,), "turns the sign round"),
+        ("cut to 0 and 1", _where_better(lambda *scores: min(1, max(0, unguarded(*scores)))),
+         (BEYOND,), "cut nothing off"),
     ),
-)
+)  # fmt: skip

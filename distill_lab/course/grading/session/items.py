@@ -19,7 +19,7 @@ import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from distill_lab.course import exercises
-from distill_lab.course.exercises.exercise import judge
+from distill_lab.course.exercises.exercise import judge_called
 from distill_lab.course.grading.marks.junit import message
 from distill_lab.course.grading.sandbox.remote import remote
 from distill_lab.course.grading.session.limits import Limits
@@ -171,10 +171,10 @@ class GradedCell(IPyNbCell):
         exercise, record = exercises.find(self._grading["exercise"]), self.parent.record
         self.parent.deaths = 0
         claimed = self._claimed()
-        function = remote(exercise.function, self.parent.ask, self._unreadable)
-        outcome = judge(exercise, function, record.seed)
+        function = remote(exercise.expression, self.parent.ask, self._unreadable)
+        outcome = judge_called(exercise, function, record.seed)
         if claimed_points(exercise, claimed) > outcome.points:
-            record.compare(exercise, claimed, judge(exercise, function, 0))
+            record.compare(exercise, claimed, judge_called(exercise, function, 0))
         mark = record.mark(exercise, outcome)
         self.user_properties += [("points", mark.points), ("of", mark.of), ("state", mark.state)]
         if mark.points < mark.of:
