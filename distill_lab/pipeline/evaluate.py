@@ -40,17 +40,17 @@ def run(config: Config, out: Path, models: Sequence[str] = MODELS) -> bool:
 def _evaluate(who: str, questions: dict[str, Question], config: Config, out: Path) -> bool:
     task = task_of(config)
     with RunFolder(out).predictions(who).log(is_main()) as log:
-        have = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
-        if {(id, 0) for id in questions} <= have:
+        existing = from_main(lambda: {(p.question_id, p.sample) for p in log.records})
+        if {(id, 0) for id in questions} <= existing:
             return False
         model = load_model(who, config.models, start(config, out), out)
-        made = _answers(model, who, list(questions.values()), have, config)
-        with closing(made):  # ends the progress bar's line, whatever is said after it
-            for batch in made:
+        batches = _answers(model, who, list(questions.values()), existing, config)
+        with closing(batches):  # ends the progress bar's line, whatever is said after it
+            for batch in batches:
                 log.append(
                     _graded(task, questions[id], completion)
                     for id, completion in batch
-                    if (id, 0) not in have
+                    if (id, 0) not in existing
                 )
     return True
 
@@ -59,7 +59,7 @@ def _answers(
     model: LanguageModel,
     who: str,
     questions: list[Question],
-    have: set[tuple[str, int]],
+    existing: set[tuple[str, int]],
     config: Config,
 ) -> Generator[list[tuple[str, str]]]:
     """(question id, completion), a batch at a time; the teacher is asked as it was sampled."""
@@ -67,7 +67,7 @@ def _answers(
     jobs = jobs_for(questions, model.tokenizer, shots, task_of(config))
     greedy = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
     for batch in complete_all(
-        model, jobs, greedy, config.runtime.sample_batch, have, f"evaluate {who}"
+        model, jobs, greedy, config.runtime.sample_batch, existing, f"evaluate {who}"
     ):
         yield [(job.question_id, completions[0].text) for job, completions in batch]
 

@@ -114,14 +114,14 @@ def _by_kind(config: Config, run: RunRecords, values: Mapping[str, Values]) -> d
     """The scores of each kind of question, kinds by name; empty where no question carries one, and
     `other` holds those without one where some do."""
     kinds = [question.kind for question in run.eval.values()]
-    found: dict[str, Any] = {}
+    by_kind: dict[str, Any] = {}
     for name in sorted(filter(None, set(kinds))) + [None] * (None in kinds):
         at = [n for n, kind in enumerate(kinds) if kind == name]
-        found[name or "other"] = {
+        by_kind[name or "other"] = {
             who: _scores(config, {key: [scores[n] for n in at] for key, scores in by_name.items()})
             for who, by_name in values.items()
         }
-    return {} if found.keys() <= {"other"} else found
+    return {} if by_kind.keys() <= {"other"} else by_kind
 
 
 def _interval(config: Config, values: Sequence[float]) -> list[float]:
@@ -159,8 +159,12 @@ def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page
 
 def _versions() -> dict[str, str | None]:
     """Of Python, of the libraries behind the numbers, and of this package; None if missing."""
-    found = {package: version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **found, "distill_lab": distill_lab.__version__}
+    installed = {package: version(package) for package in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        **installed,
+        "distill_lab": distill_lab.__version__,
+    }
 
 
 def version(package: str) -> str | None:
@@ -194,11 +198,11 @@ def table(report: Mapping[str, Any]) -> str:
     names = page.task_of(report).score_names
     scored = [f"{score_label(name)} (95 % CI)" for name in names]
     rows = [("model", *scored, "n", *(f"gap {score_label(name)}" for name in names))]
-    for who, found in report["scores"].items():
-        scores = [page.score(found, name) for name in names]
+    for who, of_model in report["scores"].items():
+        scores = [page.score(of_model, name) for name in names]
         closed = report["gap_closed"].get(who)
         shares = [page.percent(closed[name]) if closed else "" for name in names]
-        rows.append((who, *scores, str(found["n"]) if found else "", *shares))
+        rows.append((who, *scores, str(of_model["n"]) if of_model else "", *shares))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

@@ -72,12 +72,12 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
 
 
-def score(found: Mapping[str, Any] | None, metric: str) -> str:
+def score(of_model: Mapping[str, Any] | None, metric: str) -> str:
     """`74.2 (68.8–79.6)`: a score from 0 to 100 and its 95 % interval."""
-    if found is None:
+    if of_model is None:
         return "not run"
-    low, high = found[f"{metric}_ci95"]
-    return f"{found[metric]:.1f} ({low:.1f}–{high:.1f})"
+    low, high = of_model[f"{metric}_ci95"]
+    return f"{of_model[metric]:.1f} ({low:.1f}–{high:.1f})"
 
 
 def task_of(report: Mapping[str, Any]) -> Task:
@@ -146,27 +146,27 @@ def _better(one: str, other: str, gain: Difference) -> str:
 
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What a reader should know before trusting the table."""
-    found: list[str] = []
+    sentences: list[str] = []
     name, label = _deciding(report)
     scores = {who: values for who, values in report["scores"].items() if values}
     intervals = {who: values[f"{name}_ci95"] for who, values in scores.items()}
     flat = [who for who, (low, high) in intervals.items() if low == high]
     if flat:
-        found.append(
+        sentences.append(
             f"The interval of {', '.join(flat)} has no width because every answer scored the same; "
             "that is the bootstrap's limit, not certainty."
         )
     teacher = scores["teacher"][name]
     if any(scores[arm][name] > teacher for arm in ARMS if arm in scores):
-        found.append(
+        sentences.append(
             "A student can pass its teacher: it learnt from the traces that were kept, while the "
             "teacher is scored on one greedy answer a question, whatever became of it."
         )
     if (n := report["data"]["eval"]) < 100:
-        found.append(
+        sentences.append(
             f"Only {n} evaluation questions: one answer is worth {100 / n:.1f} points of {label}."
         )
-    return found
+    return sentences
 
 
 def refused(
@@ -193,16 +193,16 @@ def answers(
     questions: Mapping[str, Question], predictions: Mapping[str, Sequence[Prediction]]
 ) -> list[dict[str, Any]]:
     """One question for each pattern of right and wrong over the models, commonest first."""
-    by_model = {who: {p.question_id: p for p in found} for who, found in predictions.items()}
+    by_model = {who: {p.question_id: p for p in made} for who, made in predictions.items()}
     patterns: dict[tuple[bool, ...], list[str]] = defaultdict(list)
     for question in questions:
-        patterns[tuple(found[question].right for found in by_model.values())].append(question)
+        patterns[tuple(made[question].right for made in by_model.values())].append(question)
     common = sorted(patterns.values(), key=len, reverse=True)[:READ]
     return [
         {
             "question": questions[same[0]],
             "same": len(same),
-            "answers": {who: found[same[0]] for who, found in by_model.items()},
+            "answers": {who: made[same[0]] for who, made in by_model.items()},
         }
         for same in common
     ]
