@@ -20,8 +20,8 @@ from benchmarks.training_bench import RANK, random_model
 from benchmarks.worker import Work
 from distill_lab.run.records import Example, write_records
 from distill_lab.run.settings import BUNDLED, Config, ModelSettings, TrainSettings, profile
-from distill_lab.tasks.prompts import user_text
 from distill_lab.tasks.squad import questions as squad
+from distill_lab.tasks.squad.task import user_text
 
 CONTENDERS = ("cached", "online")
 

@@ -44,7 +44,7 @@ def refused(text: str, question: Question) -> bool:
     """Whether the rule refuses a trace that thinks this text."""
     completion = f"<think>{text}</think><answer>x</answer>"
     trace = Trace(question.id, 0, completion, 1, "stop", "teacher", "prompt")
-    return mixed_language(Attempt(trace, question, RejectSettings(), 0, 0, frozenset()))
+    return mixed_language(Attempt(trace, question, RejectSettings(), {}, frozenset()))
 
 
 def kinds(data: Path) -> Iterator[tuple[str, str, list[Thought]]]:

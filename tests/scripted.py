@@ -46,10 +46,11 @@ ANSWER = ["Ċ", "<think>", "A", "</think>", "<answer>", *"Rome", "</answer>"]
 ANSWERED = "<think>A</think><answer>Rome</answer>"
 
 
-def save_answering(folder: Path, tokenizer_of: Path) -> Path:
-    """A model that answers Rome, whatever it is asked."""
+def save_answering(folder: Path, tokenizer_of: Path, answer: str = "Rome") -> Path:
+    """A model that gives this answer, of letters that differ, whatever it is asked."""
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
-    scripted([ANSWER], tokenizer).save_pretrained(folder)
+    line = [*ANSWER[: ANSWER.index("<answer>") + 1], *answer, "</answer>"]
+    scripted([line], tokenizer).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

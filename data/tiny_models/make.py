@@ -30,8 +30,9 @@ from distill_lab.run.settings import RuntimeSettings
 from distill_lab.sampling.decode import complete_all
 from distill_lab.sampling.jobs import jobs_for
 from distill_lab.sampling.nucleus import Sampling
-from distill_lab.tasks.prompts import answer_text, render, user_text
+from distill_lab.tasks.prompts import answer_text, render
 from distill_lab.tasks.squad import questions as squad
+from distill_lab.tasks.squad.task import user_text
 
 HERE = Path(__file__).parent
 VOCABULARY = 1000

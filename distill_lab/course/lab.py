@@ -22,6 +22,7 @@ from typing import Any
 from distill_lab.course import drive as google_drive
 from distill_lab.pipeline.runner import STAGES, quiet, run_stage
 from distill_lab.reporting.plots import Plot
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.folder import RecordFile, RunFolder, require_file
 from distill_lab.run.records import (
     Example,
@@ -33,7 +34,7 @@ from distill_lab.run.records import (
     Verdict,
     judged,
 )
-from distill_lab.run.settings import ARMS, MODELS, PROFILES, Config, profile
+from distill_lab.run.settings import PROFILES, Config, profile
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Lab:
 
     def log(self, arm: str) -> list[dict[str, float]]:
         """The optimiser steps of sft or kd: step, loss, ce and kl in nats per token, grad_norm."""
-        _one_of(ARMS, arm)
+        _one_of(tuple(ARMS), arm)
         return self._folder.read_training_log(arm)
 
     @property

@@ -25,7 +25,7 @@ from distill_lab.run.records import (
     judged,
 )
 from distill_lab.run.settings import Config
-from distill_lab.tasks.prompts import user_text
+from distill_lab.tasks.all_tasks import task_of
 
 # Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
 # questions, which tells what is due to their being wrong from what is due to their being few.
@@ -55,7 +55,8 @@ def student_of(kind: AblationArm, config: Config, out: Path) -> list[Prediction]
 def _examples(kind: AblationArm, config: Config, run: RunFolder) -> list[Example]:
     n = len(run.examples.read())
     chosen = draw(run.traces.read(), run.verdicts.read(), n, kind, config.train.seed)
-    texts = {q.id: user_text(q.context, q.question) for q in run.train_questions.read()}
+    user_text = task_of(config).user_text
+    texts = {question.id: user_text(question) for question in run.train_questions.read()}
     return [Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in chosen]
 
 
@@ -65,7 +66,7 @@ def draw(
     """n traces of a kind, each as often as it takes to make n. The order in which batches ended
     plays no part."""
     pairs = sorted(judged(traces, verdicts), key=lambda pair: (pair[0].question_id, pair[0].sample))
-    wrong = [trace for trace, verdict in pairs if verdict.em < 100]
+    wrong = [trace for trace, verdict in pairs if not verdict.right]
     right = [trace for trace, verdict in pairs if verdict.reason == "ok"]
     rng = random.Random(seed)
     pool = {

@@ -103,12 +103,12 @@ def _gguf(student: Path, dest: Path, config: Config, settings: ExportSettings) -
         merged = Path(folder) / "merged"
         _merged(student, merged, config, settings)
         dest.mkdir()
-        made = Path(folder) / f"{settings.arm}.gguf"
+        gguf = Path(folder) / f"{settings.arm}.gguf"
         if converter == "unsloth":
-            made = _through_unsloth(merged, Path(folder))
+            gguf = _through_unsloth(merged, Path(folder))
         else:
-            _convert(converter, merged, made)
-        made.rename(dest / f"{settings.arm}.gguf")
+            _convert(converter, merged, gguf)
+        gguf.rename(dest / f"{settings.arm}.gguf")
 
 
 def _made(folder: Path) -> Path:
@@ -120,10 +120,10 @@ def _convert(converter: str, merged: Path, target: Path) -> None:
     command = [sys.executable, converter, str(merged), "--outfile", str(target)]
     done = subprocess.run([*command, "--outtype", "auto"], capture_output=True, text=True)
     if done.returncode or not target.exists():
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        last_line = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
         raise LabError(
             f"{converter}: expected a GGUF file, found that it ended with {done.returncode} and "
-            f"said: {said}. Its own requirements may be missing from this environment "
+            f"said: {last_line}. Its own requirements may be missing from this environment "
             f"({sys.executable})."
         )
 
@@ -134,7 +134,7 @@ def _through_unsloth(merged: Path, folder: Path) -> Path:
         raise LabError(f"--converter unsloth: expected Unsloth, but {problem}.")
     config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
     unsloth_backend.save_gguf(merged, config["dtype"], folder / "unsloth")
-    made = sorted(folder.rglob("*.gguf"))  # in or beside the folder that it was given
-    if len(made) != 1:
-        raise LabError(f"--converter unsloth: expected one GGUF file from it, found {len(made)}.")
-    return made[0]
+    files = sorted(folder.rglob("*.gguf"))  # in or beside the folder that it was given
+    if len(files) != 1:
+        raise LabError(f"--converter unsloth: expected one GGUF file from it, found {len(files)}.")
+    return files[0]

@@ -18,6 +18,7 @@ from distill_lab.run.settings import Config
 from distill_lab.sampling.jobs import Completion, Job, jobs_for
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.sampler import open_teacher
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import prompt_id
 
 
@@ -32,26 +33,26 @@ def run(config: Config, out: Path) -> bool:
 
     False if all were there.
     """
-    folder = RunFolder(out)
+    folder, task = RunFolder(out), task_of(config)
     questions = folder.train_questions.read()
     with folder.traces.log(is_main()) as log:
-        have = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
+        existing = from_main(lambda: {(trace.question_id, trace.sample) for trace in log.records})
         wanted = {(q.id, sample) for q in questions for sample in range(config.generate.n_samples)}
-        if wanted <= have:
+        if wanted <= existing:
             return False
         teacher = open_teacher(config, start(config, out), out)
-        jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots)
-        made = teacher.complete_all(
-            jobs, teacher_sampling(config), config.runtime.sample_batch, have, "generate"
+        jobs = jobs_for(questions, teacher.tokenizer, config.models.teacher_shots, task)
+        batches = teacher.complete_all(
+            jobs, teacher_sampling(config), config.runtime.sample_batch, existing, "generate"
         )
-        with closing(made):  # ends the progress bar's line, whatever is said after it
-            for batch in made:
+        with closing(batches):  # ends the progress bar's line, whatever is said after it
+            for batch in batches:
                 traces = [
                     _trace(job, sample, done, config)
                     for job, done_all in batch
                     for sample, done in enumerate(done_all)
                 ]
-                log.append(t for t in traces if (t.question_id, t.sample) not in have)
+                log.append(t for t in traces if (t.question_id, t.sample) not in existing)
     return True
 
 

@@ -24,29 +24,34 @@ from distill_lab.run.records import (
     judged,
 )
 from distill_lab.run.settings import Config, RejectSettings
-from distill_lab.tasks.prompts import answer_text, user_text
-from distill_lab.tasks.squad.scores import em, f1
+from distill_lab.tasks.all_tasks import task_of
+from distill_lab.tasks.prompts import answer_text
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 
 def verdict_on(
-    traces: Sequence[Trace], questions: Mapping[str, Question], settings: RejectSettings
+    traces: Sequence[Trace],
+    questions: Mapping[str, Question],
+    settings: RejectSettings,
+    task: Task = SQUAD,
 ) -> list[Verdict]:
     """One verdict a trace, in their order: `ok`, or the name of the first rule that refused it.
 
-    EM and F1 (0 to 100) are given for every trace, refused or not. Raises LabError for a trace of
-    an unknown question.
+    The task's scores are given for every trace, refused or not. Raises LabError for a trace of an
+    unknown question.
     """
     accepted: dict[str, set[str]] = {}
     verdicts: list[Verdict] = []
     for trace in traces:
         question, answer = _question(trace, questions), answer_text(trace.completion)
         kept = accepted.setdefault(trace.question_id, set())
-        scores = em(answer, question.answers), f1(answer, question.answers)
-        attempt = Attempt(trace, question, settings, *scores, kept)
+        scores = task.grade(answer, question)
+        attempt = Attempt(trace, question, settings, scores, kept)
         reason = next((rule.__name__ for rule in RULES if rule(attempt)), "ok")
         if reason == "ok":
             kept.add(single_spaced(trace.completion))
-        verdicts.append(Verdict(trace.question_id, trace.sample, reason, *scores))
+        verdicts.append(Verdict(trace.question_id, trace.sample, reason, scores))
     return verdicts
 
 
@@ -102,28 +107,22 @@ def run(config: Config, out: Path) -> None:
 
     Raises LabError if no trace was kept; the verdicts are there to look at even then.
     """
-    folder = RunFolder(out)
+    folder, task = RunFolder(out), task_of(config)
     traces = folder.traces.read()
     questions = by_id(folder.train_questions.read())
     order = {name: n for n, name in enumerate(questions)}
     # Traces stand in the order in which batches ended: "first" and "earlier" must not mean that.
     traces.sort(key=lambda trace: (order.get(trace.question_id, -1), trace.sample))
-    verdicts = verdict_on(traces, questions, config.reject)
+    verdicts = verdict_on(traces, questions, config.reject, task)
     folder.verdicts.write(verdicts)
     kept = choose_examples(traces, verdicts, config.reject)
     _print_funnel(verdicts, kept, config.reject)
     if not kept:
         folder.examples.path.unlink(missing_ok=True)  # of an earlier run with other settings
-        raise _nothing_kept(verdicts, folder)
-    folder.examples.write([_example(trace, questions[trace.question_id]) for trace in kept])
-
-
-def _example(trace: Trace, question: Question) -> Example:
-    return Example(
-        trace.question_id,
-        trace.sample,
-        user_text(question.context, question.question),
-        trace.completion,
+        raise _nothing_kept(verdicts, folder, task)
+    texts = {name: task.user_text(question) for name, question in questions.items()}
+    folder.examples.write(
+        Example(t.question_id, t.sample, texts[t.question_id], t.completion) for t in kept
     )
 
 
@@ -144,12 +143,12 @@ def _print_funnel(
 _ADVICE = {
     "truncated": "raise --generate.max-new-tokens",
     "malformed": "show the teacher worked examples with --models.teacher-shots 3",
-    "wrong_answer": "lower --reject.min-f1, raise --generate.n-samples or take a better teacher",
+    "wrong_answer": "raise --generate.n-samples or take a better teacher",
     "long_paragraph": "raise --reject.max-paragraph",
 }
 
 
-def _nothing_kept(verdicts: Sequence[Verdict], folder: RunFolder) -> LabError:
+def _nothing_kept(verdicts: Sequence[Verdict], folder: RunFolder, task: Task) -> LabError:
     if not verdicts:
         return LabError(
             f"{folder.traces.path}: expected traces, found none. Run `distill-lab generate`."
@@ -158,6 +157,8 @@ def _nothing_kept(verdicts: Sequence[Verdict], folder: RunFolder) -> LabError:
     advice = next(
         (_ADVICE[reason] for reason, _ in common if reason in _ADVICE), "choose another teacher"
     )
+    if advice == _ADVICE["wrong_answer"] and "f1" in task.score_names:
+        advice = f"lower --reject.min-f1, {advice}"
     reasons = ", ".join(f"{reason} {count}" for reason, count in common)
     return LabError(
         f"{folder.verdicts.path}: expected at least one trace to keep, found {len(verdicts)} "

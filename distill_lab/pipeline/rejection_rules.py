@@ -8,6 +8,7 @@ format, to ramble or to say one thing twice.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -16,12 +17,13 @@ import regex
 from distill_lab.pipeline.languages import WORD, foreign_sentences, foreign_words
 from distill_lab.run.records import Question, Trace
 from distill_lab.run.settings import RejectSettings
-from distill_lab.tasks.prompts import answer_text, parse, user_text
+from distill_lab.tasks.prompts import answer_text, parse
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One trace with all that a rule may look at. Scores are 0 to 100.
+    """One trace with all that a rule may look at. The task's scores are 0 to 100, and the first of
+    them decides what is right.
 
     `accepted` holds the question's accepted completions so far, as `single_spaced`.
     """
@@ -29,8 +31,7 @@ class Attempt:
     trace: Trace
     question: Question
     settings: RejectSettings
-    em: float
-    f1: float
+    scores: Mapping[str, float]
     accepted: AbstractSet[str]
 
 
@@ -56,7 +57,7 @@ def mixed_language(attempt: Attempt) -> bool:
     """
     text, question = attempt.trace.completion, attempt.question
     allowed = (question.context, question.question)
-    return bool(foreign_words(text, user_text(*allowed)) or foreign_sentences(text, *allowed))
+    return bool(foreign_words(text, "\n".join(allowed)) or foreign_sentences(text, *allowed))
 
 
 def long_paragraph(attempt: Attempt) -> bool:
@@ -76,12 +77,14 @@ def repetition(attempt: Attempt) -> bool:
 
 
 def wrong_answer(attempt: Attempt) -> bool:
-    """Is no exact match, nor reaches a `min_f1` below 100: the paper too keeps only right answers.
+    """Is not right by the task's first score, nor reaches a `min_f1` below 100: the paper too keeps
+    only right answers.
 
     At 100 the F1 does not count, for it does not see the order of the words.
     """
-    lenient = attempt.settings.min_f1 < 100 and attempt.f1 >= attempt.settings.min_f1
-    return attempt.em < 100 and not lenient
+    least = attempt.settings.min_f1
+    right = next(iter(attempt.scores.values())) == 100
+    return not right and not (least < 100 and attempt.scores["f1"] >= least)
 
 
 def duplicate(attempt: Attempt) -> bool:

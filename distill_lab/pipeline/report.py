@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,13 +21,15 @@ from distill_lab.pipeline.reject import all_reasons, summary
 from distill_lab.pipeline.rejection_rules import RULES
 from distill_lab.reporting import page, paper, plots
 from distill_lab.reporting.stats import bootstrap_interval, gap_closed
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.contents import RunRecords, read_run
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import write_text
-from distill_lab.run.settings import ARMS, MODELS, Config
+from distill_lab.run.settings import Config
+from distill_lab.tasks.all_tasks import task_of
+from distill_lab.tasks.task import score_label
 
 PACKAGES = ("torch", "transformers", "peft", "datasets")
-METRICS = ("em", "f1")
 
 
 def build(config: Config, out: Path) -> dict[str, Any]:
@@ -36,7 +39,8 @@ def build(config: Config, out: Path) -> dict[str, Any]:
     null. Raises LabError for a missing file, and for records that do not belong together.
     """
     run = read_run(out)
-    values = {who: _values(run, who) for who in run.predictions}
+    names = task_of(config).score_names
+    values = {who: _values(run, who, names) for who in run.predictions}
     report = _numbers(config, run, values)
     pictures = plots.draw(report, run.verdicts, run.logs)
     folder = RunFolder(out)
@@ -59,13 +63,14 @@ def build(config: Config, out: Path) -> dict[str, Any]:
     return report
 
 
-# The scores of one model, 0 to 100: {"em": [...], "f1": [...]}, in the order of the questions.
+# The scores of one model, 0 to 100, by name, such as {"em": [...], "f1": [...]}, each in the order
+# of the questions.
 Values = dict[str, list[float]]
 
 
-def _values(run: RunRecords, who: str) -> Values:
-    answers = {answer.question_id: answer for answer in run.predictions[who]}
-    return {metric: [getattr(answers[id], metric) for id in run.eval] for metric in METRICS}
+def _values(run: RunRecords, who: str, names: Sequence[str]) -> Values:
+    scores = {answer.question_id: answer.scores for answer in run.predictions[who]}
+    return {name: [scores[id][name] for id in run.eval] for name in names}
 
 
 def _numbers(config: Config, run: RunRecords, values: Mapping[str, Values]) -> dict[str, Any]:
@@ -97,26 +102,26 @@ def _first_sentence(doc: str) -> str:
 
 
 def _scores(config: Config, values: Values | None) -> dict[str, Any] | None:
-    """Mean EM and F1 with their 95 % intervals; None for an arm that was not run."""
+    """The mean of each score with its 95 % interval; None for an arm that was not run."""
     if values is None:
         return None
-    intervals = {f"{metric}_ci95": _interval(config, values[metric]) for metric in METRICS}
-    means = {metric: round(fmean(values[metric]), 2) for metric in METRICS}
-    return {**means, **intervals, "n": len(values["em"])}
+    intervals = {f"{name}_ci95": _interval(config, scores) for name, scores in values.items()}
+    means = {name: round(fmean(scores), 2) for name, scores in values.items()}
+    return {**means, **intervals, "n": len(next(iter(values.values())))}
 
 
 def _by_kind(config: Config, run: RunRecords, values: Mapping[str, Values]) -> dict[str, Any]:
     """The scores of each kind of question, kinds by name; empty where no question carries one, and
     `other` holds those without one where some do."""
     kinds = [question.kind for question in run.eval.values()]
-    found: dict[str, Any] = {}
+    by_kind: dict[str, Any] = {}
     for name in sorted(filter(None, set(kinds))) + [None] * (None in kinds):
         at = [n for n, kind in enumerate(kinds) if kind == name]
-        found[name or "other"] = {
-            who: _scores(config, {metric: [scores[metric][n] for n in at] for metric in METRICS})
-            for who, scores in values.items()
+        by_kind[name or "other"] = {
+            who: _scores(config, {key: [scores[n] for n in at] for key, scores in by_name.items()})
+            for who, by_name in values.items()
         }
-    return {} if found.keys() <= {"other"} else found
+    return {} if by_kind.keys() <= {"other"} else by_kind
 
 
 def _interval(config: Config, values: Sequence[float]) -> list[float]:
@@ -129,27 +134,37 @@ def _gap(values: Mapping[str, Values], arm: str) -> dict[str, float | None] | No
     if arm not in values:
         return None
     shares: dict[str, float | None] = {}
-    for metric in METRICS:
-        share = gap_closed(*(fmean(values[who][metric]) for who in ("base", arm, "teacher")))
-        shares[metric] = None if share is None else round(share, 4)
+    for name in values[arm]:
+        share = gap_closed(*(fmean(values[who][name]) for who in ("base", arm, "teacher")))
+        shares[name] = None if share is None else round(share, 4)
     return shares
 
 
 def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page.Difference]:
-    """EM of one model minus another's, question by question, by the name of the pair."""
-    found: dict[str, page.Difference] = {}
-    for one, other in (("sft", "base"), ("kd", "base"), ("kd", "sft"), ("teacher", "base")):
-        if one in values and other in values:
-            both = zip(values[one]["em"], values[other]["em"], strict=True)
-            points = [above - below for above, below in both]
-            found[f"{one} − {other}"] = page.Difference(fmean(points), *_interval(config, points))
-    return found
+    """The deciding score of one model minus another's, question by question, by the name of the
+    pair: each arm and base, each two arms, teacher and base."""
+    name = task_of(config).score_names[0]
+    arms = [arm for arm in ARMS if arm in values]
+    pairs = [(arm, "base") for arm in arms]
+    pairs += [(later, earlier) for earlier, later in combinations(arms, 2)]
+    differences: dict[str, page.Difference] = {}
+    for above, below in [*pairs, ("teacher", "base")]:
+        both = zip(values[above][name], values[below][name], strict=True)
+        points = [upper - lower for upper, lower in both]
+        low, high = _interval(config, points)
+        difference = page.Difference(fmean(points), low, high, score_label(name))
+        differences[f"{above} − {below}"] = difference
+    return differences
 
 
 def _versions() -> dict[str, str | None]:
     """Of Python, of the libraries behind the numbers, and of this package; None if missing."""
-    found = {package: version(package) for package in PACKAGES}
-    return {"python": platform.python_version(), **found, "distill_lab": distill_lab.__version__}
+    installed = {package: version(package) for package in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        **installed,
+        "distill_lab": distill_lab.__version__,
+    }
 
 
 def version(package: str) -> str | None:
@@ -180,14 +195,14 @@ def _git() -> dict[str, Any] | None:
 
 def table(report: Mapping[str, Any]) -> str:
     """The result as a Markdown table that also reads well in a terminal; scores are 0 to 100."""
-    rows: list[tuple[str, ...]] = [
-        ("model", "EM (95 % CI)", "F1 (95 % CI)", "n", "gap EM", "gap F1")
-    ]
-    for who, found in report["scores"].items():
-        em, f1 = (page.score(found, metric) for metric in METRICS)
+    names = page.task_of(report).score_names
+    scored = [f"{score_label(name)} (95 % CI)" for name in names]
+    rows = [("model", *scored, "n", *(f"gap {score_label(name)}" for name in names))]
+    for who, of_model in report["scores"].items():
+        scores = [page.score(of_model, name) for name in names]
         closed = report["gap_closed"].get(who)
-        shares = [page.percent(closed[metric]) if closed else "" for metric in METRICS]
-        rows.append((who, em, f1, str(found["n"]) if found else "", *shares))
+        shares = [page.percent(closed[name]) if closed else "" for name in names]
+        rows.append((who, *scores, str(of_model["n"]) if of_model else "", *shares))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

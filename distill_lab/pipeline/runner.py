@@ -31,9 +31,9 @@ class Stage:
 
 
 def _data(config: Config, out: Path) -> object:
-    from distill_lab.tasks.squad import questions
+    from distill_lab.pipeline import data
 
-    return questions.prepare(config, out)
+    return data.run(config, out)
 
 
 def _generate(config: Config, out: Path) -> object:

@@ -26,16 +26,18 @@ from distill_lab.models.loading import (
     require_shared_tokenizer,
     save_student,
 )
+from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, write_text
-from distill_lab.run.settings import ARMS, Config, TrainSettings
+from distill_lab.run.settings import Config, TrainSettings
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 
-def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
+def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
     """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
     folder = RunFolder(out)
     examples = folder.examples.read()
@@ -56,8 +58,8 @@ def run(config: Config, out: Path, arms: Sequence[str] = ARMS) -> bool:
 
 
 def objective_of(arm: str, settings: TrainSettings) -> Objective:
-    """What an arm minimises: CE alone but for `kd`, the one arm with the teacher's KL."""
-    alpha = settings.alpha if arm == "kd" else 0.0
+    """What an arm minimises: CE, and the teacher's KL where the arm is one of softened targets."""
+    alpha = settings.alpha if ARMS[arm].softened else 0.0
     return Objective(alpha, settings.temperature, settings.divergence, settings.beta)
 
 
@@ -77,6 +79,23 @@ def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
     )
 
 
+def encode_for(
+    config: Config,
+    examples: Sequence[Example],
+    student: LanguageModel,
+    teacher: LanguageModel | TokenizerOnly | None,
+) -> list[Encoded]:
+    """The examples in the prompts of the run's task: the student's, and the teacher's if any."""
+    return encode_examples(
+        examples,
+        student.tokenizer,
+        config.train.max_length,
+        teacher.tokenizer if teacher else None,
+        config.models.teacher_shots,
+        task_of(config),
+    )
+
+
 def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFolder) -> None:
     folder = run.student(arm)
     models, objective = config.models, objective_of(arm, config.train)
@@ -87,13 +106,7 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFo
     tokenizer_only = load_tokenizer_only("teacher", models) if objective.alpha else None
     if tokenizer_only:
         require_shared_tokenizer(tokenizer_only, base)
-    encoded = encode_examples(
-        examples,
-        base.tokenizer,
-        config.train.max_length,
-        tokenizer_only.tokenizer if tokenizer_only else None,
-        models.teacher_shots,
-    )
+    encoded = encode_for(config, examples, base, tokenizer_only)
     teacher = None
     if tokenizer_only:
         teacher = _teacher(tokenizer_only, base, encoded, backend, config, run.teacher_cache)

@@ -5,22 +5,18 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from dataclasses import dataclass, replace
+from itertools import chain, combinations, islice, zip_longest
 from typing import Any
 
 from distill_lab.reporting import paper, templates
 from distill_lab.reporting.plots import Plot
+from distill_lab.run.arms import ABOUT, ARMS, COLOURS
 from distill_lab.run.claim import flag
 from distill_lab.run.records import Prediction, Question, Trace, Verdict, judged
-from distill_lab.run.settings import ARMS
+from distill_lab.tasks.all_tasks import TASKS
+from distill_lab.tasks.task import Task, score_label
 
-ABOUT = {
-    "base": "the student before any training",
-    "sft": "fine-tuned on the kept traces, as in the paper",
-    "kd": "the same, with softened targets added (Hinton et al. 2015)",
-    "teacher": "the model that wrote the traces",
-}
 # Of each picture its title, and how to read it.
 PICTURES = {
     "scores": (
@@ -40,7 +36,7 @@ PICTURES = {
     "yield": (
         "What sampling buys",
         "Above: questions by how many of their traces were accepted. Below: the chance that at "
-        "least one of k traces has the right answer (EM).",
+        "least one of k traces has the right answer.",
     ),
     "curves": (
         "CE and KL, step by step",
@@ -53,11 +49,13 @@ READ = 5  # refused traces, and evaluation questions, that the page prints in fu
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """EM points of one model above another on the same questions, with the 95 % interval."""
+    """Points of one model above another on the same questions, with the 95 % interval, in the score
+    that decides."""
 
-    em: float
+    points: float
     low: float
     high: float
+    score: str  # its name in print
 
     @property
     def sure(self) -> bool:
@@ -65,7 +63,8 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{signed(self.em)} EM (95 % interval {signed(self.low)} to {signed(self.high)})"
+        interval = f"{signed(self.low)} to {signed(self.high)}"
+        return f"{signed(self.points)} {self.score} (95 % interval {interval})"
 
 
 def percent(value: float | None) -> str:
@@ -73,12 +72,27 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
 
 
-def score(found: Mapping[str, Any] | None, metric: str) -> str:
+def score(of_model: Mapping[str, Any] | None, metric: str) -> str:
     """`74.2 (68.8–79.6)`: a score from 0 to 100 and its 95 % interval."""
-    if found is None:
+    if of_model is None:
         return "not run"
-    low, high = found[f"{metric}_ci95"]
-    return f"{found[metric]:.1f} ({low:.1f}–{high:.1f})"
+    low, high = of_model[f"{metric}_ci95"]
+    return f"{of_model[metric]:.1f} ({low:.1f}–{high:.1f})"
+
+
+def task_of(report: Mapping[str, Any]) -> Task:
+    """The task of a run, from its report; those of before there were tasks are SQuAD's."""
+    return TASKS[report["config"]["data"].get("task", "squad")]
+
+
+def _deciding(report: Mapping[str, Any]) -> tuple[str, str]:
+    """The score that decides: its name in report.json and in print."""
+    name = task_of(report).score_names[0]
+    return name, score_label(name)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def findings(report: Mapping[str, Any], differences: Mapping[str, Difference]) -> list[str]:
@@ -88,27 +102,30 @@ def findings(report: Mapping[str, Any], differences: Mapping[str, Difference]) -
     `differences` decides that, not the intervals of the table: two of those may overlap though one
     model is clearly better on the same questions.
     """
-    scores, closed = report["scores"], report["gap_closed"]
-    arms = [arm for arm in ARMS if scores[arm]]
-    base, teacher = scores["base"]["em"], scores["teacher"]["em"]
+    closed, (name, label) = report["gap_closed"], _deciding(report)
+    value = {who: scores[name] for who, scores in report["scores"].items() if scores}
+    arms = [arm for arm in ARMS if arm in value]
+    base, teacher = value["base"], value["teacher"]
     if not arms:
-        found = report["rejection"]
-        kept = f"{found['accepted']:,} of {found['traces']:,} traces were accepted"
-        return [f"No student was trained: {kept}.", f"EM: base {base:.1f}, teacher {teacher:.1f}."]
+        counts = report["rejection"]
+        kept = f"{counts['accepted']:,} of {counts['traces']:,} traces were accepted"
+        both = _sentence(f"{label}: base {base:.1f}, teacher {teacher:.1f}.")
+        return [f"No student was trained: {kept}.", both]
     if teacher <= base:
-        students = ", ".join(f"{arm} {scores[arm]['em']:.1f}" for arm in arms)
-        gap = f"There is no gap to close: EM of the teacher {teacher:.1f}, of base {base:.1f}."
-        return [gap, f"EM of the students: {students}."]
-    lines = [_outcome(a, scores, closed[a]["em"], differences[f"{a} − base"]) for a in arms]
-    return [*lines, _better(differences["kd − sft"])] if len(arms) == 2 else lines
+        students = ", ".join(f"{arm} {value[arm]:.1f}" for arm in arms)
+        gap = f"There is no gap to close: {label} of the teacher {teacher:.1f}, of base {base:.1f}."
+        return [gap, _sentence(f"{label} of the students: {students}.")]
+    lines = [_outcome(a, value, closed[a][name], differences[f"{a} − base"]) for a in arms]
+    pairs = combinations(arms, 2)
+    return lines + [_better(*pair, differences[" − ".join(reversed(pair))]) for pair in pairs]
 
 
-def _outcome(arm: str, scores: Mapping[str, Any], closed: float, gain: Difference) -> str:
+def _outcome(arm: str, value: Mapping[str, float], closed: float, gain: Difference) -> str:
     """What the training did for one student, where there was a gap to close."""
-    base, student, teacher = (scores[who]["em"] for who in ("base", arm, "teacher"))
-    values = f"{arm}, EM {base:.1f} → {student:.1f}, teacher {teacher:.1f}"
-    what = "Distillation" if arm == "sft" else "Distillation with softened targets"
-    if gain.em <= 0:
+    base, student, teacher = (value[who] for who in ("base", arm, "teacher"))
+    values = f"{arm}, {gain.score} {base:.1f} → {student:.1f}, teacher {teacher:.1f}"
+    what = ARMS[arm].method
+    if gain.points <= 0:
         surely = "made the student worse" if gain.sure else "did not help"
         return f"{what} {surely} ({values})."
     if not gain.sure:
@@ -118,34 +135,38 @@ def _outcome(arm: str, scores: Mapping[str, Any], closed: float, gain: Differenc
     return f"{what} closed {percent(closed)} of the gap between base and teacher ({values})."
 
 
-def _better(kd_over_sft: Difference) -> str:
-    if not kd_over_sft.sure:
-        return f"kd minus sft is {kd_over_sft}: this run does not show which of the two is better."
-    first, second = ("kd", "sft") if kd_over_sft.em > 0 else ("sft", "kd")
-    return f"{first} is better than {second}: kd minus sft is {kd_over_sft}."
+def _better(one: str, other: str, gain: Difference) -> str:
+    """Which of two arms is better, from what the other one is above the first."""
+    minus = f"{other} minus {one} is {gain}"
+    if not gain.sure:
+        return f"{minus}: this run does not show which of the two is better."
+    best, worst = (other, one) if gain.points > 0 else (one, other)
+    return f"{best} is better than {worst}: {minus}."
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What a reader should know before trusting the table."""
-    found: list[str] = []
+    sentences: list[str] = []
+    name, label = _deciding(report)
     scores = {who: values for who, values in report["scores"].items() if values}
-    flat = [who for who, values in scores.items() if values["em_ci95"][0] == values["em_ci95"][1]]
+    intervals = {who: values[f"{name}_ci95"] for who, values in scores.items()}
+    flat = [who for who, (low, high) in intervals.items() if low == high]
     if flat:
-        found.append(
+        sentences.append(
             f"The interval of {', '.join(flat)} has no width because every answer scored the same; "
             "that is the bootstrap's limit, not certainty."
         )
-    teacher = scores["teacher"]["em"]
-    if any(scores[arm]["em"] > teacher for arm in ARMS if arm in scores):
-        found.append(
+    teacher = scores["teacher"][name]
+    if any(scores[arm][name] > teacher for arm in ARMS if arm in scores):
+        sentences.append(
             "A student can pass its teacher: it learnt from the traces that were kept, while the "
             "teacher is scored on one greedy answer a question, whatever became of it."
         )
     if (n := report["data"]["eval"]) < 100:
-        found.append(
-            f"Only {n} evaluation questions: one answer is worth {100 / n:.1f} points of EM."
+        sentences.append(
+            f"Only {n} evaluation questions: one answer is worth {100 / n:.1f} points of {label}."
         )
-    return found
+    return sentences
 
 
 def refused(
@@ -172,16 +193,16 @@ def answers(
     questions: Mapping[str, Question], predictions: Mapping[str, Sequence[Prediction]]
 ) -> list[dict[str, Any]]:
     """One question for each pattern of right and wrong over the models, commonest first."""
-    by_model = {who: {p.question_id: p for p in found} for who, found in predictions.items()}
+    by_model = {who: {p.question_id: p for p in made} for who, made in predictions.items()}
     patterns: dict[tuple[bool, ...], list[str]] = defaultdict(list)
     for question in questions:
-        patterns[tuple(found[question].em == 100 for found in by_model.values())].append(question)
+        patterns[tuple(made[question].right for made in by_model.values())].append(question)
     common = sorted(patterns.values(), key=len, reverse=True)[:READ]
     return [
         {
             "question": questions[same[0]],
             "same": len(same),
-            "answers": {who: found[same[0]] for who, found in by_model.items()},
+            "answers": {who: made[same[0]] for who, made in by_model.items()},
         }
         for same in common
     ]
@@ -190,22 +211,25 @@ def answers(
 def comparisons(report: Mapping[str, Any]) -> Iterator[tuple[paper.Comparison, str]]:
     """Each line of `paper.COMPARISONS` with what this run shows."""
     scores, closed = report["scores"], report["gap_closed"]
-    teacher = scores["teacher"]["em"]
+    name, label = _deciding(report)
+    teacher = scores["teacher"][name]
     source = report["data"]["source"]
     values = {
+        "score": label,
+        "subject": task_of(report).subject,
         "n": f"{report['data']['eval']:,}",
         "source": source if isinstance(source, str) else source["eval"],
         "examples": f"{report['rejection']['examples']:,}",
         "student": report["models"]["base"],
-        "teacher_em": f"{teacher:.1f}",
+        "teacher": f"{teacher:.1f}",
     }
     for arm in ARMS:
-        em = scores[arm]["em"] if scores[arm] else None
-        values[f"{arm}_em"] = "not run" if em is None else f"{em:.1f}"
-        values[f"{arm}_kept"] = percent(None if em is None or not teacher else em / teacher)
-        values[f"{arm}_closed"] = percent(closed[arm]["em"] if closed[arm] else None)
+        mean = scores[arm][name] if scores[arm] else None
+        values[arm] = "not run" if mean is None else f"{mean:.1f}"
+        values[f"{arm}_kept"] = percent(None if mean is None or not teacher else mean / teacher)
+        values[f"{arm}_closed"] = percent(closed[arm][name] if closed[arm] else None)
     for line in paper.COMPARISONS:
-        yield line, line.ours.format(**values)
+        yield replace(line, why=line.why.format(**values)), _sentence(line.ours.format(**values))
 
 
 def signed(value: float) -> str:
@@ -229,15 +253,21 @@ def render(
     """Fills `report.html.jinja` or `report.md.jinja`; in HTML all that models wrote is escaped."""
     environment = templates.environment(html=name.endswith(".html"))
     environment.filters.update(
-        percent=percent, signed=signed, duration=duration, flag=flag, score=score
+        percent=percent, signed=signed, duration=duration, flag=flag, score=score, label=score_label
     )
+    task = task_of(report)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     template = environment.get_template(f"{name}.jinja")
     return template.render(
         report=report,
         pictures=pictures,
         paper=paper,
+        task=task,
+        label=" and ".join(map(score_label, task.score_names)),
+        deciding=_deciding(report),
         about=ABOUT,
+        arms=ARMS,
+        colours=COLOURS,
         about_pictures=PICTURES,
         findings=findings(report, differences),
         differences=differences,

@@ -102,8 +102,8 @@ def retention(student: str, benchmark: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One line of 'the paper beside ours'. `ours` is a format string that a report fills with the
-    scores and shares of a run (`page.comparisons`)."""
+    """One line of 'the paper beside ours'. `ours` and `why` are format strings that a report fills
+    with the scores and shares of a run (`page.comparisons`)."""
 
     topic: str
     paper: str

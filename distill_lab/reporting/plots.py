@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from distill_lab.reporting.stats import pass_at_k
+from distill_lab.run.arms import ARMS, COLOURS
 from distill_lab.run.records import Verdict
+from distill_lab.tasks.task import score_label
 
-COLOURS = {"base": "#6b6b6b", "sft": "#0072b2", "kd": "#c44e00", "teacher": "#007a5a"}
 REFUSED, KEPT, REST, INK = "#c44e00", "#0072b2", "#e4e4e4", "#222222"
 
 
@@ -79,12 +80,13 @@ def _share(part: int, whole: int) -> str:
 
 
 def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
-    """EM and F1 of the models that were scored, with their 95 % intervals."""
+    """Each score of the models that were evaluated, with its 95 % interval."""
     models = {model: values for model, values in of_models.items() if values}
-    figure, axes = _figure(0.6 + 0.55 * len(models), columns=2, sharey=True)
+    names = [name for name in models["base"] if f"{name}_ci95" in models["base"]]
+    figure, axes = _figure(0.6 + 0.55 * len(models), columns=len(names), sharey=True)
     described: list[str] = []
-    for metric, ax in zip(("em", "f1"), axes, strict=True):
-        ax.set_title(metric.upper(), fontsize=11, color=INK)
+    for metric, ax in zip(names, axes, strict=True):
+        ax.set_title(score_label(metric), fontsize=11, color=INK)
         ax.set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100))
         ax.grid(axis="x", color=REST, linewidth=0.8)
         _rows(ax, list(models), scale=True)
@@ -94,15 +96,17 @@ def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
             ax.plot((low, high), (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
             ax.plot(value, y, "o", color=colour, markersize=7, clip_on=False)
             ax.text(value, y - 0.2, f"{value:.1f}", ha="center", va="bottom", color=colour)
-            described.append(f"{metric.upper()} of {model} {value:.1f} ({low:.1f} to {high:.1f})")
+            text = f"{score_label(metric)} of {model} {value:.1f} ({low:.1f} to {high:.1f})"
+            described.append(text)
     return Plot("scores", ", ".join(described) + ".", _png(figure))
 
 
 def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
     """How far each student came from base (0 %) to teacher (100 %)."""
+    names = next((list(shares) for shares in closed.values() if shares), [])
     bars = [
-        (f"{arm} {metric.upper()}", COLOURS[arm], 100 * share)
-        for metric in ("em", "f1")
+        (f"{arm} {score_label(metric)}", COLOURS[arm], 100 * share)
+        for metric in names
         for arm, shares in closed.items()
         if shares and (share := shares[metric]) is not None
     ]
@@ -160,7 +164,7 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
     if not sampled:
         return Plot("yield", "Nothing to draw: there are no verdicts.")
     accepted = Counter(verdict.question_id for verdict in verdicts if verdict.reason == "ok")
-    right = Counter(verdict.question_id for verdict in verdicts if verdict.em == 100)
+    right = Counter(verdict.question_id for verdict in verdicts if verdict.right)
     questions = Counter(accepted[question] for question in sampled)
     ks = list(range(1, min(sampled.values()) + 1))
     shares = [100 * fmean(pass_at_k(n, right[q], k) for q, n in sampled.items()) for k in ks]
@@ -186,13 +190,15 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float) -> Plot:
-    """CE of the students and the KL of kd in panels of their own: they are different quantities."""
+    """CE of the students, and the KL of those with softened targets: a panel each, since they are
+    different quantities.
+    """
     titles = {"ce": "cross-entropy (CE)", "kl": f"KL(teacher ‖ student), T = {temperature:g}"}
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for term in titles:
         for arm, rows in logs.items():
             points = [(row["step"], row[term]) for row in rows if term in row]
-            if points and (term == "ce" or arm != "sft"):  # sft logs a KL of 0: it has none
+            if points and (term == "ce" or ARMS[arm].softened):  # else the KL is logged as 0
                 panels.setdefault(term, {})[arm] = points
     if not panels:
         return Plot("curves", "Nothing to draw: the training logs are empty.")
@@ -214,7 +220,7 @@ def _curve(ax: Any, arm: str, points: Sequence[tuple[float, float]]) -> tuple[fl
     steps, values = zip(*points, strict=True)
     half = len(values) // 40  # one step's loss is that of its own few examples, and jumps
     smooth = [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
-    style = {"color": COLOURS[arm], "linestyle": "--" if arm == "kd" else "-"}  # not colour alone
+    style = {"color": COLOURS[arm], "linestyle": ARMS[arm].line}  # not colour alone
     marker = "o" if len(values) == 1 else None
     ax.plot(steps, values, color=COLOURS[arm], linewidth=0.8, alpha=0.35)
     label = f"{arm} (ends at {smooth[-1]:.2f})"

@@ -53,8 +53,9 @@ def bounds_of_settings() -> dict[str, Bounds]:
 
 
 # What the records of each slow stage depend on; what only cheap stages made is simply made again.
-_TRACES = ("data.train", "data.n_train", "data.seed", "models.teacher", "models.teacher_shots",
-           "models.teacher_4bit", "generate", "runtime.dtype", "runtime.sampler")  # fmt: skip
+_TRACES = ("data.task", "data.train", "data.n_train", "data.seed", "models.teacher",
+           "models.teacher_shots", "models.teacher_4bit", "generate", "runtime.dtype",
+           "runtime.sampler")  # fmt: skip
 _STUDENTS = (*_TRACES, "models", "reject", "train")
 _PREDICTIONS = (*_STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
 _CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",

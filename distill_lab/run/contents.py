@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.folder import RunFolder, require_file
 from distill_lab.run.records import Example, LabError, Prediction, Question, Trace, Verdict, by_id
-from distill_lab.run.settings import ARMS, MODELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ def read_json(path: Path, expected: str, advice: str = "Download or write it aga
 def read_json_lines(path: Path, advice: str) -> list[Any]:
     """The value on each line, such as the steps of a log."""
     expected, values = "one JSON object a line", list[Any]()
-    for n, line in enumerate(_text(path, expected).splitlines(), 1):
+    lines = _text(path, expected).removesuffix("\n").split("\n")  # not at U+2028, which texts hold
+    for n, line in enumerate(lines if lines != [""] else (), 1):
         try:
             values.append(parse(line))
         except BadJson as error:

@@ -14,7 +14,7 @@ import json
 import os
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar, cast
@@ -35,9 +35,10 @@ class LabError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A SQuAD question. `answers` holds every reference answer; empty means unanswerable (2.0).
+    """A question of a task. `answers` holds every reference answer; empty means unanswerable.
 
-    `kind` is there where the data say one, such as `two-fact`: scores are then told by it too.
+    `title` and `context` are empty where a task has none. `kind` is there where the data say one,
+    such as `two-fact`: scores are then told by it too.
     """
 
     id: str
@@ -64,17 +65,36 @@ class Trace:
     prompt_id: str
 
 
+class Graded:
+    """A record with `scores`, 0 to 100, by the names that its task gives them.
+
+    A score is an attribute too: `verdict.em` is `verdict.scores["em"]`, as notebooks write it.
+    """
+
+    __slots__ = ()
+    scores: dict[str, float]
+
+    @property
+    def right(self) -> bool:
+        """Whether the first score, the one by which the task decides, is full."""
+        return next(iter(self.scores.values())) == 100
+
+    def __getattr__(self, name: str) -> float:
+        if name != "scores" and name in self.scores:  # a record that is being copied has none yet
+            return self.scores[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Graded):
     """What rejection sampling said of one trace: `ok`, or the name of the first rule that refused
-    it. Scores are 0 to 100.
+    it.
     """
 
     question_id: str
     sample: int
     reason: str
-    em: float
-    f1: float
+    scores: dict[str, float] = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +111,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
-    """One model's greedy answer to one evaluation question. Scores are 0 to 100."""
+class Prediction(Graded):
+    """One model's greedy answer to one evaluation question."""
 
     question_id: str
     sample: int
     completion: str
     answer: str
-    em: float
-    f1: float
+    scores: dict[str, float] = field(hash=False)
 
 
 Record = TypeVar("Record", Question, Trace, Verdict, Example, Prediction)
@@ -123,6 +142,8 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
         ) from None
     hints = _hints(kind)
     values: dict[str, Any] = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    if "scores" in hints.keys() - values.keys() and {"em", "f1"} <= values.keys():  # an older run
+        values["scores"] = {"em": values.pop("em"), "f1": values.pop("f1")}
     if not _required(kind) <= values.keys() <= hints.keys():
         keys = listed(values) if isinstance(found, dict) else type(found).__name__
         raise LabError(
@@ -153,6 +174,11 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         items = cast("list[Any]", value) if isinstance(value, list) else [None]
         good = all(isinstance(item, str) for item in items)
         value = tuple(items) if good else cast("Any", value)
+    elif typing.get_origin(hint) is dict:
+        value = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+        good = bool(value)
+        for name, score in value.items():
+            _checked(score, float, f"{where}.{name}")
     elif hint is float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
     else:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from distill_lab.run.arms import ArmName
 from distill_lab.run.records import LabError
 
-ARMS = ("sft", "kd")  # the two students
-MODELS = ("base", *ARMS, "teacher")  # the four that are scored
 BUNDLED = "bundled"  # the name of the set and of the models that travel with the package
 
 
@@ -39,8 +38,10 @@ class Bounds:
 class DataSettings:
     """Which questions."""
 
+    task: Literal["squad", "gsm8k"] = "squad"
+    """What is asked: SQuAD's questions on a passage, or word problems in GSM8K's file format."""
     train: str = BUNDLED
-    """Questions for the teacher: 'bundled', a SQuAD JSON file, or a hub name (rajpurkar/squad)."""
+    """Questions for the teacher: 'bundled', a file, or for SQuAD a hub name (rajpurkar/squad)."""
     eval: str = BUNDLED
     """Questions all models are scored on, never trained on: same choices."""
     n_train: Annotated[int, Bounds(0)] = 400
@@ -191,7 +192,7 @@ class ExportSettings:
 
     out: Path = Path("runs/tiny")
     """The run's folder."""
-    arm: Literal["sft", "kd"] = "kd"
+    arm: ArmName = "kd"
     """Which of the students."""
     to: Literal["adapter", "merged", "gguf"] = "merged"
     """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""

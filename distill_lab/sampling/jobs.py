@@ -12,7 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from distill_lab.run.distributed import shared
 from distill_lab.run.records import LabError, Question
 from distill_lab.sampling.shared_prefix import alike_beyond, common_prefix_length
-from distill_lab.tasks.prompts import STOP, encode, render, user_text
+from distill_lab.tasks.prompts import STOP, encode, render
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 _BUCKET = 16  # prompts whose lengths in tokens fall into one such interval count as equally long
 
@@ -40,12 +42,13 @@ Existing = set[tuple[str, int]]  # (question id, sample) of the completions that
 
 
 def jobs_for(
-    questions: Iterable[Question], tokenizer: PreTrainedTokenizerBase, n_shots: int = 0
+    questions: Iterable[Question],
+    tokenizer: PreTrainedTokenizerBase,
+    n_shots: int = 0,
+    task: Task = SQUAD,
 ) -> list[Job]:
-    """A job for each question, with `n_shots` worked examples in its prompt."""
-    return [
-        Job(q.id, render(user_text(q.context, q.question), tokenizer, n_shots)) for q in questions
-    ]
+    """A job for each question, with the task's prompt and `n_shots` worked examples in it."""
+    return [Job(q.id, render(task.user_text(q), tokenizer, n_shots, task)) for q in questions]
 
 
 def encoded(jobs: Sequence[Job], tokenizer: PreTrainedTokenizerBase) -> Ids:

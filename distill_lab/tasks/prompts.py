@@ -13,46 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_lab.run.records import LabError
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
-INSTRUCTION = (
-    "Read the passage and answer the question. First think in one or two sentences inside "
-    "<think> </think>. "
-    "Then give the shortest possible answer, copied from the passage, inside <answer> </answer>."
-)
 BEGUN = "<think>"  # a few-shot prompt ends with this, so that a small teacher falls into the format
 STOP = "</answer>"
 
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """A worked example of a few-shot prompt."""
-
-    context: str
-    question: str
-    completion: str
-
-
-# Short on purpose: of longer examples a model of 135M parameters copied the length and forgot the
-# second tag.
-SHOTS = (
-    Shot(
-        "Mount Kenya is 5,199 metres high. It was first climbed in 1899 by Halford Mackinder.",
-        "Who first climbed Mount Kenya?",
-        "<think>Halford Mackinder was the first to climb it, in 1899.</think> "
-        "<answer>Halford Mackinder</answer>",
-    ),
-    Shot(
-        "The museum opened in May 1932 and moved to Leeds in 1995. It holds 8,500 objects.",
-        "When did the museum move to Leeds?",
-        "<think>It moved to Leeds in 1995.</think> <answer>1995</answer>",
-    ),
-    Shot(
-        "Honey bees live in colonies. A colony has one queen, who lays the eggs, and thousands of "
-        "workers, who collect nectar.",
-        "What do the workers collect?",
-        "<think>The workers collect nectar.</think> <answer>nectar</answer>",
-    ),
-)
 
 _WHOLE = re.compile(
     r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL
@@ -88,28 +54,23 @@ def answer_text(completion: str) -> str:
     return _TAG.sub(" ", completion.rpartition("</think>")[2]).strip()
 
 
-def user_text(context: str, question: str) -> str:
-    """Context before question, so that questions on one passage share what comes first."""
-    return f"Passage: {context}\n\nQuestion: {question}"
-
-
-def messages(text: str, n_shots: int = 0) -> list[dict[str, str]]:
-    """The conversation that ends with `text` (of `user_text`): system, examples, question."""
-    turns = [{"role": "system", "content": INSTRUCTION}]
-    for shot in SHOTS[:n_shots]:
-        turns.append({"role": "user", "content": user_text(shot.context, shot.question)})
+def messages(text: str, n_shots: int = 0, task: Task = SQUAD) -> list[dict[str, str]]:
+    """The conversation that ends with the user's `text`: instruction, worked examples, question."""
+    turns = [{"role": "system", "content": task.instruction}]
+    for shot in task.shots[:n_shots]:
+        turns.append({"role": "user", "content": shot.text})
         turns.append({"role": "assistant", "content": shot.completion})
     return [*turns, {"role": "user", "content": text}]
 
 
-def render(text: str, tokenizer: Any, n_shots: int = 0) -> str:
-    """The prompt for `text` (of `user_text`), tags and all: through the tokenizer's chat template,
-    or plain where it has none (GPT-2).
+def render(text: str, tokenizer: Any, n_shots: int = 0, task: Task = SQUAD) -> str:
+    """The prompt for the user's `text`, with all its markers: through the tokenizer's chat
+    template, or plain where it has none (GPT-2).
 
     With worked examples, and where the template itself ends so (R1's own), the prompt ends with an
     opened `<think>`, which then counts as the start of the completion.
     """
-    turns = messages(text, n_shots)
+    turns = messages(text, n_shots, task)
     if tokenizer.chat_template:
         prompt = _chat(turns, tokenizer)
     else:

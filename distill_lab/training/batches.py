@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerBase
 from distill_lab.losses.distillation import completion_labels
 from distill_lab.run.records import Example, LabError
 from distill_lab.tasks.prompts import BEGUN, encode, render
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ def encode_examples(
     max_length: int,
     teacher_tokenizer: PreTrainedTokenizerBase | None = None,
     teacher_shots: int = 0,
+    task: Task = SQUAD,
 ) -> list[Encoded]:
     """The examples as token ids; what is longer than `max_length` tokens is cut from the end.
 
@@ -40,8 +43,10 @@ def encode_examples(
     """
     encoded, n_cut = [], 0
     for example in examples:
-        prompt = _prompt_ids(example.prompt, tokenizer)
-        teacher_prompt = _prompt_ids(example.prompt, teacher_tokenizer or tokenizer, teacher_shots)
+        prompt = _prompt_ids(example.prompt, tokenizer, 0, task)
+        teacher_prompt = _prompt_ids(
+            example.prompt, teacher_tokenizer or tokenizer, teacher_shots, task
+        )
         text: Any = tokenizer(example.completion, add_special_tokens=False)
         completion = [*text.input_ids, tokenizer.eos_token_id]
         room = max_length - len(prompt)
@@ -62,9 +67,9 @@ def encode_examples(
     return encoded
 
 
-def _prompt_ids(text: str, tokenizer: Any, n_shots: int = 0) -> list[int]:
+def _prompt_ids(text: str, tokenizer: Any, n_shots: int, task: Task) -> list[int]:
     """A prompt without the `<think>` that sampling adds: here it is in the completion."""
-    return encode(tokenizer, render(text, tokenizer, n_shots).removesuffix(BEGUN))
+    return encode(tokenizer, render(text, tokenizer, n_shots, task).removesuffix(BEGUN))
 
 
 def blank(pad: int) -> Encoded:

@@ -121,7 +121,9 @@ def asked(name: str, kind: str, answer: str) -> Question:
 def test_a_wrong_answer_stops_early_where_it_leads_to_the_right_one():
     question = asked("q", "two-fact", "Rome")
     answers = {"Ana": True, "Bo": False, "Graz": False, "": False, "Lima": False}
-    found = {a: run_figures.stops_early(question, Prediction("q", 0, "", a, 0, 0)) for a in answers}
+    found = {
+        a: run_figures.stops_early(question, Prediction("q", 0, "", a, {"em": 0})) for a in answers
+    }
     assert found == answers
 
 
@@ -131,7 +133,9 @@ def test_traces_are_told_by_kind_and_later_samples_may_be_right():
     ems = {("a", 0): 100, ("a", 1): 0, ("b", 0): 0, ("b", 1): 100}
     tokens = {("a", 0): 10, ("a", 1): 12, ("b", 0): 30, ("b", 1): 40}
     traces = [Trace(*key, "", n, "stop", "t", "p") for key, n in tokens.items()]
-    verdicts = [Verdict(*key, "ok" if em else "wrong_answer", em, em) for key, em in ems.items()]
+    verdicts = [
+        Verdict(*key, "ok" if em else "wrong_answer", {"em": em}) for key, em in ems.items()
+    ]
     run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {})
     found = dict(run_figures.of_traces(run))
     assert found["one-fact.tokens"] == 11

@@ -50,7 +50,7 @@ def lab(tmp_path) -> Lab:
     )
     write_records(
         run / "verdicts.jsonl",
-        [Verdict("q", n, reason, scores[n], scores[n]) for n, reason in enumerate(REASONS)],
+        [Verdict("q", n, reason, {"em": scores[n]}) for n, reason in enumerate(REASONS)],
     )
     write_records(run / "examples.jsonl", [Example("q", n, "prompt", "text") for n in (0, 1)])
     return Lab(Config(), run)

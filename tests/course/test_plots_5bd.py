@@ -16,7 +16,7 @@ PNG = b"\x89PNG"
 
 
 def verdict(question: str, sample: int, reason: str) -> Verdict:
-    return Verdict(question, sample, reason, 0.0, 0.0)
+    return Verdict(question, sample, reason, {"em": 0.0})
 
 
 def test_yield_counts_examples_and_questions_of_the_first_n_samples():
@@ -35,7 +35,10 @@ def test_yield_counts_examples_and_questions_of_the_first_n_samples():
 
 def test_scores_stand_in_the_order_of_the_questions():
     questions = [Question(name, "", "", "", ()) for name in "ba"]
-    predictions = [Prediction("a", 0, "", "", 0.0, 10.0), Prediction("b", 0, "", "", 100.0, 100.0)]
+    predictions = [
+        Prediction("a", 0, "", "", {"em": 0, "f1": 10}),
+        Prediction("b", 0, "", "", {"em": 100, "f1": 100}),
+    ]
     assert in_order(questions, predictions, "em") == [100.0, 0.0]
     assert in_order(questions, predictions, "f1") == [100.0, 10.0]
 

@@ -43,8 +43,9 @@ from distill_lab.run.settings import (
 from distill_lab.sampling.decode import complete
 from distill_lab.sampling.jobs import jobs_for
 from distill_lab.sampling.nucleus import Sampling
-from distill_lab.tasks.prompts import answer_text, user_text
+from distill_lab.tasks.prompts import answer_text
 from distill_lab.tasks.squad.questions import load as load_data
+from distill_lab.tasks.squad.task import user_text
 from distill_lab.training.batches import collate, encode_examples
 from distill_lab.training.trainer import DistillationTrainer
 

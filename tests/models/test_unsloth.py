@@ -40,7 +40,8 @@ from distill_lab.sampling.decode import complete
 from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.shared_prefix import next_logits
-from distill_lab.tasks.prompts import render, user_text
+from distill_lab.tasks.prompts import render
+from distill_lab.tasks.squad.task import user_text
 from distill_lab.training.batches import collate, encode_examples
 
 pytestmark = pytest.mark.unsloth

@@ -14,7 +14,7 @@ from distill_lab.run.records import Example, LabError, Trace, Verdict, read_reco
 
 def rows(*ems: float) -> tuple[list[Trace], list[Verdict]]:
     traces = [Trace("q", s, f"t{s}", 3, "stop", "m", "p") for s in range(len(ems))]
-    return traces, [Verdict("q", s, "duplicate", em, em) for s, em in enumerate(ems)]
+    return traces, [Verdict("q", s, "duplicate", {"em": em}) for s, em in enumerate(ems)]
 
 
 def test_unfiltered_looks_at_no_verdict_and_draws_none_twice():
@@ -37,7 +37,7 @@ def test_right_only_is_as_few_as_wrong_only():
     ems |= {"e": (100, 100, 0)}
     traces = [Trace(q, s, q, 3, "stop", "m", "p") for q in ems for s in range(3)]
     verdicts = [
-        Verdict(q, s, "wrong_answer" if em < 100 else "duplicate" if q == "d" else "ok", em, em)
+        Verdict(q, s, "wrong_answer" if em < 100 else "duplicate" if q == "d" else "ok", {"em": em})
         for q, found in ems.items()
         for s, em in enumerate(found)
     ]

@@ -23,7 +23,8 @@ from distill_lab.models.backend import Backend
 from distill_lab.models.loading import for_training, load_model, load_student, save_student
 from distill_lab.run import claim
 from distill_lab.run.settings import Config, ModelSettings, data_folder
-from distill_lab.tasks.prompts import encode, render, user_text
+from distill_lab.tasks.prompts import encode, render
+from distill_lab.tasks.squad.task import user_text
 
 CPU = Backend("transformers", "cpu", "float32", 1, "for the tests")
 RANK = 4

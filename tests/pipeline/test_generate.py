@@ -27,7 +27,8 @@ from distill_lab.run.records import (
 from distill_lab.run.settings import Config, EvaluateSettings, GenerateSettings, ModelSettings
 from distill_lab.run.settings import RuntimeSettings as Runtime
 from distill_lab.sampling.nucleus import Sampling
-from distill_lab.tasks.prompts import SHOTS, prompt_id, render, user_text
+from distill_lab.tasks.prompts import prompt_id, render
+from distill_lab.tasks.squad.task import SHOTS, user_text
 
 CONTEXT = "Anna lives in Rome. Her brother has lived in {} for {} years."
 CITIES = ("Paris", "Lima", "Oslo", "Rome", "Bern", "Cairo", "Quito", "Hanoi", "Accra")

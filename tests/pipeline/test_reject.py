@@ -21,7 +21,7 @@ from distill_lab.run.records import (
     write_records,
 )
 from distill_lab.run.settings import Config, RejectSettings
-from distill_lab.tasks.prompts import user_text
+from distill_lab.tasks.squad.task import user_text
 
 CONTEXT = "Orgar Dvořák was born in Helhaven (東京 in the old tongue)."
 QUESTION = Question("q", "t", CONTEXT, "Where was Orgar born?", ("Helhaven", "in Helhaven"))
@@ -248,7 +248,9 @@ RIGHT = [
 ]
 WRONG = {("q", 1), ("r", 0)}
 OF_RIGHT = [
-    Verdict(t.question_id, t.sample, "bad" if (t.question_id, t.sample) in WRONG else "ok", 0, 0)
+    Verdict(
+        t.question_id, t.sample, "bad" if (t.question_id, t.sample) in WRONG else "ok", {"em": 0}
+    )
     for t in RIGHT
 ]
 POLICIES = {

@@ -58,7 +58,8 @@ def questions(split, n):
 
 def predictions(right):
     """The first `right` of ten questions answered well, the others with half the words."""
-    good, bad = ("<think>So.</think><answer>Graz</answer>", "Graz", 100.0, 100.0), (EVIL, "", 0, 50)
+    good = "<think>So.</think><answer>Graz</answer>", "Graz", {"em": 100.0, "f1": 100.0}
+    bad = EVIL, "", {"em": 0.0, "f1": 50.0}
     return [Prediction(f"eval{i}", 0, *(good if i < right else bad)) for i in range(10)]
 
 
@@ -74,7 +75,7 @@ def out(tmp_path):
     keys = [(f"train{n // 2}", n % 2) for n in range(8)]
     traces = [Trace(*key, EVIL, 20, "stop", "bundled", "p") for key in keys]
     verdicts = [
-        Verdict(*key, reason, *((100.0, 100.0) if reason == "ok" else (0.0, 0.0)))
+        Verdict(*key, reason, dict.fromkeys(("em", "f1"), 100.0 * (reason == "ok")))
         for key, reason in zip(keys, REASONS, strict=True)
     ]
     write_records(tmp_path / "questions.train.jsonl", questions("train", 4))
@@ -287,7 +288,9 @@ def test_teacher_equal_to_base_has_no_gap(out):
 
 
 def test_nothing_accepted_and_no_student(out):
-    verdicts = [Verdict(f"train{n // 2}", n % 2, "wrong_answer", 0.0, 0.0) for n in range(8)]
+    verdicts = [
+        Verdict(f"train{n // 2}", n % 2, "wrong_answer", {"em": 0.0, "f1": 0.0}) for n in range(8)
+    ]
     write_records(out / "verdicts.jsonl", verdicts)
     (out / "examples.jsonl").unlink()
     for arm in ("sft", "kd"):

@@ -30,8 +30,9 @@ from distill_lab.pipeline import train
 from distill_lab.run import claim
 from distill_lab.run.records import Example, LabError, write_records
 from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
-from distill_lab.tasks.prompts import BEGUN, encode, render, user_text
-from distill_lab.training.batches import Encoded, collate, encode_examples
+from distill_lab.tasks.prompts import BEGUN, encode, render
+from distill_lab.tasks.squad.task import user_text
+from distill_lab.training.batches import Encoded, collate
 from distill_lab.training.trainer import DistillationTrainer, _half_precision
 
 THOUGHTS = "short", "a thought of middling length", "a long one, " * 12, "", "it says so " * 5
@@ -96,23 +97,11 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrain
     set_seed(config.train.seed)
     base = load_model("base", config.models, backend)
     teacher = load_model("teacher", config.models, backend) if alpha else None
-    data = encoded_with(config, base, teacher)
+    data = train.encode_for(config, EXAMPLES, base, teacher)
     student = for_training(base, config.models.lora_rank)
     objective = train.objective_of("kd", replace(config.train, alpha=alpha))
     hyperparameters = train.hyperparameters_of(config, backend.dtype)
     return DistillationTrainer(student, data, objective, teacher, hyperparameters, folder)
-
-
-def encoded_with(
-    config: Config, student: LanguageModel, teacher: LanguageModel | None, examples=EXAMPLES
-) -> list[Encoded]:
-    return encode_examples(
-        examples,
-        student.tokenizer,
-        config.train.max_length,
-        teacher.tokenizer if teacher else None,
-        config.models.teacher_shots,
-    )
 
 
 # --- the loss of a step ---------------------------------------------------------------------------
@@ -296,7 +285,7 @@ def encoded_by(
     student = load_model(
         "base", replace(config.models, student=str(folder)), choose_backend(config.runtime)
     )
-    return encoded_with(config, student, teacher, examples)
+    return train.encode_for(config, examples, student, teacher)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)

@@ -89,12 +89,13 @@ def test_every_comparison_says_why_and_asks_only_for_what_a_report_has():
         "data": {"source": "bundled", "eval": 240},
         "rejection": {"examples": 1234},
         "models": {"base": "bundled"},
+        "config": {"data": {}},  # as before there were tasks
     }
     for line, ours in page.comparisons(report):
         assert ours
         assert line.why.endswith(".")
         assert line.compare in ("as a shape", "no")
-        assert not {"{", "}"} & {*line.paper, *ours}
+        assert not {"{", "}"} & {*line.paper, *line.why, *ours}
     assert {line.compare for line in paper.COMPARISONS} == {"as a shape", "no"}
     absolute = next(line for line in paper.COMPARISONS if line.topic == "Absolute scores")
     assert absolute.compare == "no"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,12 +39,13 @@ RECORDS = (
     Question("q2", "", "no answer", "Who?", ()),
     Question("q3", "", "two facts", "Who?", (), "two-fact"),
     Trace("q1", 3, "<think>a\r\nb</think>", 12, "length", "teacher", "0123abcd"),
-    Verdict("q1", 0, "wrong_answer", 0.0, 66.66666666666667),
+    Verdict("q1", 0, "wrong_answer", {"em": 0.0, "f1": 66.66666666666667}),
     Example("q1", 0, "prompt\n", "<think>é</think><answer>x</answer>"),
-    Prediction("q1", 0, "\\ \" ' \x00", "", 100, 100.0),
+    Prediction("q1", 0, "\\ \" ' \x00", "", {"accuracy": 100}),
 )
 TRACE = RECORDS[3]
-VERDICT = {"question_id": "q1", "sample": 0, "reason": "ok", "em": 100.0, "f1": 100.0}
+VERDICT = {"question_id": "q1", "sample": 0, "reason": "ok", "scores": {"em": 100.0, "f1": 100.0}}
+OLD = {"question_id": "q1", "sample": 0, "reason": "ok", "em": 100.0, "f1": 66.6}
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
@@ -71,16 +75,19 @@ BAD_LINES = {
     "a list": ("[1, 2]", "found list"),
     "key missing": (json.dumps({"question_id": "q1", "sample": 0}), "expected a Verdict with"),
     "key too many": (json.dumps(VERDICT | {"more": 1}), "found question_id"),
-    "text for a number": (json.dumps(VERDICT | {"em": "100"}), "Verdict.em: expected float"),
+    "text for a number": (json.dumps(OLD | {"em": "100"}), "Verdict.scores.em: expected float"),
+    "no scores": (json.dumps(VERDICT | {"scores": {}}), "Verdict.scores: expected dict"),
+    "a list of scores": (json.dumps(VERDICT | {"scores": [1]}), "Verdict.scores: expected dict"),
+    "scores twice": (json.dumps(OLD | VERDICT), "found question_id"),
     "number for a text": (json.dumps(VERDICT | {"reason": 5}), "expected str, found 5"),
     "fraction for a whole number": (json.dumps(VERDICT | {"sample": 0.5}), "found 0.5"),
     "true for a whole number": (json.dumps(VERDICT | {"sample": True}), "expected int, found True"),
-    "true for a score": (json.dumps(VERDICT | {"f1": True}), "expected float, found True"),
-    "nothing": (json.dumps(VERDICT | {"f1": None}), "expected float, found None"),
+    "true for a score": (json.dumps(OLD | {"f1": True}), "expected float, found True"),
+    "nothing": (json.dumps(OLD | {"f1": None}), "expected float, found None"),
     "nested deep": ("[" * 100_000, "nested too deep"),
     "a number of 5,000 digits": ("1" * 5000, "thousands of digits"),
     "half a character": (json.dumps(VERDICT | {"reason": "\ud800"}), "half a character"),
-    "a long value": (json.dumps(VERDICT | {"em": "x" * 9000}), "expected float, found 'xxx"),
+    "a long value": (json.dumps(OLD | {"em": "x" * 9000}), "expected float, found 'xxx"),
     "many keys": (json.dumps(dict.fromkeys(map(str, range(900)))), "and 892 more"),
 }  # fmt: skip
 
@@ -107,6 +114,29 @@ def test_a_question_without_a_kind_is_written_as_before_there_were_kinds():
     assert from_line(line, Question, "here").kind is None
     with pytest.raises(LabError, match=r"Question\.kind: expected .*, found 3"):
         from_line(line.replace('"title"', '"kind": 3, "title"'), Question, "here")
+
+
+def test_a_line_from_before_there_were_tasks_has_the_same_scores():
+    verdict = from_line(json.dumps(OLD), Verdict, "here")
+    assert verdict == Verdict("q1", 0, "ok", {"em": 100.0, "f1": 66.6})
+    assert from_line(to_line(verdict), Verdict, "here") == verdict
+
+
+def test_a_score_is_an_attribute_and_the_first_one_decides():
+    verdict = Verdict("q1", 0, "ok", {"em": 0.0, "f1": 100.0})
+    assert (verdict.em, verdict.f1, verdict.right) == (0.0, 100.0, False)
+    assert Verdict("q1", 0, "ok", {"accuracy": 100.0}).right
+    for name in ("accuracy", "reasons"):
+        with pytest.raises(AttributeError, match=f"'Verdict' object has no attribute '{name}'"):
+            getattr(verdict, name)
+
+
+def test_a_graded_record_can_be_copied_pickled_and_put_in_a_set():
+    """As notebooks of before did with one."""
+    verdict = Verdict("q1", 0, "ok", {"em": 0.0, "f1": 100.0})
+    assert copy.deepcopy(verdict) == pickle.loads(pickle.dumps(verdict)) == verdict
+    assert {verdict, copy.copy(verdict)} == {verdict}
+    assert replace(verdict, sample=1).scores == verdict.scores
 
 
 def test_values_outside_a_list_of_choices_or_texts_are_refused():
@@ -271,7 +301,7 @@ TRACES = [Trace(name, n, f"{name}{n}", 9, "stop", "t", "p") for name in "ba" for
 
 
 def verdict_of(trace: Trace) -> Verdict:
-    return Verdict(trace.question_id, trace.sample, f"of {trace.completion}", 0.0, 0.0)
+    return Verdict(trace.question_id, trace.sample, f"of {trace.completion}", {"em": 0.0})
 
 
 @given(st.permutations(TRACES))

@@ -9,10 +9,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from distill_lab.run.records import LabError
+from distill_lab.tasks.gsm8k import GSM8K
 from distill_lab.tasks.prompts import (
     BEGUN,
-    INSTRUCTION,
-    SHOTS,
     Parsed,
     answer_text,
     encode,
@@ -20,8 +19,8 @@ from distill_lab.tasks.prompts import (
     parse,
     prompt_id,
     render,
-    user_text,
 )
+from distill_lab.tasks.squad.task import INSTRUCTION, SHOTS, user_text
 
 TEXT = user_text("Orgar lives in Helhaven.", "Where does Orgar live?")
 
@@ -68,7 +67,7 @@ def test_every_worked_example_is_what_is_asked_for():
         parsed = parse(shot.completion)
         assert parsed is not None
         assert parsed.think
-        assert parsed.answer in shot.context
+        assert parsed.answer in shot.text
 
 
 def test_the_conversation_ends_with_the_question():
@@ -146,3 +145,10 @@ def test_a_prompt_is_encoded_without_loss_and_a_begun_thought_on_its_own(n_shots
 def test_a_prompt_id_is_short_and_of_the_text():
     assert prompt_id("a") == prompt_id("a") != prompt_id("b")
     assert len(prompt_id("é")) == 16
+
+
+def test_another_task_has_its_own_instruction_and_examples(tokenizer):
+    tokenizer.chat_template = CHATML
+    prompt = render("Problem: 1 + 1?", tokenizer, 1, GSM8K)
+    assert prompt.startswith(f"<|system|>{GSM8K.instruction}\n<|user|>{GSM8K.shots[0].text}\n")
+    assert INSTRUCTION not in prompt

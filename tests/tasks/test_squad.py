@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from distill_lab.pipeline import data as data_stage
 from distill_lab.run.records import LabError, Question, read_records
 from distill_lab.run.settings import Config, DataSettings
 from distill_lab.tasks.squad import questions
@@ -181,7 +182,8 @@ def test_what_is_kept_can_be_written(tmp_path, capsys):
     path = write(tmp_path / "d.json", data)
     found = {"questions": 3, "kept": 1, "problems": {"not_unicode": ["a", "b"]}}
     assert questions.check_file(path) == found
-    train, _ = prepare(tmp_path, train=str(path))
+    data_stage.run(Config(data=DataSettings(train=str(path))), tmp_path)
+    train = read_records(tmp_path / "questions.train.jsonl", Question)
     assert [question.id for question in train] == ["c"]
     assert "2 left out: not_unicode 2" in capsys.readouterr().out
 
@@ -357,58 +359,6 @@ def test_score_files_counts_what_has_no_prediction_on_stderr(tmp_path, capsys):
     printed = capsys.readouterr()
     assert printed.out == ""  # the command line prints JSON there
     assert "1 questions have no prediction" in printed.err
-
-
-MANY = [Question(str(n), "", "c", "q", ("a",)) for n in range(100)]
-
-
-def test_draw_is_seeded_keeps_the_order_and_repeats_nothing():
-    drawn = questions.draw(MANY, 20, seed=3)
-    numbers = [int(question.id) for question in drawn]
-    assert numbers == sorted(set(numbers))
-    assert len(numbers) == 20
-    assert drawn == questions.draw(MANY, 20, seed=3)
-    assert drawn != questions.draw(MANY, 20, seed=4)
-    assert drawn != MANY[:20]  # not: the head of the file
-    assert questions.draw(MANY, 0, seed=3) == questions.draw(MANY, 1000, seed=3) == MANY
-
-
-def prepare(out: Path, **settings):
-    questions.prepare(Config(data=DataSettings(**settings)), out)
-    train = read_records(out / "questions.train.jsonl", Question)
-    return train, read_records(out / "questions.eval.jsonl", Question)
-
-
-def test_prepare_writes_both_sets_and_says_what_is_missing(tmp_path, capsys):
-    data = write(tmp_path / "d.json", dataset(entry("a"), entry("b", start=0), entry("a")))
-    train, evaluation = prepare(tmp_path, train=str(data), n_train=5, n_eval=7)
-    assert ([q.id for q in train], len(evaluation)) == (["a"], 7)
-    line = capsys.readouterr().out.splitlines()[0]
-    assert "1 questions, of 1 good ones (5 were asked for: all are used)" in line
-    assert "2 left out: wrong_offset 1, duplicate_id 1" in line
-
-
-def test_no_evaluation_question_is_trained_on(tmp_path, capsys):
-    data = write(tmp_path / "d.json", dataset(*(entry(f"q{n}") for n in range(30))))
-    train, evaluation = prepare(tmp_path, train=str(data), eval=str(data), n_train=10, n_eval=0)
-    assert (len(train), len(evaluation)) == (10, 20)
-    assert not {q.id for q in train} & {q.id for q in evaluation}
-    assert "10 left out that are trained on" in capsys.readouterr().out
-
-
-def test_another_evaluation_set_does_not_change_what_is_trained_on(tmp_path):
-    """Else traces that are there already would belong to questions that are not."""
-    data = str(write(tmp_path / "d.json", dataset(*(entry(f"q{n}") for n in range(30)))))
-    few, _ = prepare(tmp_path / "few", train=data, eval=data, n_train=10, n_eval=3)
-    many, _ = prepare(tmp_path / "many", train=data, eval=data, n_train=10, n_eval=15)
-    assert few == many
-
-
-def test_nothing_left_to_ask_is_an_error_and_writes_nothing(tmp_path):
-    data = str(write(tmp_path / "d.json", dataset(entry("a"))))
-    with pytest.raises(LabError, match="not trained on"):
-        prepare(tmp_path / "run", train=data, eval=data, n_train=0)
-    assert not (tmp_path / "run").exists()
 
 
 METRIC = """

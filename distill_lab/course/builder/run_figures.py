@@ -20,6 +20,7 @@ from distill_lab.run.records import (
     by_question,
     judged,
 )
+from distill_lab.tasks.squad.task import SQUAD
 
 SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks figures --run DIR"
 
@@ -58,7 +59,7 @@ def of_scores(results: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
 
 
 def _score(who: str, scores: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    for metric in report.METRICS:
+    for metric in SQUAD.score_names:
         low, high = scores[f"{metric}_ci95"]
         yield f"{who}.{metric}", scores[metric]
         yield from ((f"{who}.{metric}_low", low), (f"{who}.{metric}_high", high))
@@ -71,28 +72,28 @@ def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
     yield "traces", len(pairs)
     yield "examples", len(run.examples)
     yield "refused_percent", 100 * fmean(verdict.reason != "ok" for _, verdict in pairs)
-    yield "wrong_percent", 100 * fmean(verdict.em < 100 for _, verdict in pairs)
+    yield "wrong_percent", 100 * fmean(not verdict.right for _, verdict in pairs)
     for name, right in (("right", True), ("wrong", False)):
-        group = sorted(trace.n_tokens for trace, v in pairs if (v.em == 100) == right)
+        group = sorted(trace.n_tokens for trace, v in pairs if (v.right) == right)
         yield f"{name}.tokens", group[len(group) // 2]
     for kind in sorted({q.kind for q in run.train.values() if q.kind}):
         group = [(t, v) for t, v in pairs if run.train[t.question_id].kind == kind]
         yield f"{kind}.traces", len(group)
         yield f"{kind}.tokens", fmean(trace.n_tokens for trace, _ in group)
-        yield f"{kind}.wrong_percent", 100 * fmean(verdict.em < 100 for _, verdict in group)
+        yield f"{kind}.wrong_percent", 100 * fmean(not verdict.right for _, verdict in group)
     missed = [
         group
         for group in by_question(run.verdicts).values()
-        if min(group, key=lambda verdict: verdict.sample).em < 100
+        if not min(group, key=lambda verdict: verdict.sample).right
     ]
     yield "first_missed", len(missed)
-    yield "right_later", sum(any(v.em == 100 for v in group) for group in missed)
+    yield "right_later", sum(any(v.right for v in group) for group in missed)
 
 
 def of_errors(run: RunRecords) -> Iterator[tuple[str, Figure]]:
     """The sft student's wrong answers by kind of question: how many stop one step `early`, and how
     many are words that it `read` in the passage."""
-    wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if p.em < 100]
+    wrong = [(run.eval[p.question_id], p) for p in run.predictions["sft"] if not p.right]
     yield "errors", len(wrong)
     for kind in sorted({question.kind for question, _ in wrong if question.kind}):
         group = [pair for pair in wrong if pair[0].kind == kind]

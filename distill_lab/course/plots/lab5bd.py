@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -59,12 +59,12 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
 
 
 def in_order(
-    questions: Sequence[Question], predictions: Sequence[Prediction], metric: Literal["em", "f1"]
+    questions: Sequence[Question], predictions: Sequence[Prediction], score: str
 ) -> list[float]:
     """One model's scores (0 to 100) in the order of the questions. So two models can be compared
     question by question, and an interval is the same as the report's."""
     prediction_on = {prediction.question_id: prediction for prediction in predictions}
-    return [getattr(prediction_on[question.id], metric) for question in questions]
+    return [prediction_on[question.id].scores[score] for question in questions]
 
 
 def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:

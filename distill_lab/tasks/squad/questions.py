@@ -1,43 +1,26 @@
-"""SQuAD questions: loaded from wherever they are, checked one by one, drawn (the `data` stage)."""
+"""SQuAD questions: loaded from a file or the hub, and checked one by one."""
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json
 from distill_lab.run.json_text import is_unicode, shown
 from distill_lab.run.records import LabError, Question
-from distill_lab.run.settings import BUNDLED, Config, data_folder
+from distill_lab.run.settings import BUNDLED, data_folder
 from distill_lab.tasks.squad.files import from_hub, read_dataset
 from distill_lab.tasks.squad.scores import em as em
 from distill_lab.tasks.squad.scores import f1 as f1
 from distill_lab.tasks.squad.scores import normalize_answer as normalize_answer
 from distill_lab.tasks.squad.scores import score as score
+from distill_lab.tasks.task import LoadedQuestions, Split, require_usable
 
-Split = Literal["train", "validation"]
 Json = dict[str, Any]
 
 _BUNDLED_FILES: dict[Split, str] = {"train": "train.json", "validation": "dev.json"}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedQuestions:
-    """The good questions in file order; ids by kind of problem; how many entries were read.
-
-    An id stands once for each finding: a question with three wrong offsets is named three times
-    under `wrong_offset`. What has no id is named by its place, such as
-    `data[0].paragraphs[2].qas[1]`.
-    """
-
-    questions: tuple[Question, ...]
-    problems: dict[str, list[str]]
-    total: int
 
 
 def load(source: str, split: Split, strict: bool = False) -> LoadedQuestions:
@@ -46,30 +29,7 @@ def load(source: str, split: Split, strict: bool = False) -> LoadedQuestions:
     Bad questions are left out and named in `problems`; `strict` makes them a LabError, and so is a
     set with no good one.
     """
-    loaded = check(_dataset(source, split))
-    n_bad = loaded.total - len(loaded.questions)
-    if strict and loaded.problems:
-        raise LabError(
-            f"{source}: expected good questions only (--data.strict), found {n_bad} bad of "
-            f"{loaded.total}: {_summary(loaded.problems, n_ids=3)}. "
-            "Correct them, or leave them out with --data.no-strict."
-        )
-    if not loaded.questions:
-        among = f"{loaded.total} ({_summary(loaded.problems)})" if loaded.total else "0"
-        raise LabError(
-            f"{source}: expected at least one usable question, found none among {among}. "
-            "Correct the data, or choose another set."
-        )
-    return loaded
-
-
-def _summary(problems: dict[str, list[str]], n_ids: int = 0) -> str:
-    """`wrong_offset 21, duplicate_id 5`, with the first ids of each kind where asked."""
-
-    def first(ids: list[str]) -> str:
-        return f" (first: {' '.join(list(dict.fromkeys(ids))[:n_ids])})" if n_ids else ""
-
-    return ", ".join(f"{kind} {len(ids)}{first(ids)}" for kind, ids in problems.items())
+    return require_usable(check(_dataset(source, split)), source, strict)
 
 
 def _dataset(source: str, split: Split) -> Json:
@@ -186,58 +146,6 @@ def score_files(data: Path, predictions: Path) -> dict[str, float]:
     if n_without:
         print(f"{n_without} questions have no prediction: each counts 0.", file=sys.stderr)
     return result
-
-
-def prepare(config: Config, out: Path) -> None:
-    """The `data` stage: writes questions.train.jsonl and questions.eval.jsonl, prints the counts.
-
-    No drawn training question is asked again in the evaluation, so both may come from one file.
-    """
-    settings = config.data
-    train = load(settings.train, "train", settings.strict)
-    held_out = load(settings.eval, "validation", settings.strict)
-    chosen = draw(train.questions, settings.n_train, settings.seed)
-    ids = {question.id for question in chosen}
-    rest = [question for question in held_out.questions if question.id not in ids]
-    if not rest:
-        raise LabError(
-            f"--data.eval {settings.eval}: expected questions that are not trained on, found none. "
-            "Choose another set, or draw fewer with --data.n-train."
-        )
-    evaluation = draw(rest, settings.n_eval, settings.seed)
-    _report("train", settings.train, train, chosen, settings.n_train)
-    overlap = len(held_out.questions) - len(rest)
-    _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
-    run = RunFolder(out)
-    run.train_questions.write(chosen)
-    run.eval_questions.write(evaluation)
-
-
-def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
-    """`n` questions drawn without replacement, in their old order; all for 0 or too high an n."""
-    if n == 0 or n >= len(questions):
-        return list(questions)
-    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), n))]
-
-
-def _report(
-    name: str,
-    source: str,
-    loaded: LoadedQuestions,
-    chosen: Sequence[Question],
-    n: int,
-    overlap: int = 0,
-) -> None:
-    """One line: nothing disappears without a count."""
-    line = f"{name:5} {source}: {len(chosen)} questions, of {len(loaded.questions)} good ones"
-    if n > len(chosen):
-        line += f" ({n} were asked for: all are used)"
-    if loaded.problems:
-        n_bad = loaded.total - len(loaded.questions)
-        line += f"; {n_bad} left out: {_summary(loaded.problems)}"
-    if overlap:
-        line += f"; {overlap} left out that are trained on"
-    print(line)
 
 
 def metric_path() -> Path:

@@ -161,7 +161,7 @@ def test_odd_numbers_and_texts_cross_as_they_are(value):
 def test_records_cross_as_records():
     trace = records.Trace("q", 1, "<think>", 3, "stop", "t", "p")
     question = records.Question("q", "T", "c", "?", ("a", "b"))
-    verdict = records.Verdict("q", 0, "ok", 100.0, 50.0)
+    verdict = records.Verdict("q", 0, "ok", {"em": 100.0, "f1": 50.0})
     assert crossed([trace, question, verdict]) == [trace, question, verdict]
 
 

@@ -30,7 +30,7 @@ def _judged(
     trace = Trace(question, sample, text, n_tokens, "stop", "teacher", "prompt")
     score = 100.0 * (right or twice)
     reason = "duplicate" if twice else "ok" if right else "wrong_answer"
-    return trace, Verdict(question, sample, reason, score, score)
+    return trace, Verdict(question, sample, reason, {"em": score, "f1": score})
 
 
 def _drawn(rng: random.Random, questions: int = 3, samples: int = 4) -> list[tuple[Trace, Verdict]]:

@@ -1,0 +1,64 @@
+"""Stage 1: the questions are loaded, checked and drawn."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError, Question
+from distill_lab.run.settings import Config
+from distill_lab.tasks.all_tasks import task_of
+from distill_lab.tasks.task import LoadedQuestions
+
+
+def run(config: Config, out: Path) -> None:
+    """Writes questions.train.jsonl and questions.eval.jsonl, and prints the counts.
+
+    No drawn training question is asked again in the evaluation, so both may come from one file.
+    """
+    settings, task = config.data, task_of(config)
+    train = task.load(settings.train, "train", settings.strict)
+    held_out = task.load(settings.eval, "validation", settings.strict)
+    chosen = draw(train.questions, settings.n_train, settings.seed)
+    ids = {question.id for question in chosen}
+    others = [question for question in held_out.questions if question.id not in ids]
+    if not others:
+        raise LabError(
+            f"--data.eval {settings.eval}: expected questions that are not trained on, found none. "
+            "Choose another set, or draw fewer with --data.n-train."
+        )
+    evaluation = draw(others, settings.n_eval, settings.seed)
+    _report("train", settings.train, train, chosen, settings.n_train)
+    overlap = len(held_out.questions) - len(others)
+    _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
+    folder = RunFolder(out)
+    folder.train_questions.write(chosen)
+    folder.eval_questions.write(evaluation)
+
+
+def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
+    """`n` questions drawn without replacement, in their old order; all for 0 or too high an n."""
+    if n == 0 or n >= len(questions):
+        return list(questions)
+    return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), n))]
+
+
+def _report(
+    name: str,
+    source: str,
+    loaded: LoadedQuestions,
+    chosen: Sequence[Question],
+    n: int,
+    overlap: int = 0,
+) -> None:
+    """One line: nothing disappears without a count."""
+    line = f"{name:5} {source}: {len(chosen)} questions, of {len(loaded.questions)} good ones"
+    if n > len(chosen):
+        line += f" ({n} were asked for: all are used)"
+    if loaded.problems:
+        line += f"; {loaded.n_bad} left out: {loaded.summary()}"
+    if overlap:
+        line += f"; {overlap} left out that are trained on"
+    print(line)

@@ -1,0 +1,50 @@
+"""The arms: the students that a run trains, each on the same examples. A new one is an entry here.
+
+What an arm trains with, and what tables and pictures say of it, is read from its entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ArmName = Literal["sft", "kd"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One student, and how it differs from the others."""
+
+    about: str  # in a table, beside its name
+    method: str  # the subject of the sentence that says what it gained
+    softened: bool  # whether the teacher's softened targets count, with weight --train.alpha
+    colour: str
+    line: str = "-"  # of its curves: not told by colour alone
+
+
+ARMS: dict[str, Arm] = {
+    "sft": Arm(
+        about="fine-tuned on the kept traces, as in the paper",
+        method="Distillation",
+        softened=False,
+        colour="#0072b2",
+    ),
+    "kd": Arm(
+        about="the same, with softened targets added (Hinton et al. 2015)",
+        method="Distillation with softened targets",
+        softened=True,
+        colour="#c44e00",
+        line="--",
+    ),
+}
+MODELS = ("base", *ARMS, "teacher")  # those that are scored, in the order of the tables
+ABOUT = {
+    "base": "the student before any training",
+    **{name: arm.about for name, arm in ARMS.items()},
+    "teacher": "the model that wrote the traces",
+}
+COLOURS = {
+    "base": "#6b6b6b",
+    **{name: arm.colour for name, arm in ARMS.items()},
+    "teacher": "#007a5a",
+}
