@@ -19,7 +19,7 @@ from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, for_training, load
 from distill_lab.pipeline import train
 from distill_lab.planning import memory
-from distill_lab.planning.shapes import shape_of
+from distill_lab.planning.model_shapes import shape_of
 from distill_lab.run.settings import Config, GenerateSettings, ModelSettings, RuntimeSettings
 from distill_lab.run.settings import TrainSettings as Train
 from distill_lab.sampling.decode import complete

@@ -18,9 +18,9 @@ from tyro.conf import Positional, arg
 
 from distill_lab.cli.parsing import Command, Group, parse
 from distill_lab.pipeline.runner import STAGES, run_stage
-from distill_lab.run.claim import check, claim_run_folder, saved
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.saved_settings import check, claim_run_folder, saved
 from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
 
 # -- run, its stages, and doctor

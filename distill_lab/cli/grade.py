@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from distill_lab.course import grading
-from distill_lab.course.grading.session.stopping import stoppable
+from distill_lab.course.grading.run_submission.stopping import stoppable
 from distill_lab.run.records import LabError
 
 

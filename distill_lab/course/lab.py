@@ -164,7 +164,7 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     warnings.filterwarnings("ignore", message="IProgress not found")
     from distill_lab.models.backend import prepare
     from distill_lab.planning.doctor import expected, recommended
-    from distill_lab.run.claim import claim_run_folder
+    from distill_lab.run.saved_settings import claim_run_folder
 
     chosen, reason = recommended() if name is None else (name, "you asked for it")
     config = profile(chosen)

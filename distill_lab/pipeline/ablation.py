@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from distill_lab.pipeline import evaluate, train
-from distill_lab.run.claim import claim_run_folder
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
@@ -24,6 +23,7 @@ from distill_lab.run.records import (
     by_question,
     judged,
 )
+from distill_lab.run.saved_settings import claim_run_folder
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
 

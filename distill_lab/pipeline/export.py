@@ -17,9 +17,9 @@ import torch
 from distill_lab.models import unsloth_backend
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, load_model, save_student
-from distill_lab.run.claim import saved
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import saved
 from distill_lab.run.settings import Config, ExportSettings, RuntimeSettings
 
 CONVERTER = "convert_hf_to_gguf.py"

@@ -22,10 +22,10 @@ from distill_lab.pipeline.rejection_rules import RULES
 from distill_lab.reporting import page, paper, plots
 from distill_lab.reporting.stats import bootstrap_interval, gap_closed
 from distill_lab.run.arms import ARMS, MODELS
-from distill_lab.run.contents import RunRecords, read_run
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import write_text
 from distill_lab.run.settings import Config
+from distill_lab.run.whole_run import RunRecords, read_run
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.task import score_label
 

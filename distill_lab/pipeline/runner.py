@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill_lab.run import history
+from distill_lab.run import past_times
 from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.settings import Config
@@ -102,7 +102,7 @@ def run_stage(name: str, config: Config, out: Path) -> None:
     took = round(before + time.perf_counter() - start, 1)
     folder.write_note("seconds", {**seconds, name: took})
     if stage.slow:
-        history.remember(name, took, config, folder.read_notes()["backend"]["device"])
+        past_times.remember(name, took, config, folder.read_notes()["backend"]["device"])
 
 
 def quiet() -> None:

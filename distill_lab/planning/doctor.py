@@ -20,11 +20,11 @@ from distill_lab.pipeline.report import version
 from distill_lab.pipeline.runner import STAGES
 from distill_lab.planning.budgets import BUDGETS
 from distill_lab.planning.memory import Stage, Way, predict, weights
-from distill_lab.planning.shapes import shape_of
+from distill_lab.planning.model_shapes import shape_of
 from distill_lab.planning.timing import GPUS, Range, Speed, estimate, of_cpu, of_gpu
-from distill_lab.run import history
-from distill_lab.run.claim import flag
+from distill_lab.run import past_times
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import flag
 from distill_lab.run.settings import PROFILES, Config, RuntimeSettings
 
 PACKAGES = ("torch", "transformers", "peft", "datasets", "accelerate", "unsloth", "vllm")
@@ -110,7 +110,7 @@ def expected(config: Config, finished: Collection[str] = ()) -> str:
 def _estimated(config: Config, machine: Machine) -> dict[str, Range]:
     """Seconds of each stage that runs a model, on this machine corrected by what stages took."""
     of = partial(estimate, way=machine.way, speed=machine.speed())
-    return history.learnt(of, config, machine.device) if machine.device else of(config)
+    return past_times.learnt(of, config, machine.device) if machine.device else of(config)
 
 
 def _times(times: Mapping[str, Range]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from distill_lab.losses.fused import BUDGET, ON_CPU, ON_GPU
-from distill_lab.planning.shapes import Shape, shape_of
+from distill_lab.planning.model_shapes import Shape, shape_of
 from distill_lab.run.settings import Config
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -13,8 +13,8 @@ import torch
 
 from distill_lab.models.sources import source_of
 from distill_lab.planning.memory import SHOT, Way, kv_cache, weights
-from distill_lab.planning.shapes import shape_of
-from distill_lab.run.history import Range
+from distill_lab.planning.model_shapes import shape_of
+from distill_lab.run.past_times import Range
 from distill_lab.run.settings import BUNDLED, Config
 
 

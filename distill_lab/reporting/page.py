@@ -12,8 +12,8 @@ from typing import Any
 from distill_lab.reporting import paper, templates
 from distill_lab.reporting.plots import Plot
 from distill_lab.run.arms import ABOUT, ARMS, COLOURS
-from distill_lab.run.claim import flag
 from distill_lab.run.records import Prediction, Question, Trace, Verdict, judged
+from distill_lab.run.saved_settings import flag
 from distill_lab.tasks.all_tasks import TASKS
 from distill_lab.tasks.task import Task, score_label
 

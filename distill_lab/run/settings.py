@@ -1,7 +1,7 @@
 """Every setting, with its bounds and its help, and the four profiles side by side.
 
 tyro turns the dataclasses into flags (`--generate.n-samples`), and the field docstrings and bounds
-into `--help`; `claim.check` holds the bounds.
+into `--help`; `saved_settings.check` holds the bounds.
 """
 
 from __future__ import annotations

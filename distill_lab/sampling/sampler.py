@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import LanguageModel, load_model
-from distill_lab.run.claim import sampler_of
 from distill_lab.run.distributed import from_main, is_main, size
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import sampler_of
 from distill_lab.run.settings import Config
 from distill_lab.sampling import decode, vllm_sampling
 from distill_lab.sampling.jobs import Batch, Existing, Job

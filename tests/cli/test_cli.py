@@ -20,8 +20,8 @@ from distill_lab.cli.main import main
 from distill_lab.cli.parsing import read
 from distill_lab.pipeline.runner import STAGES
 from distill_lab.run import settings as config_module
-from distill_lab.run.claim import bounds_of_settings, flag, settings
 from distill_lab.run.records import Trace, write_records
+from distill_lab.run.saved_settings import bounds_of_settings, flag, settings
 from distill_lab.run.settings import PROFILES, Config
 
 Command = Callable[..., tuple[int, str, str]]

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab.course.builder import figures, in_step, prose, run_figures, source
-from distill_lab.run.contents import RunRecords
+from distill_lab.course.builder import figures, prose, run_figures, source, up_to_date
 from distill_lab.run.records import LabError, Prediction, Question, Trace, Verdict
+from distill_lab.run.whole_run import RunRecords
 
 REPOSITORY = Path(__file__).parent.parent.parent
 FIGURES = {"tiny.n": 1600, "tiny.sft.em": 50.83, "tiny.table": "| a |\n|---|\n| 7 |", "x.low": -1.7}
 
 
 def findings(folder: Path) -> list[str]:
-    return list(in_step.numbers(folder, source.read_all(folder)))
+    return list(up_to_date.numbers(folder, source.read_all(folder)))
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from distill_lab.course.exercises import manifests
 from distill_lab.course.grading import NEEDED, Grade
 from distill_lab.course.grading.handed_in import archives, collected
 from distill_lab.course.grading.handed_in.lms_names import sender
-from distill_lab.course.grading.marks import give_back, marks, output_folder, tables
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.marks import marks, output_folder, return_feedback, tables
+from distill_lab.course.grading.run_submission.limits import Limits
 from distill_lab.run.records import LabError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -153,7 +153,7 @@ def test_what_an_archive_may_hold_and_what_comes_out_is_told():
     assert f"more than {most.files:,} notebooks or {most.bytes / 1e6:g} MB" in " ".join(
         PAGE.split()
     )
-    for name in (give_back.FEEDBACK, give_back.CANVAS, give_back.MOODLE):
+    for name in (return_feedback.FEEDBACK, return_feedback.CANVAS, return_feedback.MOODLE):
         assert f"`{name}`" in PAGE
         assert f"`grades/{name}`" in PAGE
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from distill_lab.cli.main import main
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import for_training, load_model, load_student, save_student
-from distill_lab.run import claim
+from distill_lab.run import saved_settings
 from distill_lab.run.settings import Config, ModelSettings, data_folder
 from distill_lab.tasks.prompts import encode, render
 from distill_lab.tasks.squad.task import user_text
@@ -35,7 +35,7 @@ QUESTIONS = ("Where does Anna live?", "Who lives in Rome?", "How long has Anna l
 def save_run(out: Path, base: Path, lora_rank: int, learnt: float = 0.5, scale: float = 1) -> Path:
     """The folder of a run whose `kd` student is `base` and something learnt: random numbers."""
     config = Config(models=ModelSettings(str(base), str(base), lora_rank=lora_rank))
-    claim.claim_run_folder(config, out)
+    saved_settings.claim_run_folder(config, out)
     torch.manual_seed(1)
     student: Any = for_training(load_model("base", config.models, CPU), lora_rank)
     with torch.no_grad():
@@ -75,14 +75,14 @@ def answers(lm: Any, tokenizer: Any) -> list[list[int]]:
 
 
 def student_of(run: Path) -> Any:
-    config = claim.saved(run)
+    config = saved_settings.saved(run)
     assert config
     return load_student(run / "students" / "kd" / "model", config.models, CPU)
 
 
 def merged_by_hand(run: Path) -> dict[str, Tensor]:
     """The base's weights with B A alpha / r added, in float64, where there is an adapter."""
-    config = claim.saved(run)
+    config = saved_settings.saved(run)
     assert config
     folder = run / "students" / "kd" / "model"
     if not (folder / "adapter_model.safetensors").exists():
@@ -142,7 +142,7 @@ def test_the_adapter_is_the_saved_one_and_peft_loads_it(lora_run, tmp_path):
     assert {p.name: p.read_bytes() for p in dest.iterdir()} == {
         p.name: p.read_bytes() for p in saved.iterdir()
     }
-    config = claim.saved(lora_run)
+    config = saved_settings.saved(lora_run)
     assert config
     base: Any = AutoModelForCausalLM.from_pretrained(config.models.student)
     student = student_of(lora_run)

@@ -160,7 +160,7 @@ def test_without_questions_the_stage_that_makes_them_is_named(tmp_path):
 KILL = """
 import os, pathlib, random, shutil, signal, sys, time
 from distill_lab.pipeline import generate
-from distill_lab.run.claim import from_json
+from distill_lab.run.saved_settings import from_json
 import json
 
 settings, folder, moments = from_json(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3])

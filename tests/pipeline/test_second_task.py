@@ -13,8 +13,8 @@ from transformers import AutoTokenizer
 from distill_lab.cli.main import main
 from distill_lab.models.loading import LanguageModel
 from distill_lab.pipeline import train
-from distill_lab.run.claim import saved
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.saved_settings import saved
 from distill_lab.tasks.gsm8k import GSM8K
 from distill_lab.tasks.prompts import prompt_id, render
 

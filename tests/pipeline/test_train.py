@@ -27,7 +27,7 @@ from distill_lab.models.loading import (
     load_student,
 )
 from distill_lab.pipeline import train
-from distill_lab.run import claim
+from distill_lab.run import saved_settings
 from distill_lab.run.records import Example, LabError, write_records
 from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
 from distill_lab.tasks.prompts import BEGUN, encode, render
@@ -69,7 +69,7 @@ def pair(tiny_model):
 
 
 def run_in(out: Path, config: Config) -> Path:
-    claim.claim_run_folder(config, out)
+    saved_settings.claim_run_folder(config, out)
     write_records(out / "examples.jsonl", EXAMPLES)
     train.run(config, out)
     return out
@@ -568,8 +568,8 @@ def assert_same_students(whole: Path, out: Path, config: Config) -> None:
 STAGE = """
 import sys
 from pathlib import Path
-from distill_lab.run import claim; from distill_lab.pipeline import train
-config = claim.saved(Path(sys.argv[1]))
+from distill_lab.run import saved_settings; from distill_lab.pipeline import train
+config = saved_settings.saved(Path(sys.argv[1]))
 train.run(config, Path(sys.argv[1]))
 """
 
@@ -590,7 +590,7 @@ def test_a_killed_run_ends_as_one_that_was_not(tiny_model, tmp_path, dropout):
     student = tiny_model("gpt2" if dropout else "qwen3")
     config = settings(tiny_model("llama"), student, save_every=3, epochs=40)
     whole, out = run_in(tmp_path / "whole", config), tmp_path / "killed"
-    claim.claim_run_folder(config, out)
+    saved_settings.claim_run_folder(config, out)
     write_records(out / "examples.jsonl", EXAMPLES)
     for arm in train.ARMS:
         process = start_process(out)

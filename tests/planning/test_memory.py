@@ -21,7 +21,7 @@ from distill_lab.models.loading import LanguageModel, for_training, hidden_state
 from distill_lab.planning import memory
 from distill_lab.planning.budgets import BUDGETS
 from distill_lab.planning.memory import Way, predict
-from distill_lab.planning.shapes import from_config, shape_of
+from distill_lab.planning.model_shapes import from_config, shape_of
 from distill_lab.run.settings import PROFILES, data_folder
 
 # -- what is kept for the backward pass

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from distill_lab.run.claim import (
+from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import (
     bounds_of_settings,
     check,
     claim_run_folder,
@@ -18,7 +19,6 @@ from distill_lab.run.claim import (
     from_json,
     settings,
 )
-from distill_lab.run.records import LabError
 from distill_lab.run.settings import PROFILES, Config, data_folder, profile
 
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from distill_lab.run.claim import saved
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json, read_json_lines
 from distill_lab.run.json_text import BadJson, is_unicode, listed, parse, shown
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import saved
 
 DEEP = "[" * 100_000 + "]" * 100_000  # newer Pythons read 5,000
 LONG = "1" * 5000

@@ -12,8 +12,8 @@ import pytest
 from distill_lab.cli.main import main
 from distill_lab.pipeline import report
 from distill_lab.run.arms import ARMS
-from distill_lab.run.claim import saved
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.saved_settings import saved
 
 OLD = json.loads((Path(__file__).parent / "old_run" / "report.json").read_text(encoding="utf-8"))
 

@@ -13,7 +13,7 @@ import pytest
 from scripted import save_answering
 
 from distill_lab.cli.main import main
-from distill_lab.run import history
+from distill_lab.run import past_times
 from distill_lab.run.records import Example, Trace, Verdict, read_records
 
 KEYS = (
@@ -70,7 +70,7 @@ def test_a_whole_run_and_the_same_again(tiny_model, tmp_path, monkeypatch, capsy
 
     report = json.loads((out / "report.json").read_text())
     assert tuple(report) == KEYS
-    remembered = [json.loads(line)["stage"] for line in history.file().read_text().splitlines()]
+    remembered = [json.loads(line)["stage"] for line in past_times.file().read_text().splitlines()]
     assert remembered == ["generate", "train", "evaluate"]
     assert report["profile"] == "tiny"
     assert report["models"] == {"teacher": str(teacher), "base": str(tiny_model("llama"))}

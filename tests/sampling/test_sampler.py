@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distill_lab.models.backend import Backend
-from distill_lab.run import claim
+from distill_lab.run import saved_settings
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import ModelSettings, RuntimeSettings, profile
@@ -90,7 +90,7 @@ def test_our_own_is_opened_and_noted(tiny_model, tmp_path, capsys):
 
 
 def begun(out: Path, asked: Any, made_by: str | None) -> None:
-    claim.claim_run_folder(config(asked), out)
+    saved_settings.claim_run_folder(config(asked), out)
     (out / "traces.jsonl").write_text("{}\n")
     if made_by:
         RunFolder(out).write_note("sampler", {"name": made_by, "reason": "a test"})
@@ -110,7 +110,7 @@ def test_another_sampler_than_made_the_traces_is_refused(first, made_by, then, t
     begun(tmp_path, first, made_by)
     said = rf"traces.jsonl was made with --runtime.sampler {made_by or 'own'}, now {then} is asked"
     with pytest.raises(LabError, match=said):
-        claim.claim_run_folder(config(then), tmp_path)
+        saved_settings.claim_run_folder(config(then), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -125,21 +125,21 @@ def test_another_sampler_than_made_the_traces_is_refused(first, made_by, then, t
 )
 def test_the_same_sampler_by_another_name_goes_on(first, made_by, then, tmp_path):
     begun(tmp_path, first, made_by)
-    claim.claim_run_folder(config(then), tmp_path)
-    assert claim.saved(tmp_path) == config(then)
+    saved_settings.claim_run_folder(config(then), tmp_path)
+    assert saved_settings.saved(tmp_path) == config(then)
 
 
 def test_before_there_are_traces_it_may_change(tmp_path):
-    claim.claim_run_folder(config("own"), tmp_path)
+    saved_settings.claim_run_folder(config("own"), tmp_path)
     RunFolder(tmp_path).write_note("sampler", {"name": "own", "reason": "a test"})
-    claim.claim_run_folder(config("vllm"), tmp_path)
-    assert claim.sampler_of(tmp_path) is None
+    saved_settings.claim_run_folder(config("vllm"), tmp_path)
+    assert saved_settings.sampler_of(tmp_path) is None
 
 
 def test_a_config_of_before_there_was_a_choice_is_read(tmp_path):
-    claim.claim_run_folder(config(), tmp_path)
+    saved_settings.claim_run_folder(config(), tmp_path)
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(text.replace('  "sampler": "auto",\n', ""))
     assert '"sampler"' not in (tmp_path / "config.json").read_text()
-    assert claim.saved(tmp_path) == config()
+    assert saved_settings.saved(tmp_path) == config()
     assert RuntimeSettings().sampler == "auto"

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import LanguageModel
-from distill_lab.run import claim
+from distill_lab.run import saved_settings
 from distill_lab.run.records import LabError, Question, Trace, read_records, write_records
 from distill_lab.run.settings import GenerateSettings, ModelSettings, RuntimeSettings, profile
 from distill_lab.sampling import decode
@@ -282,14 +282,14 @@ def test_a_run_goes_on_with_the_traces_it_has(vllm, tmp_path, monkeypatch):
     # there is no CUDA here to be chosen
     monkeypatch.setattr(generate, "start", lambda config, out: CUDA)
     out = tmp_path / "run"
-    claim.claim_run_folder(config, out)
+    saved_settings.claim_run_folder(config, out)
     questions = [Question(f"q{n}", "t", "Ann is in Rome.", "Where?", ("Rome",)) for n in range(5)]
     write_records(out / "questions.train.jsonl", questions)
     assert generate.run(config, out)
     whole = read_records(out / "traces.jsonl", Trace)
     assert [t.completion for t in whole] == [ANSWERED] * 10
     assert {t.finish for t in whole} == {"stop"}
-    assert claim.sampler_of(out) == "vllm"
+    assert saved_settings.sampler_of(out) == "vllm"
     write_records(out / "traces.jsonl", whole[:5])
     assert generate.run(config, out)
     assert sorted(map(repr, read_records(out / "traces.jsonl", Trace))) == sorted(map(repr, whole))

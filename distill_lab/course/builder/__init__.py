@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.course.builder import execute, figures, in_step, make, outputs, source
+from distill_lab.course.builder import execute, figures, make, outputs, source, up_to_date
 from distill_lab.course.builder.figures import Measure as Measure
 from distill_lab.run.records import write_text
 
@@ -59,17 +59,17 @@ def build(options: Build) -> list[str]:
             action = _build_one(options, lab, address, work)
             print(f"{lab.name}: {action}, {time.perf_counter() - start:.0f} s", flush=True)
     write_text(options.folder / "manifest.json", make.manifest(sources, address))
-    return list(in_step.findings(options.folder, sources, address))
+    return list(up_to_date.findings(options.folder, sources, address))
 
 
 def _build_one(options: Build, lab: source.Source, address: make.Address, work: Path) -> str:
     """Writes the two notebooks of one source; returns what was done for the outputs."""
     solved = make.notebook(lab, address, solved=True)
     file = options.folder / make.path(lab, solved=True)
-    old = in_step.parsed(file) if options.keep else None
+    old = up_to_date.parsed(file) if options.keep else None
     keeps_outputs = old is not None and _code(solved) == _code(old)
     if keeps_outputs:
-        in_step.with_outputs(solved, old)
+        up_to_date.with_outputs(solved, old)
     else:
         execute.run(solved, lab.name, work)
         outputs.clean(solved, work)
@@ -84,17 +84,17 @@ def _code(notebook: Any) -> list[tuple[str, str]]:
     fork, does nothing while notebooks are built."""
     return [
         (cell.id, "" if cell.metadata.get("role") == "install" else cell.source)
-        for cell in in_step.code_cells(notebook)
+        for cell in up_to_date.code_cells(notebook)
     ]
 
 
 def check(options: Check) -> list[str]:
     """Returns what is wrong, one line per finding."""
     sources = source.read_all(options.folder)
-    return list(in_step.findings(options.folder, sources, in_step.built_for(options.folder)))
+    return list(up_to_date.findings(options.folder, sources, up_to_date.built_for(options.folder)))
 
 
 def measure(options: Measure) -> list[str]:
     """Prints which figures have changed, and returns what `check` then finds in the numbers."""
     print(*(f"{line}\n" for line in figures.measure(options)), sep="", end="")
-    return list(in_step.numbers(options.folder, source.read_all(options.folder)))
+    return list(up_to_date.numbers(options.folder, source.read_all(options.folder)))

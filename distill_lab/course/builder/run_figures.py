@@ -8,11 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from distill_lab.course.builder.prose import Figure
-from distill_lab.course.plots.lab5bd import in_order
+from distill_lab.course.plots.lab5b_and_5d import in_order
 from distill_lab.pipeline import ablation, report
 from distill_lab.reporting.stats import bootstrap_interval
-from distill_lab.run.claim import saved
-from distill_lab.run.contents import RunRecords, read_run
 from distill_lab.run.folder import RunFolder, require_file
 from distill_lab.run.records import (
     Prediction,
@@ -20,6 +18,8 @@ from distill_lab.run.records import (
     by_question,
     judged,
 )
+from distill_lab.run.saved_settings import saved
+from distill_lab.run.whole_run import RunRecords, read_run
 from distill_lab.tasks.squad.task import SQUAD
 
 SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks figures --run DIR"

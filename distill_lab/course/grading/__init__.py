@@ -1,10 +1,10 @@
 """`distill-lab grade LAB SUBMISSIONS --out DIR`: marks, feedback and an overview of a class.
 
-    handed_in -> cells -> session (pytest, nbval) -> sandbox (the kernel) -> marks -> pages
+    handed_in -> cells -> run_submission (pytest, nbval) -> sandbox (the kernel) -> marks -> pages
 
-The checks run outside the kernel that runs the student's code (`session.pytest_items`,
-`sandbox.remote`, `sandbox.kernel_side`). `sandbox.guard` says what that kernel may not do,
-`session.limits` what a submission may use, and `session.watch` ends what goes beyond it.
+The checks run outside the kernel that runs the student's code (`run_submission.pytest_items`,
+`sandbox.remote`, `sandbox.inside_kernel`). `sandbox.python_guard` says what that kernel may not do,
+`run_submission.limits` what a submission may use, and `run_submission.watcher` ends what goes beyond it.
 CONTRIBUTING follows a submission through all of it.
 """
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_lab import __version__
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.run_submission.limits import Limits
 from distill_lab.run.records import LabError
 
 if TYPE_CHECKING:
-    from distill_lab.course.grading.course import GradedLab
+    from distill_lab.course.grading.graded_lab import GradedLab
     from distill_lab.course.grading.handed_in.collected import Collected, Submission
-    from distill_lab.course.grading.session.grade_submission import Graded
+    from distill_lab.course.grading.run_submission.grade_submission import Graded
 
 NEEDED = ("nbval", "ipykernel", "psutil", "pytest", "nbformat")
 
@@ -68,11 +68,11 @@ def grade(name: str, source: Path, settings: Grade) -> int:
     """Grades the class. 0 whatever the students did; 1 where the grader itself does not work."""
     require_grading()
     _check(settings)
-    from distill_lab.course.grading import course
+    from distill_lab.course.grading import graded_lab
     from distill_lab.course.grading.handed_in import collect, roster
     from distill_lab.course.grading.marks import output_folder
 
-    lab = course.find_lab(name, settings.labs)
+    lab = graded_lab.find_lab(name, settings.labs)
     people = roster.read_roster(settings.roster) if settings.roster else None
     with tempfile.TemporaryDirectory(prefix="submissions-") as unpacked:
         collected = collect.find_submissions(source, Path(unpacked), lab, people)
@@ -83,7 +83,7 @@ def grade(name: str, source: Path, settings: Grade) -> int:
 
 def _grade_collected(lab: GradedLab, collected: Collected, settings: Grade) -> int:
     """Grades what is not graded yet, writes all files, and says what an instructor should know."""
-    from distill_lab.course.grading.marks import give_back, output_folder
+    from distill_lab.course.grading.marks import output_folder, return_feedback
 
     out, submissions = settings.out, collected.submissions
     waiting = [one for one in submissions if not output_folder.is_graded(out, one)]
@@ -96,7 +96,7 @@ def _grade_collected(lab: GradedLab, collected: Collected, settings: Grade) -> i
     if gone := output_folder.move_withdrawn(out, collected):
         _say(f"No longer among the submissions, moved to {out / 'withdrawn'}: {_few(gone)}.")
     results = output_folder.write_class(out, collected)
-    give_back.write_lms_files(out, results, collected, (lab.part, lab.notebook))
+    return_feedback.write_lms_files(out, results, collected, (lab.part, lab.notebook))
     odd = sum(bool(result.reviews or result.failure) for result in results)
     _say(f"{len(results)} submissions, of which {odd} to be looked at.")
     _say(f"Marks: {out / 'grades.csv'}. Overview: {out / 'class.html'}.")
@@ -199,7 +199,7 @@ def _side_by_side(
     lab: GradedLab, waiting: Sequence[Submission], settings: Grade
 ) -> Generator[tuple[Submission, Graded], None, None]:
     """Yields each as soon as it is graded. No process is left afterwards, however it ends."""
-    from distill_lab.course.grading.session import grade_submission
+    from distill_lab.course.grading.run_submission import grade_submission
 
     pool = concurrent.futures.ThreadPoolExecutor(settings.jobs or default_jobs())
     common = (settings.labs, settings.seed, settings.limits)
@@ -226,16 +226,16 @@ def default_jobs() -> int:
 
 def _status_of_faults(lab: GradedLab, settings: Grade, faults: Sequence[Submission]) -> int:
     """Whether the grader is the reason that sessions ended: the package's own answers tell."""
-    from distill_lab.course.grading import reference
+    from distill_lab.course.grading import reference_notebook
     from distill_lab.course.grading.handed_in import collected
     from distill_lab.course.grading.marks import output_folder
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "reference.ipynb"
-        path.write_bytes(reference.reference_notebook(lab))
+        path.write_bytes(reference_notebook.reference_notebook(lab))
         [(_, graded)] = _side_by_side(lab, [collected.Submission("reference", path)], settings)
     all_points = tuple(exercise.points for exercise in lab.exercises)
-    if reference.points_of_right_steps(graded.result) == all_points:
+    if reference_notebook.points_of_right_steps(graded.result) == all_points:
         return 0  # it works: the submissions ended their own sessions, and wait for a review
     for submission in faults:
         output_folder.discard(settings.out, submission)

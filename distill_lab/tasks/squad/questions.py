@@ -150,4 +150,4 @@ def score_files(data: Path, predictions: Path) -> dict[str, float]:
 
 def metric_path() -> Path:
     """The metric's file: `evaluate.load(str(metric_path()))`, which needs no network."""
-    return Path(__file__).with_name("metric.py")
+    return Path(__file__).with_name("evaluate_metric.py")

@@ -17,35 +17,35 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill_lab.course.grading import course, reference
+from distill_lab.course.grading import graded_lab, reference_notebook
 from distill_lab.course.grading.marks.marks import from_json
-from distill_lab.course.grading.selftest import forgeries, made_up, odd_notebooks
+from distill_lab.course.grading.selftest import forgeries, made_up_notebooks, odd_notebooks
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABS = ROOT / "lab_notebooks"
-LAB = course.find_lab("lab5a", LABS)
+LAB = graded_lab.find_lab("lab5a", LABS)
 
 pytestmark = pytest.mark.notebook
 
 
 WRONG, HONEST, BROKEN, FORGED = (
-    list(made_up.mutants(LAB)),
+    list(made_up_notebooks.mutants(LAB)),
     list(odd_notebooks.odd_but_right(LAB, LABS)),
     list(odd_notebooks.unreadable(LAB)),
     list(forgeries.forgeries(LAB)),
 )
 
 
-def named(some: list[made_up.MadeUp], *names: str) -> list[made_up.MadeUp]:
+def named(some: list[made_up_notebooks.MadeUp], *names: str) -> list[made_up_notebooks.MadeUp]:
     return [form for form in some if form.name in names]
 
 
 # One of each kind; and, with a link that leads nowhere, a class of thirty.
 SMALL = [
-    made_up.right(LAB, LABS), made_up.untouched(LAB), WRONG[1],
+    made_up_notebooks.right(LAB, LABS), made_up_notebooks.untouched(LAB), WRONG[1],
     *named(BROKEN, "no JSON"), *named(FORGED, "hides tracebacks"),
 ]  # fmt: skip
-MORE = [made_up.reference(LAB), WRONG[0], *WRONG[2:11], *HONEST[:5], *named(BROKEN, "binary"),
+MORE = [made_up_notebooks.reference(LAB), WRONG[0], *WRONG[2:11], *HONEST[:5], *named(BROKEN, "binary"),
         *named(FORGED, "drops assertions", "patches print", "replaces the checks", "leaves at once",
                "NBVAL_SKIP", "prints the expected line", "edits the checks")]  # fmt: skip
 
@@ -102,7 +102,7 @@ def files(out: Path) -> dict[str, bytes]:
         pytest.param(SMALL + MORE, id="30", marks=pytest.mark.slow),
     ],
 )
-def a_class(request) -> list[made_up.MadeUp]:
+def a_class(request) -> list[made_up_notebooks.MadeUp]:
     return request.param
 
 
@@ -144,7 +144,7 @@ def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole, a_cl
         assert all(text in said for text in says), form.name
         assert (
             not form.right_steps
-            or reference.points_of_right_steps(from_json(said)) == form.right_steps
+            or reference_notebook.points_of_right_steps(from_json(said)) == form.right_steps
         ), form.name
     assert marks["no JSON"]["failure"].startswith("Expected a notebook")
     assert int(marks["hides tracebacks"]["review"]) > 0

@@ -20,19 +20,19 @@ from laid_files import lay
 from distill_lab.cli import main
 from distill_lab.course import exercises
 from distill_lab.course.exercises.exercise import judge
-from distill_lab.course.grading import course
+from distill_lab.course.grading import graded_lab
 from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected, PassedOver
 from distill_lab.course.grading.marks import by_hand, output_folder, tables
 from distill_lab.course.grading.marks.marks import Mark, Result, StepMark, to_json
 from distill_lab.course.grading.pages import overview
-from distill_lab.course.grading.session.mark_sheet import MarkSheet
-from distill_lab.course.grading.session.stopping import stoppable
+from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet
+from distill_lab.course.grading.run_submission.stopping import stoppable
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find_lab("lab5a", LABS)
+LAB = graded_lab.find_lab("lab5a", LABS)
 MARKS = (
     Mark("lab5a.extract_answer", "right", 4, 4),
     Mark("lab5a.soften", "partly right", 2, 3),
@@ -318,7 +318,7 @@ def test_points_by_hand_that_agree_are_taken(change, step, tmp_path):
 def test_what_grading_itself_writes_agrees_always(part, tmp_path):
     """Else a class could not be finished."""
     known = importlib.import_module(f"distill_lab.course.exercises.mutants.{part}").MUTANTS
-    lab = course.find_lab(part, LABS)
+    lab = graded_lab.find_lab(part, LABS)
     for n, mutant in enumerate(known):
         exercise = exercises.find(mutant.exercise)
         record = MarkSheet(tmp_path / "record.json", Result("a", part, "a", "", 1, lab.unmarked))

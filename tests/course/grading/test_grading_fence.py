@@ -9,16 +9,16 @@ import sys
 import psutil
 import pytest
 
-from distill_lab.course.grading.sandbox import fence
-from distill_lab.course.grading.session import grade_submission, watch
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.run_submission import grade_submission, watcher
+from distill_lab.course.grading.run_submission.limits import Limits
+from distill_lab.course.grading.sandbox import linux_fence
 
 BEHIND = """
 import ctypes, sys, os
 from pathlib import Path
-from distill_lab.course.grading.sandbox import fence, guard
+from distill_lab.course.grading.sandbox import linux_fence, python_guard
 home = Path(sys.argv[1])
-assert fence.put_up(home, guard.readable(Path(fence.__file__).parent.parent))
+assert linux_fence.put_up(home, python_guard.readable(Path(linux_fence.__file__).parent.parent))
 C = ctypes.CDLL(None, use_errno=True)
 shared = {"x86_64": (29, 64, 68), "aarch64": (194, 190, 186)}[os.uname().machine]
 def refused(what):
@@ -35,7 +35,7 @@ def behind(home, code):
     return subprocess.run(argv, capture_output=True, text=True, timeout=60).stderr
 
 
-@pytest.mark.skipif(not fence.stands(), reason="no Landlock on this machine")
+@pytest.mark.skipif(not linux_fence.stands(), reason="no Landlock on this machine")
 @pytest.mark.parametrize(
     "code",
     [
@@ -88,16 +88,16 @@ def test_a_folder_goes_with_all_in_it_however_deep(tmp_path, monkeypatch):
 def test_empty_files_count_and_one_that_vanishes_hides_no_other(tmp_path, monkeypatch):
     for n in range(50):
         (tmp_path / f"{n}").touch()
-    assert watch._size(tmp_path) == 50 * watch.LEAST
-    entries = watch._entries
+    assert watcher._size(tmp_path) == 50 * watcher.LEAST
+    entries = watcher._entries
 
     def vanishing(folder):
         found = entries(folder)
         os.unlink(found[0].path)
         return found
 
-    monkeypatch.setattr(watch, "_entries", vanishing)
-    assert watch._size(tmp_path) == 49 * watch.LEAST
+    monkeypatch.setattr(watcher, "_entries", vanishing)
+    assert watcher._size(tmp_path) == 49 * watcher.LEAST
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "closed"), OSError(36, "too deep")])
@@ -106,22 +106,22 @@ def test_a_folder_that_hides_what_is_in_it_is_beyond_the_limits(tmp_path, monkey
         raise error
 
     monkeypatch.setattr(os, "scandir", closed)
-    assert "cannot be looked into" in watch._limit_passed(0, tmp_path, Limits())
+    assert "cannot be looked into" in watcher._limit_passed(0, tmp_path, Limits())
     monkeypatch.setattr(os, "scandir", lambda folder: (_ for _ in ()).throw(FileNotFoundError))
-    assert watch._limit_passed(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
+    assert watcher._limit_passed(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says which files are open")
 def test_files_without_a_name_count_once(tmp_path):
     me = [psutil.Process()]
-    before = watch._nameless(me)
+    before = watcher._nameless(me)
     with (tmp_path / "deleted").open("wb") as file, (tmp_path / "kept").open("wb") as kept:
         in_memory = os.memfd_create("mine")
         again = os.dup(in_memory)
         (tmp_path / "deleted").unlink()
         for descriptor in (file.fileno(), kept.fileno(), in_memory):
             os.write(descriptor, b"0" * 1_000_000)
-        assert 2_000_000 <= watch._nameless(me) - before < 3_000_000
+        assert 2_000_000 <= watcher._nameless(me) - before < 3_000_000
     os.close(in_memory)
     os.close(again)
-    assert watch._nameless(me) - before < 1_000_000
+    assert watcher._nameless(me) - before < 1_000_000

@@ -20,7 +20,7 @@ from laid_files import lay
 from distill_lab.cli import main
 from distill_lab.course import exercises as checks
 from distill_lab.course.exercises.exercise import Outcome, WrongError, expect, judge
-from distill_lab.course.grading import course
+from distill_lab.course.grading import graded_lab
 from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected
 from distill_lab.course.grading.marks import junit, output_folder
@@ -33,8 +33,8 @@ from distill_lab.course.grading.marks.marks import (
     to_json,
 )
 from distill_lab.course.grading.marks.tables import to_csv
-from distill_lab.course.grading.session import grade_submission
-from distill_lab.course.grading.session.mark_sheet import (
+from distill_lab.course.grading.run_submission import grade_submission
+from distill_lab.course.grading.run_submission.mark_sheet import (
     MarkSheet,
     claimed_points,
     load_result,
@@ -43,7 +43,7 @@ from distill_lab.course.grading.session.mark_sheet import (
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find_lab("lab5a", LABS)
+LAB = graded_lab.find_lab("lab5a", LABS)
 SOFTEN = checks.find("lab5a.soften")
 HALF = "a\ud800b"  # half a character: no file in UTF-8 holds it
 ODD = 'a\x00\x1b[31m\u202e"<&>\',;\n\r\ud800 = "\U0001f600'

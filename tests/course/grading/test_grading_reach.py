@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab.course.grading import course, reference
+from distill_lab.course.grading import graded_lab, reference_notebook
 from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.cells.reach import reached
 from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import Result
-from distill_lab.course.grading.session.mark_sheet import MarkSheet
+from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
 SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).softmax(-1)\n"
@@ -20,13 +20,13 @@ SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).so
 def things(*sources: str, exercise: str = "lab5a.soften") -> list[str]:
     """What the exercise reaches whose cell is the last of these; those before it are added cells,
     the first of which stands before all, the others behind all."""
-    lab = course.find_lab(exercise.partition(".")[0], LABS)
+    lab = graded_lab.find_lab(exercise.partition(".")[0], LABS)
     *added, answer = sources
-    student = reference.answered_cells(lab, {exercise: answer})
-    mine = [reference.code_cell(f"mine-{n}", source) for n, source in enumerate(added)]
+    student = reference_notebook.answered_cells(lab, {exercise: answer})
+    mine = [reference_notebook.code_cell(f"mine-{n}", source) for n, source in enumerate(added)]
     record = MarkSheet(Path("none.json"), Result("a", lab.part, "a", "", 1, lab.unmarked))
     parts = sort_cells(
-        lab, read_cells(reference.notebook_file([*mine[:1], *student, *mine[1:]])), record
+        lab, read_cells(reference_notebook.notebook_file([*mine[:1], *student, *mine[1:]])), record
     )
     found = reached(lab, parts)
     assert {

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from laid_files import lay
 
-from distill_lab.course.grading import course
+from distill_lab.course.grading import graded_lab
 from distill_lab.course.grading.handed_in import archives
 from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected
 from distill_lab.course.grading.marks import output_folder
-from distill_lab.course.grading.session import grade_submission
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.run_submission import grade_submission
+from distill_lab.course.grading.run_submission.limits import Limits
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find_lab("lab5a", LABS)
+LAB = graded_lab.find_lab("lab5a", LABS)
 NOTEBOOK = LAB.notebook
 
 
@@ -429,7 +429,7 @@ def test_an_answer_that_names_another_lab_is_still_of_this_one(tmp_path):
 )
 def test_a_lab_that_does_not_exist_is_one_sentence(name, meant):
     if not meant:
-        assert course.find_lab(name, LABS).part == "lab5a"
+        assert graded_lab.find_lab(name, LABS).part == "lab5a"
         return
     with pytest.raises(LabError, match=f"found '{name}'. Did you mean {meant}"):
-        course.find_lab(name, LABS)
+        graded_lab.find_lab(name, LABS)

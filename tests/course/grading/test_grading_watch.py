@@ -15,20 +15,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill_lab.course.grading.sandbox import refusals
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.run_submission.limits import Limits
+from distill_lab.course.grading.sandbox import blocked
 
 ROOT = Path(__file__).parent.parent.parent.parent
 PATIENT = Limits(seconds=60, memory_bytes=10**12, folder_bytes=10**12, processes=1000)
 WATCH = """
 import json, os, sys
 from pathlib import Path
-from distill_lab.course.grading.session import watch
-from distill_lab.course.grading.sandbox import refusals
-from distill_lab.course.grading.session.limits import Limits
-watch._adopt_orphans()
+from distill_lab.course.grading.run_submission import watcher
+from distill_lab.course.grading.sandbox import blocked
+from distill_lab.course.grading.run_submission.limits import Limits
+watcher._adopt_orphans()
 folder, command, limits, grader = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
-print(json.dumps(watch.run(os.execv, (command[0], command), folder, Limits(**limits), grader)))
+print(json.dumps(watcher.run(os.execv, (command[0], command), folder, Limits(**limits), grader)))
 """
 # A grandchild in a session of its own, whose parent has ended: it says that it is there.
 DAEMON = """
@@ -163,7 +163,7 @@ def watching(folder: Path, mark: str, grader: int) -> subprocess.Popen[str]:
     }
     (folder / "plan.json").write_text(json.dumps(plan))
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "distill_lab.course.grading.session.watch", str(grader), "lab5b"],
+        [sys.executable, "-m", "distill_lab.course.grading.run_submission.watcher", str(grader), "lab5b"],
         cwd=ROOT, stdin=subprocess.PIPE, text=True,
         env={**os.environ, "GRADING_TEST": mark, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -198,12 +198,12 @@ import json, os, sys
 from pathlib import Path
 import multiprocessing.shared_memory
 import distill_lab, torch, socket, subprocess, multiprocessing, shutil, sqlite3, glob, tempfile
-from distill_lab.course.grading.sandbox import guard
+from distill_lab.course.grading.sandbox import python_guard
 home, package = Path(sys.argv[1]), Path(distill_lab.__file__).parent
 root, other = package.parent, Path(sys.argv[2])
 os.chdir(home)
 notes = []
-guard.install(home, guard.readable(package), notes.append)
+python_guard.install(home, python_guard.readable(package), notes.append)
 for number, action in enumerate(json.loads(sys.argv[3])):
     try:
         exec(action)
@@ -216,7 +216,7 @@ for number, action in enumerate(json.loads(sys.argv[3])):
     notes.clear()
 """
 ALLOWED = """
-open(guard.__file__).read()
+open(python_guard.__file__).read()
 open("my_answers.py", "w").close(); open("my_answers.py").read()
 open(torch.__file__).read()
 (root / "constraints.txt").read_text()
@@ -257,8 +257,8 @@ open(f"/proc/{os.getppid()}/environ")                                        # r
 open("../x", "w")                                                            # writing
 open("/tmp/x", "w")                                                          # writing
 open(other / "b.ipynb", "a")                                                 # writing
-open(guard.__file__, "r+")                                                   # writing
-os.open(guard.__file__, os.O_RDWR)                                           # writing
+open(python_guard.__file__, "r+")                                                   # writing
+os.open(python_guard.__file__, os.O_RDWR)                                           # writing
 os.open("/tmp/x", os.O_CREAT)                                                # writing
 os.remove(other / "b.ipynb")                                                 # changing
 os.rename(other / "b.ipynb", "b")                                            # changing
@@ -339,8 +339,8 @@ def test_each_kind_of_attempt_is_noted(became):
 KERNEL = """
 import os, signal, sys
 from pathlib import Path
-from distill_lab.course.grading.sandbox import refusals
-note = refusals.writer(refusals.pipe(Path.cwd()))
+from distill_lab.course.grading.sandbox import blocked
+note = blocked.writer(blocked.pipe(Path.cwd()))
 [end] = [int(n) for n in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + n)
          and os.readlink("/proc/self/fd/" + n).endswith("/refusals")]
 note("first")
@@ -372,7 +372,7 @@ def test_notes_without_end_are_cut(tmp_path, mark):
     code = KERNEL.replace("{does}", "for n in range(10_000): note('x' * 100)")
     out, _ = start(tmp_path, code, mark).communicate(timeout=60)
     status, beyond, noted = json.loads(out)
-    assert (status, beyond, len(noted), noted[0]) == (0, "", refusals.MOST, "first")
+    assert (status, beyond, len(noted), noted[0]) == (0, "", blocked.MOST, "first")
 
 
 # -- the kernel's limits

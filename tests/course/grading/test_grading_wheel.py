@@ -82,11 +82,11 @@ GRADES_AND_LOOKS_FOR_A_FAULT = """
 import sys
 from pathlib import Path
 from distill_lab.course import grading
-from distill_lab.course.grading import course, grade_class
+from distill_lab.course.grading import graded_lab, grade_class
 labs, submissions = Path(sys.argv[1]), Path(sys.argv[2])
 settings = grading.Grade(labs=labs)
 assert grading.grade("lab5a", submissions, settings) == 0
-sys.exit(grade_class._status_of_faults(course.find_lab("lab5a", labs), settings, []))
+sys.exit(grade_class._status_of_faults(graded_lab.find_lab("lab5a", labs), settings, []))
 """
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab.course.grading import course
-from distill_lab.course.grading.selftest import made_up
+from distill_lab.course.grading import graded_lab
+from distill_lab.course.grading.selftest import made_up_notebooks
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABS = ROOT / "lab_notebooks"
@@ -19,10 +19,10 @@ LABS = ROOT / "lab_notebooks"
 NAMES = """
 import sys
 before = {*sys.builtin_module_names, "__main__"}
-import distill_lab.cli.main, distill_lab.course.grading.session.watch, distill_lab.course.grading.session.session, tqdm, psutil
+import distill_lab.cli.main, distill_lab.course.grading.run_submission.watcher, distill_lab.course.grading.run_submission.session, tqdm, psutil
 import distill_lab.course.grading.handed_in.collect, distill_lab.course.grading.marks.output_folder, distill_lab.course.grading.sandbox.kernel
-import distill_lab.course.grading.sandbox.kernel_side, distill_lab.course.grading.sandbox.output, ipykernel.kernelapp, torch, numpy
-distill_lab.course.grading.session.session.load("lab5a")
+import distill_lab.course.grading.sandbox.inside_kernel, distill_lab.course.grading.sandbox.output, ipykernel.kernelapp, torch, numpy
+distill_lab.course.grading.run_submission.session.load("lab5a")
 print(*{name.partition(".")[0] for name in sys.modules} - before)
 """
 # Each says that it was imported, and by what.
@@ -63,8 +63,8 @@ def test_a_class_is_graded_in_a_folder_of_shadows_of_all_modules(way, names, tmp
     handed_in.mkdir()
     for name in shadowed:
         (handed_in / f"{name}.py").write_text(SHADOW.format(marks=str(marks)))
-    lab = course.find_lab("lab5a", LABS)
-    (handed_in / "right.ipynb").write_bytes(made_up.right(lab, LABS).data)
+    lab = graded_lab.find_lab("lab5a", LABS)
+    (handed_in / "right.ipynb").write_bytes(made_up_notebooks.right(lab, LABS).data)
     script = tmp_path / "distill-lab"  # in a folder of its own, as pip writes it
     script.write_text(BY_SCRIPT)
     started = [*WAYS[way], str(script) if way == "script" else "distill_lab"]

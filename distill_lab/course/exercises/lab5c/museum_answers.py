@@ -1,5 +1,5 @@
 """The bug museum's answers, which are data: where marks are given, the process that runs the
-student's code cannot read this file (`sandbox.guard`)."""
+student's code cannot read this file (`sandbox.python_guard`)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from distill_lab.course.grading.cells.statements import (
     split_statements,
     written_file,
 )
-from distill_lab.course.grading.course import GradedLab
+from distill_lab.course.grading.graded_lab import GradedLab
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from distill_lab.course.grading.cells.statements import (
     statements,
     written_file,
 )
-from distill_lab.course.grading.course import GradedLab
+from distill_lab.course.grading.graded_lab import GradedLab
 
 _OURS = "distill_lab"
 # From these, notebooks import what is defined elsewhere.

@@ -10,8 +10,8 @@ from distill_lab.course.exercises import matching
 from distill_lab.course.exercises.manifests import LOCKED, digest, marker
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.reach import reached
-from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.session.mark_sheet import MarkSheet
+from distill_lab.course.grading.graded_lab import GradedLab
+from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet
 
 # nbval's, but for the two that the course's own cells begin with
 _MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]*$", re.MULTILINE)

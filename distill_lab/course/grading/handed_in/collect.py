@@ -18,7 +18,7 @@ from distill_lab.course.grading.handed_in.roster import Roster
 from distill_lab.run.records import LabError
 
 if TYPE_CHECKING:
-    from distill_lab.course.grading.course import GradedLab
+    from distill_lab.course.grading.graded_lab import GradedLab
 
 
 @dataclass(frozen=True, slots=True)

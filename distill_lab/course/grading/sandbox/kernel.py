@@ -45,20 +45,22 @@ def _start(limits: dict[str, Any]) -> None:
 
     import distill_lab
     from distill_lab.course import exercises
-    from distill_lab.course.grading.sandbox import fence, guard, refusals
+    from distill_lab.course.grading.sandbox import blocked, linux_fence, python_guard
 
     exercises.or_ours = lambda name, function: function  # nothing steps in where marks are given
     importlib.import_module(
         f"distill_lab.course.exercises.{limits['lab']}"
     )  # what it needs, and no more
     platform.processor()  # it starts a process, once
-    home, note = Path(limits["home"]), refusals.writer(Path(limits["refusals"]))
+    home, note = Path(limits["home"]), blocked.writer(Path(limits["refusals"]))
     os.chdir(home)
     sys.path.append(str(home))  # modules that the student writes, behind all others
 
-    folders = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
-    fence.put_up(home, folders)
-    guard.install(home, folders, note)  # before IPython, which runs what lies in its own folder
+    folders = [*python_guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
+    linux_fence.put_up(home, folders)
+    python_guard.install(
+        home, folders, note
+    )  # before IPython, which runs what lies in its own folder
     app = kernelapp.IPKernelApp.instance(
         outstream_class="distill_lab.course.grading.sandbox.output.Cut"
     )

@@ -14,20 +14,20 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab.course.grading import course
-from distill_lab.course.grading.course import GradedLab
+from distill_lab.course.grading import graded_lab
 from distill_lab.course.grading.grade_class import Grade, grade, require_grading
+from distill_lab.course.grading.graded_lab import GradedLab
 from distill_lab.course.grading.marks.marks import from_json
-from distill_lab.course.grading.reference import points_of_right_steps
-from distill_lab.course.grading.selftest import forgeries, made_up, odd_notebooks
-from distill_lab.course.grading.selftest.made_up import MadeUp
+from distill_lab.course.grading.reference_notebook import points_of_right_steps
+from distill_lab.course.grading.selftest import forgeries, made_up_notebooks, odd_notebooks
+from distill_lab.course.grading.selftest.made_up_notebooks import MadeUp
 
 
 def self_test(name: str, settings: Grade, brief: bool = False) -> int:
     """Prints a line for each submission that got something else; 1 if there is any. `brief` leaves
     out the submissions that are much the same in all labs."""
     require_grading()
-    lab = course.find_lab(name, settings.labs)
+    lab = graded_lab.find_lab(name, settings.labs)
     made = made_up_class(lab, settings.labs, brief)
     with tempfile.TemporaryDirectory() as folder:
         submissions, out = Path(folder) / "submissions", Path(folder) / "grades"
@@ -44,8 +44,12 @@ def self_test(name: str, settings: Grade, brief: bool = False) -> int:
 def made_up_class(lab: GradedLab, labs: Path, brief: bool = False) -> list[MadeUp]:
     """The right answers, the untouched notebook and the checks' wrong answers; then odd notebooks
     of honest students, files that are no notebooks, and forgeries."""
-    made = [made_up.right(lab, labs), made_up.reference(lab), made_up.untouched(lab)]
-    made += made_up.mutants(lab)
+    made = [
+        made_up_notebooks.right(lab, labs),
+        made_up_notebooks.reference(lab),
+        made_up_notebooks.untouched(lab),
+    ]
+    made += made_up_notebooks.mutants(lab)
     if not brief:
         made += odd_notebooks.odd_but_right(lab, labs)
         made += [*odd_notebooks.unreadable(lab), *forgeries.forgeries(lab)]

@@ -62,8 +62,8 @@ distill_lab.course.exercises.judge = judge
         "replaces what crosses",
         VOID,
         """
-import distill_lab.course.grading.sandbox.kernel_side as kernel_side, base64
-kernel_side.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
+import distill_lab.course.grading.sandbox.inside_kernel as inside_kernel, base64
+inside_kernel.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
 """,
     ),
     ("leaves at once", "ended the process", "import os\nos._exit(0)\n"),

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.reference import Cell, answered_cells, code_cell, notebook_file
+from distill_lab.course.grading.graded_lab import GradedLab
+from distill_lab.course.grading.reference_notebook import (
+    Cell,
+    answered_cells,
+    code_cell,
+    notebook_file,
+)
 from distill_lab.course.grading.selftest.attacks import CODE
 from distill_lab.course.grading.selftest.harmful_code import REACHES
-from distill_lab.course.grading.selftest.made_up import MadeUp, no_points
+from distill_lab.course.grading.selftest.made_up_notebooks import MadeUp, no_points
 
 WRONG = "def {0}(*arguments):\n    return 'forged'\n"
 # the package's own answer, which is right, and not the student's

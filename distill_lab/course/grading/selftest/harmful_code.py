@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from distill_lab.course.grading.sandbox import fence
+from distill_lab.course.grading.sandbox import linux_fence
 
 REACHES = "Its answer reaches"
 REFUSED = "was refused"
@@ -26,7 +26,7 @@ if not os.path.exists("once"):
     ),
     (
         "writes by C code",
-        "ermission denied" if fence.stands() else "",
+        "ermission denied" if linux_fence.stands() else "",
         """
 import torch
 torch.save([1], "../mine.pt")
@@ -64,7 +64,7 @@ def {function}(*arguments):
     ("fork bomb", REFUSED, "import os\nwhile True:\n    os.fork()\n"),
     (
         "processes past the guard",
-        REACHES if fence.stands() else STOPPED,
+        REACHES if linux_fence.stands() else STOPPED,
         """
 import ctypes, time
 for _ in range(40):
@@ -76,7 +76,7 @@ time.sleep(20)
     (
         "takes the list of the guard away",
         REFUSED,
-        "import os\nimport distill_lab.course.grading.sandbox.guard as g\ng._PROCESSES = ()\nos.fork()\n",
+        "import os\nimport distill_lab.course.grading.sandbox.python_guard as g\ng._PROCESSES = ()\nos.fork()\n",
     ),
     (
         "erases what was noted",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.cells.statements import definitions, imports, names_used
-from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.reference import Cell, code_cell, notebook_file
-from distill_lab.course.grading.selftest.made_up import MadeUp, all_points, no_points
+from distill_lab.course.grading.graded_lab import GradedLab
+from distill_lab.course.grading.reference_notebook import Cell, code_cell, notebook_file
+from distill_lab.course.grading.selftest.made_up_notebooks import MadeUp, all_points, no_points
 
 NOISE = """
 import sys, warnings

@@ -10,9 +10,9 @@ import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from distill_lab.run.claim import from_json
 from distill_lab.run.json_text import parse
 from distill_lab.run.records import LabError, write_text
+from distill_lab.run.saved_settings import from_json
 from distill_lab.run.settings import Config, cache_folder
 
 Range = tuple[float, float]  # seconds, at best and at worst

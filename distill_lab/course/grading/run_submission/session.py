@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab import safe_path
-from distill_lab.course.grading import course
+from distill_lab.course.grading import graded_lab
 from distill_lab.course.grading.cells.assemble import assemble
 from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import from_json
-from distill_lab.course.grading.sandbox import refusals
-from distill_lab.course.grading.session import shell
-from distill_lab.course.grading.session.limits import Limits, environment
-from distill_lab.course.grading.session.mark_sheet import MarkSheet
+from distill_lab.course.grading.run_submission import shell
+from distill_lab.course.grading.run_submission.limits import Limits, environment
+from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet
+from distill_lab.course.grading.sandbox import blocked
 from distill_lab.run.records import LabError, write_text
 
 READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
@@ -56,7 +56,11 @@ class Plan:
 
 def load(lab: str) -> None:
     """Loads what a session of that lab needs."""
-    for module in ("pytest", "nbval.plugin", "distill_lab.course.grading.session.pytest_items"):
+    for module in (
+        "pytest",
+        "nbval.plugin",
+        "distill_lab.course.grading.run_submission.pytest_items",
+    ):
         importlib.import_module(module)
     importlib.import_module(f"distill_lab.course.exercises.{lab}")
 
@@ -82,10 +86,10 @@ def _run(plan: Plan, sheet: MarkSheet) -> int:
     be started, say, pytest comes to its end and none is."""
     import pytest
 
-    from distill_lab.course.grading.session.pytest_items import Plugin
+    from distill_lab.course.grading.run_submission.pytest_items import Plugin
 
     limits = Limits(**plan.limits)
-    lab = course.find_lab(sheet.result.lab, Path(plan.labs))
+    lab = graded_lab.find_lab(sheet.result.lab, Path(plan.labs))
     with cpu_seconds(READING):
         graded_notebook = _assembled(lab, plan, sheet)
     write_text(plan.home / "graded.ipynb", graded_notebook)
@@ -99,7 +103,7 @@ def _run(plan: Plan, sheet: MarkSheet) -> int:
     return 0 if status in (0, 1) and all_judged else int(status) or 1
 
 
-def _assembled(lab: course.GradedLab, plan: Plan, sheet: MarkSheet) -> str:
+def _assembled(lab: graded_lab.GradedLab, plan: Plan, sheet: MarkSheet) -> str:
     parts = sort_cells(lab, read_cells(Path(plan.submission).read_bytes()), sheet)
     if not any(parts.exercises.values()):
         raise LabError(
@@ -131,7 +135,7 @@ def cpu_seconds(most: float) -> Iterator[None]:
 def _kernel_spec(plan: Plan) -> None:
     """The kernel that is started, whichever the notebook names: ours, behind its limits."""
     limits = Path(plan.folder) / "limits.json"
-    paths = {"home": str(plan.home), "refusals": str(refusals.pipe(Path(plan.folder)))}
+    paths = {"home": str(plan.home), "refusals": str(blocked.pipe(Path(plan.folder)))}
     write_text(limits, json.dumps({**plan.limits, "lab": plan.unmarked["lab"], **paths}))
     argv = safe_path.command("distill_lab.course.grading.sandbox.kernel", str(limits), "-f")
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}

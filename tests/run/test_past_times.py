@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from distill_lab.run import history
-from distill_lab.run.history import learnt, remember
+from distill_lab.run import past_times
+from distill_lab.run.past_times import learnt, remember
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import PROFILES, Config
 
@@ -68,20 +68,20 @@ def test_a_run_of_a_model_that_is_gone_teaches_nothing():
 
 def test_lines_that_cannot_be_read_are_left_out(capsys):
     remember("generate", 12, TINY, "cpu")
-    good = history.file().read_text()
+    good = past_times.file().read_text()
     older = json.loads(good)
     older["config"]["data"]["gone"] = 1
     bad = ["", "{", "[]", '"generate"', json.dumps(older), good.replace("12", "0", 1), "\udcff"]
-    history.file().write_bytes("\n".join([*bad, good]).encode("utf-8", "surrogateescape"))
+    past_times.file().write_bytes("\n".join([*bad, good]).encode("utf-8", "surrogateescape"))
     assert learnt(estimate, TINY, "cpu") == estimate(TINY)  # no text: all of it
-    history.file().write_text("\n".join([*bad[:-1], good]))
+    past_times.file().write_text("\n".join([*bad[:-1], good]))
     assert learnt(estimate, TINY, "cpu")["generate"] == pytest.approx((12 / 1.25, 12 * 1.25))
 
 
 def test_the_file_does_not_grow_for_ever_and_may_be_missing(tmp_path, monkeypatch):
     for seconds in range(1, 131):
         remember("train", seconds, TINY, "cpu")
-    assert len(history.file().read_text().splitlines()) == 100
+    assert len(past_times.file().read_text().splitlines()) == 100
     (tmp_path / "file").touch()
     monkeypatch.setenv("DISTILL_LAB_CACHE", str(tmp_path / "file" / "below"))
     remember("train", 1, TINY, "cpu")  # no folder can be made there

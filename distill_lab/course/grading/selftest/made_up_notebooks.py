@@ -10,8 +10,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 from distill_lab.course.exercises.exercise import Exercise, Mutant
-from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.reference import (
+from distill_lab.course.grading.graded_lab import GradedLab
+from distill_lab.course.grading.reference_notebook import (
     DATA,
     answer_source,
     answered_cells,

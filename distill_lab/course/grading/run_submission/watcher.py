@@ -1,8 +1,8 @@
 """Runs sessions, one after the other, and ends what goes beyond a limit.
 
-    python -m distill_lab.course.grading.session.watch GRADER LAB     (by `safe_path.command`)
+    python -m distill_lab.course.grading.run_submission.watcher GRADER LAB
 
-Each line that comes in is a plan's path.
+`safe_path.command` starts it. Each line that comes in is a plan's path.
 
 For each it writes `outcome.json` beside the plan, how the session ended, and says that it is done;
 all that the session started has ended then as well. GRADER is the process that waits for it: when
@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from distill_lab.course.grading.sandbox.refusals import Refusals
-from distill_lab.course.grading.session import session
-from distill_lab.course.grading.session.grade_submission import remove
-from distill_lab.course.grading.session.limits import Limits
+from distill_lab.course.grading.run_submission import session
+from distill_lab.course.grading.run_submission.grade_submission import remove
+from distill_lab.course.grading.run_submission.limits import Limits
+from distill_lab.course.grading.sandbox.blocked import Refusals
 from distill_lab.run.records import write_text
 
 POLL = 0.25  # seconds between two looks

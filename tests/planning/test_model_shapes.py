@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from distill_lab.models.loading import LanguageModel, for_training
-from distill_lab.planning.shapes import Shape, from_config, shape_of
+from distill_lab.planning.model_shapes import Shape, from_config, shape_of
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import PROFILES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill_lab.course.exercises.exercise import Exercise
 from distill_lab.course.exercises.lab5c.museum import EXHIBITS
-from distill_lab.course.grading.course import GradedLab
+from distill_lab.course.grading.graded_lab import GradedLab
 from distill_lab.course.grading.marks.marks import Result
 
 Cell = dict[str, Any]

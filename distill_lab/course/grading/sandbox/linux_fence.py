@@ -1,8 +1,8 @@
 """What Linux itself refuses to the student's kernel, C code and started programs included.
 
-`guard` sees what goes through Python, and says what was tried. Landlock (Linux 5.13 and later) is
+`python_guard` sees what goes through Python, and says what was tried. Landlock (Linux 5.13 and later) is
 the wall behind it, which nothing in the process can take down: files are written in the
-submission's own folder alone, read where `guard` allows it, no program is started, and where Linux
+submission's own folder alone, read where `python_guard` allows it, no program is started, and where Linux
 is new enough nothing outside is signalled and no TCP connection made. A filter of system calls
 keeps it one process, as those that fork without an end would outlive their grading, without shared
 memory and semaphores, which would as well, and its limits to itself: a second of CPU time, as the

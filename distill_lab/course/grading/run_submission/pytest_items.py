@@ -21,10 +21,10 @@ from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 from distill_lab.course import exercises
 from distill_lab.course.exercises.exercise import judge_called
 from distill_lab.course.grading.marks.junit import message
+from distill_lab.course.grading.run_submission.limits import Limits
+from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet, claimed_points
+from distill_lab.course.grading.run_submission.shell import KernelDiedError, Shell
 from distill_lab.course.grading.sandbox.remote import remote
-from distill_lab.course.grading.session.limits import Limits
-from distill_lab.course.grading.session.mark_sheet import MarkSheet, claimed_points
-from distill_lab.course.grading.session.shell import KernelDiedError, Shell
 
 REVIVALS = 5  # with what ran before; a kernel that ends again and again gets nothing after that
 DEATHS = 2  # of the kernel in one check; after that its function is asked no more

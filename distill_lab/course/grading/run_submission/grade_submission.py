@@ -16,11 +16,11 @@ from pathlib import Path
 
 from distill_lab import safe_path
 from distill_lab.course.grading.cells.notebook_file import without_surrogates
-from distill_lab.course.grading.course import GradedLab
+from distill_lab.course.grading.graded_lab import GradedLab
 from distill_lab.course.grading.handed_in.collected import Submission
 from distill_lab.course.grading.marks.marks import Remark, Result
-from distill_lab.course.grading.session import mark_sheet
-from distill_lab.course.grading.session.limits import Limits, environment
+from distill_lab.course.grading.run_submission import mark_sheet
+from distill_lab.course.grading.run_submission.limits import Limits, environment
 from distill_lab.run.records import write_text
 
 _WATCHERS: set[subprocess.Popen[bytes]] = set()
@@ -112,7 +112,9 @@ def _run_session(lab: str, plan: Path) -> None:
 def _new_watcher(lab: str) -> subprocess.Popen[bytes]:
     """Starts a watcher in a session of its own: an interrupt at the terminal does not reach it."""
     watcher = subprocess.Popen(
-        safe_path.command("distill_lab.course.grading.session.watch", str(os.getpid()), lab),
+        safe_path.command(
+            "distill_lab.course.grading.run_submission.watcher", str(os.getpid()), lab
+        ),
         cwd=os.sep,
         env=environment(Path(tempfile.gettempdir())),
         stdin=subprocess.PIPE,
