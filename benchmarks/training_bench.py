@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from benchmarks.measure import Case, UnavailableError
 from benchmarks.worker import Work
+from distill_lab.losses.distillation import Objective
 from distill_lab.models.loading import LanguageModel, for_training
 from distill_lab.models.sources import resolve
-from distill_lab.run.settings import BUNDLED, Config, TrainSettings, profile
+from distill_lab.run.settings import BUNDLED
 from distill_lab.training.batches import Encoded, collate
 
 CONTENDERS = ("ours", "trl_gkd", "ours_cached", "trl_gkd_default")
@@ -108,24 +108,16 @@ def _ours(
 ) -> Any:
     """Our trainer; `cached`: the teacher has been run before, and only its top 64 are read."""
     from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
-    from distill_lab.training.trainer import DistillationTrainer
+    from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
-    train = TrainSettings(
-        alpha=1.0, temperature=1.0, epochs=1, learning_rate=LEARNING_RATE, warmup=0.0,
-        batch_size=settings["rows"],
-    )  # fmt: skip
-    base: Config = profile("cpu")
-    config = replace(
-        base, train=train, runtime=replace(base.runtime, micro_batch=settings["rows"], device="cpu")
-    )
     lora, source = for_training(student, RANK), teacher
     if cached:
-        kind = RowFormat("topk", 64, (train.temperature,), settings["vocabulary"])
+        kind = RowFormat("topk", 64, (1.0,), settings["vocabulary"])
         fill(folder / "cache", teacher, data, kind, settings["rows"])
         source = TeacherCache(folder / "cache", kind, teacher.name)
-    trainer = DistillationTrainer(lora, source, data, "kd", config, folder)
-    trainer.args.save_strategy = "no"  # type: ignore[assignment]  # the other saves nothing either
-    return trainer
+    # no checkpoints: the other saves nothing either
+    hyperparameters = Hyperparameters(1, LEARNING_RATE, settings["rows"])
+    return DistillationTrainer(lora, data, Objective(1.0, 1.0), source, hyperparameters, folder)
 
 
 def _gkd(

@@ -91,7 +91,11 @@ def work(name: str, folder: str, s: dict[str, Any]) -> tuple[int, memory.Parts]:
         some = examples(2 * s["batch"], s["length"], s["new"])
         student = for_training(model, lora)
         folders = Path(folder) / "student"
-        trainer = train.DistillationTrainer(student, teacher, some, "kd", config, folders)
+        objective = train.objective_of("kd" if teacher else "sft", config.train)
+        hyperparameters = train.hyperparameters_of(config, backend.dtype)
+        trainer = train.DistillationTrainer(
+            student, some, objective, teacher, hyperparameters, folders
+        )
         trainer.train()
         of_teacher = parts["weights"] if teacher else 0
         parts |= memory.training(shape, config, way, s["new"], shape if teacher else None)

@@ -4,12 +4,11 @@
 
 averaged over the completion tokens of the whole optimiser step. CE alone (alpha = 0) is what
 DeepSeek-R1 did (section 2.4); the softened KL is Hinton, Vinyals, Dean 2015 (arXiv 1503.02531),
-whose T^2 keeps the gradient's size when T changes. In place of the KL may stand its reverse or a
-generalised Jensen-Shannon divergence (Agarwal et al. 2024, arXiv 2306.13649).
+whose T^2 keeps the gradient's size when T changes. The reverse KL or a generalised Jensen-Shannon
+divergence (Agarwal et al. 2024, arXiv 2306.13649) may take the KL's place.
 
-This is the version to read; `fused.distillation_loss` is the one that training calls: the same
-numbers with less time and memory. `python -m distill_lab.losses.distillation` shows a softened
-distribution.
+This version is for reading; training calls `fused.distillation_loss`, which gives the same numbers
+in less time and memory. `python -m distill_lab.losses.distillation` shows a softened distribution.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +37,7 @@ class Objective:
     beta: float = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Loss:
+class Loss(NamedTuple):
     """`total` is minimised; `ce` and `kl`, the divergence, are its parts before alpha and T^2
     (nats, detached)."""
 
@@ -50,10 +48,10 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An output head that can be looked into: logits = cap * tanh(scale * (W h + bias) / cap).
+    """An output head whose formula is known: logits = cap * tanh(scale * (W h + bias) / cap).
 
-    weight (V, H), bias (V) or None; `scale` as Cohere and Granite have it, `cap` as Gemma 2, None
-    for no cap.
+    weight (V, H), bias (V) or None; `scale` is Cohere's and Granite's, `cap` Gemma 2's (None: no
+    cap).
     """
 
     weight: Tensor
@@ -62,15 +60,15 @@ class Head:
     cap: float | None = None
 
     def __call__(self, states: Tensor) -> Tensor:
-        """(N, H) hidden states to (N, V) logits."""
-        logits = F.linear(states, self.weight, self.bias)
+        """Hidden states (N, H) to logits (N, V)."""
+        logits = F.linear(states, self.weight, self.bias)  # (N, V)
         logits = logits * self.scale if self.scale != 1 else logits
         return self.cap * torch.tanh(logits / self.cap) if self.cap else logits
 
 
 @dataclass(frozen=True, slots=True)
 class OpaqueHead:
-    """An output head that can only be called (its weights are in 4 bits, say), with the reason."""
+    """An output head that can only be called (its weights have 4 bits, say), with the reason."""
 
     logits: Callable[[Tensor], Tensor]
     reason: str
@@ -93,13 +91,13 @@ class DenseTeacher:
         return DenseTeacher(self.states[rows], self.head)
 
     def outcomes(self, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """log p and log q (N, V) over the vocabulary that both have.
+        """log p and log q (N, S) over the S tokens of the vocabulary that both have.
 
-        Both are cut to it *before* the softmax: padded rows (Qwen2.5 0.5B has 151,936, 7B has
+        Both are cut to them *before* the softmax: padded rows (Qwen2.5 0.5B has 151,936, 7B has
         152,064) take no probability.
         """
         with torch.no_grad():
-            teacher_logits = self.head(self.states)
+            teacher_logits = self.head(self.states)  # (N, V_t)
         shared = min(teacher_logits.shape[-1], student_logits.shape[-1])
         log_p = soften(teacher_logits[:, :shared], temperature)
         return log_p, soften(student_logits[:, :shared], temperature)
@@ -107,12 +105,12 @@ class DenseTeacher:
 
 @dataclass(frozen=True, slots=True)
 class SparseTeacher:
-    """What is kept of a teacher, softened already: k tokens a position, and all others as one.
+    """A teacher's softened distributions: K tokens a position, and one outcome for all others.
 
-    ids (N, k); log_p (N, k), their log-probabilities; log_tail (N), that of all other tokens
+    ids (N, K); log_p (N, K), their log-probabilities; log_tail (N), that of all other tokens
     together, None where there are none; offset (N), added to the divergence: with sampled tokens
-    the part of the KL that does not depend on the student. `vocabulary`: how many tokens the
-    probabilities are over.
+    the part of the KL that does not depend on the student. The probabilities are over the first
+    `vocabulary` tokens.
     """
 
     ids: Tensor
@@ -125,17 +123,23 @@ class SparseTeacher:
         return len(self.ids)
 
     def __getitem__(self, rows: slice) -> SparseTeacher:
-        tail = None if self.log_tail is None else self.log_tail[rows]
-        offset = None if self.offset is None else self.offset[rows]
-        return SparseTeacher(self.ids[rows], self.log_p[rows], tail, self.vocabulary, offset)
+        return self._each(lambda values: values[rows])
+
+    def to(self, device: torch.device) -> SparseTeacher:
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> SparseTeacher:
+        tail = None if self.log_tail is None else change(self.log_tail)
+        offset = None if self.offset is None else change(self.offset)
+        return SparseTeacher(change(self.ids), change(self.log_p), tail, self.vocabulary, offset)
 
     def outcomes(self, student_logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """log p and log q (N, k), or (N, k + 1) with the tail last."""
-        log_q = soften(student_logits[:, : self.vocabulary], temperature)
-        chosen = log_q.gather(1, self.ids)  # (N, k)
+        """log p and log q (N, K), or (N, K + 1) with the tail last."""
+        log_q = soften(student_logits[:, : self.vocabulary], temperature)  # (N, S)
+        chosen = log_q.gather(1, self.ids)  # (N, K)
         if self.log_tail is None:
             return self.log_p, chosen
-        rest = log_q.scatter(1, self.ids, -math.inf).logsumexp(1, keepdim=True)
+        rest = log_q.scatter(1, self.ids, -math.inf).logsumexp(1, keepdim=True)  # (N, 1)
         return torch.cat([self.log_p, self.log_tail[:, None]], 1), torch.cat([chosen, rest], 1)
 
 
@@ -143,22 +147,21 @@ Teacher = DenseTeacher | SparseTeacher
 
 
 def completion_labels(ids: Tensor, is_completion: Tensor) -> Tensor:
-    """Labels (B, T): the token at each completion position, IGNORED elsewhere.
+    """Labels (B, T): the token of `ids` at each completion position, IGNORED elsewhere.
 
-    Told apart by the mask, never by token id, so that an end token that is also the padding token
-    is still learnt.
+    The mask decides, never a token id: an end token that is also the padding token is still learnt.
     """
     return ids.masked_fill(~is_completion, IGNORED)
 
 
 def completion_states(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden states (N, H) that predict the N completion tokens, and those tokens (N).
+    """Of hidden states (B, T, H) those (N, H) that predict the N completion tokens, and these (N).
 
     Position i is scored against token i + 1.
     """
     targets = labels[:, 1:]  # (B, T - 1)
-    chosen = targets != IGNORED
-    return hidden[:, :-1][chosen], targets[chosen]
+    chosen = targets != IGNORED  # (B, T - 1)
+    return hidden[:, :-1][chosen], targets[chosen]  # (N, H), (N)
 
 
 def soften(logits: Tensor, temperature: float) -> Tensor:
@@ -167,17 +170,17 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
 
 
 def divergence(log_p: Tensor, log_q: Tensor, objective: Objective) -> Tensor:
-    """How far the student q is from the teacher p, one value a row (N), in nats, without T^2.
+    """How far the student's q is from the teacher's p, one value a row (N), in nats, without T^2.
 
     forward-kl: KL(p || q); reverse-kl: KL(q || p); jsd: beta KL(p || m) + (1 - beta) KL(q || m)
-    with m = beta p + (1 - beta) q. 0 where the two are the same.
+    with m = beta p + (1 - beta) q. 0 where p and q are the same.
     """
     if objective.divergence == "forward-kl":
         return _kl(log_p, log_q)
     if objective.divergence == "reverse-kl":
         return _kl(log_q, log_p)
     beta = objective.beta
-    log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))
+    log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log(1 - beta))  # (N, V)
     return beta * _kl(log_p, log_m) + (1 - beta) * _kl(log_q, log_m)
 
 
@@ -193,15 +196,15 @@ def plain_loss(
     teacher: Teacher | None = None,
     n_items: Tensor | int | None = None,
 ) -> Loss:
-    """The objective over N completion tokens, by the formula: all logits at once, gradients by
-    autograd.
+    """The objective over N completion tokens by its formula: all logits at once, and autograd.
 
-    states (N, H) and targets (N) from `completion_states`. `n_items`: completion tokens of the
-    whole optimiser step, over micro-batches and processes (None: N). An empty batch gives 0.
+    states (N, H) and targets (N) are from `completion_states`. `n_items` counts the completion
+    tokens of the whole optimiser step, over micro-batches and processes (None: N). An empty batch
+    gives 0.
     """
     n = max(len(targets) if n_items is None else n_items, 1)  # type: ignore[call-overload]
     logits = head(states).float()  # (N, V)
-    ce = F.cross_entropy(logits, targets, reduction="sum") / n
+    ce = F.cross_entropy(logits, targets, reduction="sum") / n  # ()
     kl = torch.zeros_like(ce)
     if objective.alpha:
         assert teacher is not None, "alpha > 0 needs a teacher"

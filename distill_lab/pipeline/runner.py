@@ -70,12 +70,12 @@ STAGES = {
     stage.name: stage
     for stage in (
         Stage("data", "choose the questions", _data),
-        Stage("generate", "the teacher answers each training question several times", _generate,
+        Stage("generate", "sample several answers of the teacher to each question", _generate,
               slow=True),
         Stage("reject", "keep the correct, readable traces", _reject),
         Stage("train", "train the two students on what was kept", _train, slow=True),
         Stage("evaluate", "score base, students and teacher", _evaluate, slow=True),
-        Stage("report", "table, plots, and the paper side by side", _report),
+        Stage("report", "write the table and plots, with the paper side by side", _report),
     )
 }  # fmt: skip
 

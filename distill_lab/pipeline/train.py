@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transformers import Trainer, set_seed
 
+from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start
 from distill_lab.models.loading import (
     LanguageModel,
@@ -29,10 +30,11 @@ from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, write_text
-from distill_lab.run.settings import Config
+from distill_lab.run.settings import Config, TrainSettings
+from distill_lab.tasks.all_tasks import task_of
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
-from distill_lab.training.trainer import DistillationTrainer
+from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 
 def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
@@ -55,46 +57,81 @@ def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
     return bool(todo)
 
 
+def objective_of(arm: str, settings: TrainSettings) -> Objective:
+    """What an arm minimises: CE, and where its entry in `ARMS` says so the teacher's KL too."""
+    alpha = settings.alpha if ARMS[arm].softened else 0.0
+    return Objective(alpha, settings.temperature, settings.divergence, settings.beta)
+
+
+def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
+    """How all arms are optimised; `dtype` is the backend's."""
+    settings, runtime = config.train, config.runtime
+    return Hyperparameters(
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        warmup=settings.warmup,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        micro_batch=runtime.micro_batch,
+        dtype=dtype,
+        save_every=runtime.save_every,
+    )
+
+
 def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFolder) -> None:
     folder = run.student(arm)
+    models, objective = config.models, objective_of(arm, config.train)
     backend = start(config, run.path)
     set_seed(config.train.seed)
-    base = load_model("base", config.models, backend)
+    base = load_model("base", models, backend)
     require_known_head(base)
-    softened = ARMS[arm].softened and config.train.alpha > 0
-    text = load_tokenizer_only("teacher", config.models) if softened else None
-    if text:
-        require_shared_tokenizer(text, base)
-    encoded = encode_examples(examples, base, text, config)
-    teacher = _teacher(text, base, encoded, backend, config, run.teacher_cache) if text else None
-    student = for_training(base, config.models.lora_rank)
-    trainer = DistillationTrainer(student, teacher, encoded, arm, config, folder)
+    tokenizer_only = load_tokenizer_only("teacher", models) if objective.alpha else None
+    if tokenizer_only:
+        require_shared_tokenizer(tokenizer_only, base)
+    encoded = encode_examples(
+        examples,
+        base.tokenizer,
+        config.train.max_length,
+        tokenizer_only.tokenizer if tokenizer_only else None,
+        models.teacher_shots,
+        task_of(config),
+    )
+    teacher = None
+    if tokenizer_only:
+        teacher = _teacher(tokenizer_only, base, encoded, backend, config, run.teacher_cache)
+    student = for_training(base, models.lora_rank)
+    hyperparameters = hyperparameters_of(config, backend.dtype)
+    trainer = DistillationTrainer(
+        student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
+    )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
     from_main(lambda: _finish(student, trainer, run, arm))
 
 
 def _teacher(
-    text: TokenizerOnly,
+    tokenizer_only: TokenizerOnly,
     base: LanguageModel,
     encoded: Sequence[Encoded],
     backend: Backend,
     config: Config,
     folder: Path,
 ) -> LanguageModel | TeacherCache:
-    """The teacher itself, or the cache of its targets, filled where it is not whole yet."""
-    s = config.train
-    if s.cache == "none":
+    """The teacher itself, or the cache of its targets, filled where examples are missing."""
+    settings, name = config.train, tokenizer_only.name
+    if settings.cache == "none":
         return _checked_teacher(config, backend)
-    width = min(text.vocab_size, base.vocab_size)
-    kind = RowFormat(s.cache, s.cache_k, (s.temperature,), width)
+    shared = min(tokenizer_only.vocab_size, base.vocab_size)
+    row_format = RowFormat(settings.cache, settings.cache_k, (settings.temperature,), shared)
 
-    def lacking() -> bool:
+    def is_incomplete() -> bool:
         begun = (folder / "meta.json").exists()
-        return not begun or TeacherCache(folder, kind, text.name).missing(encoded) > 0
+        return not begun or TeacherCache(folder, row_format, name).missing(encoded) > 0
 
-    if from_main(lacking):
-        fill(folder, _checked_teacher(config, backend), encoded, kind, config.runtime.micro_batch)
-    return TeacherCache(folder, kind, text.name)
+    if from_main(is_incomplete):
+        teacher = _checked_teacher(config, backend)
+        fill(folder, teacher, encoded, row_format, config.runtime.micro_batch)
+    return TeacherCache(folder, row_format, name)
 
 
 def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
@@ -104,7 +141,7 @@ def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
 
 
 def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
-    """The log, then the model under its own name at once; checkpoints have then done their work."""
+    """Writes the log and the model, which has its name only once it is whole."""
     rows = [row for row in trainer.state.log_history if "loss" in row]
     write_text(run.training_log(arm), "".join(json.dumps(row) + "\n" for row in rows))
     partial = run.model(arm).with_suffix(".partial")
@@ -115,10 +152,8 @@ def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) 
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint.
-
-    One that a kill cut short is removed: trainer_state.json, written last, is missing or torn.
-    """
+    """The newest whole checkpoint. One that a kill cut short is removed: its trainer_state.json,
+    which is written last, is missing or torn."""
     whole = []
     for checkpoint in folder.glob("checkpoint-*"):
         try:

@@ -1,57 +1,18 @@
-"""The settings of a run: their bounds, and which of them may still change once a folder holds
-records.
-"""
+"""The settings of a run: which of them may still change once its folder holds records."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_text import parse
 from distill_lab.run.records import LabError, write_text
-from distill_lab.run.settings import Config
-
-_AT_LEAST_1 = (1, math.inf)
-_AT_LEAST_0 = (0, math.inf)
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "evaluate.seed": _AT_LEAST_0,
-    "train.seed": _AT_LEAST_0,
-    "generate.seed": _AT_LEAST_0,
-    "data.seed": _AT_LEAST_0,
-    "data.n_train": _AT_LEAST_0,
-    "data.n_eval": _AT_LEAST_0,
-    "models.teacher_shots": (0, 3),
-    "models.lora_rank": _AT_LEAST_0,
-    "generate.n_samples": _AT_LEAST_1,
-    "generate.temperature": _AT_LEAST_0,
-    "generate.top_p": (1e-6, 1),
-    "generate.top_k": _AT_LEAST_0,
-    "generate.max_new_tokens": _AT_LEAST_1,
-    "reject.min_f1": (0, 100),
-    "reject.max_paragraph": _AT_LEAST_1,
-    "reject.k": _AT_LEAST_1,
-    "train.alpha": (0, 1),
-    "train.temperature": (1e-3, math.inf),
-    "train.beta": (1e-3, 1 - 1e-3),
-    "train.cache_k": (1, 1024),
-    "train.epochs": _AT_LEAST_1,
-    "train.learning_rate": (1e-12, 10),
-    "train.warmup": (0, 1),
-    "train.batch_size": _AT_LEAST_1,
-    "train.weight_decay": _AT_LEAST_0,
-    "train.max_length": (8, math.inf),
-    "evaluate.max_new_tokens": _AT_LEAST_1,
-    "evaluate.bootstrap": (100, math.inf),
-    "runtime.threads": _AT_LEAST_0,
-    "runtime.sample_batch": _AT_LEAST_1,
-    "runtime.micro_batch": _AT_LEAST_1,
-    "runtime.save_every": _AT_LEAST_1,
-}
+from distill_lab.run.settings import Bounds, Config
 
 
 def flag(name: str) -> str:
@@ -72,13 +33,23 @@ def settings(config: Config) -> Iterator[tuple[str, Any]]:
 
 def check(config: Config) -> None:
     """Raises LabError for the first setting out of its bounds."""
-    for name, value in settings(config):
-        low, high = _BOUNDS.get(name, (-math.inf, math.inf))
-        if isinstance(value, (int, float)) and not (low <= value <= high and math.isfinite(value)):
-            expected = (
-                f"{low:g} or more" if high == math.inf else f"a value from {low:g} to {high:g}"
-            )
-            raise LabError(f"{flag(name)}: expected {expected}, found {value}.")
+    values = dict(settings(config))
+    for name, bounds in bounds_of_settings().items():
+        if isinstance(values[name], (int, float)) and values[name] not in bounds:
+            raise LabError(f"{flag(name)}: expected {bounds}, found {values[name]}.")
+
+
+@functools.cache
+def bounds_of_settings() -> dict[str, Bounds]:
+    """The bounds of each setting that has some, by `section.name`."""
+    return {
+        f"{section.name}.{name}": bounds
+        for section in dataclasses.fields(Config)
+        if section.default_factory is not dataclasses.MISSING
+        for name, hint in get_type_hints(section.default_factory, include_extras=True).items()
+        for bounds in getattr(hint, "__metadata__", ())
+        if isinstance(bounds, Bounds)
+    }
 
 
 # What the records of each slow stage depend on; what only cheap stages made is simply made again.

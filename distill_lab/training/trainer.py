@@ -1,12 +1,13 @@
-"""The Trainer of both students: transformers' own, with our objective.
+"""transformers' Trainer with our objective: fine-tuning, or distillation from a model or its cache.
 
-Data, order and loss are such that the number of processes and the size of a micro-batch change
-nothing but rounding.
+It needs no run folder and no `Config`. Data, order and loss are such that the number of processes
+and the size of a micro-batch change nothing but rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +19,45 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from distill_lab.losses.distillation import (
     DenseTeacher,
+    Loss,
     Objective,
     OpaqueHead,
-    SparseTeacher,
     Teacher,
     completion_states,
 )
 from distill_lab.losses.fused import distillation_loss
-from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, head, hidden_states
 from distill_lab.run.distributed import size
 from distill_lab.run.records import LabError
-from distill_lab.run.settings import Config
 from distill_lab.training.batches import Encoded, blank, collate
 from distill_lab.training.teacher_cache.build import TeacherCache
 
 
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """How a student is optimised: AdamW, a linear warm-up to the learning rate, then cosine to 0.
+
+    `warmup` is a share of the steps. `batch_size` examples make an optimiser step, over all
+    micro-batches and processes; `micro_batch` of them go through the model at once (0: all that one
+    process has of a step). `dtype` is that of matrix products on a GPU. `save_every` steps a
+    checkpoint is written (0: never).
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    seed: int = 0
+    micro_batch: int = 0
+    dtype: str = "float32"
+    save_every: int = 0
+
+
 class EpochShuffle(Sampler[int]):
-    """The examples in another order each epoch, then blank ones until the last optimiser step is as
-    full as the others: each process then has as many batches, and their sum is what one would have.
+    """The examples in a new order each epoch, then blank ones until the last optimiser step is as
+    full as the others: each process then has as many batches, and together they have what one
+    process would have.
     """
 
     def __init__(self, n_examples: int, batch_size: int, seed: int) -> None:
@@ -44,7 +65,7 @@ class EpochShuffle(Sampler[int]):
         self.blanks = -n_examples % batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """The Trainer says which one begins."""
+        """The Trainer calls this when an epoch begins."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -59,20 +80,20 @@ class EpochShuffle(Sampler[int]):
 def call_through_wrapper(
     wrapper: torch.nn.Module, lm: torch.nn.Module, work: Callable[[], Any]
 ) -> Any:
-    """What `work` returns, done inside the forward pass of the module that `lm` is wrapped in.
+    """Returns `work()`, called inside the forward pass of the module that wraps `lm`.
 
-    DistributedDataParallel exchanges the gradients of what passed through it alone, and we call the
+    DistributedDataParallel exchanges the gradients of its own forward pass alone, and we call the
     decoder and the head, never `lm`. (The same trick as in Lightning and TRL.)
     """
     if wrapper is lm:
         return work()
     forward = lm.forward
 
-    def instead(*_: Any, **__: Any) -> Any:
+    def work_instead(*_: Any, **__: Any) -> Any:
         lm.forward = forward  # the work may call it
         return work()
 
-    lm.forward = instead
+    lm.forward = work_instead
     try:
         return wrapper()
     finally:
@@ -82,36 +103,37 @@ def call_through_wrapper(
 class DistillationTrainer(Trainer):
     """A Trainer with our objective, averaged over the completion tokens of a whole optimiser step.
 
-    CE and KL are logged apart, each step.
+    `teacher` is a model that runs at every step, a cache of its targets, or None where alpha is 0.
+    Checkpoints go to `folder`; `title` stands before the progress bar. CE and KL (nats a token) are
+    logged apart at each step. LabError where the batch sizes do not divide.
     """
 
     def __init__(
         self,
         student: LanguageModel,
+        examples: Sequence[Encoded],
+        objective: Objective,
         teacher: LanguageModel | TeacherCache | None,
-        data: Sequence[Encoded],
-        arm: str,
-        config: Config,
+        hyperparameters: Hyperparameters,
         folder: Path,
+        title: str = "train",
     ) -> None:
-        s = config.train
-        self._order = EpochShuffle(len(data), s.batch_size, s.seed)
-        alpha = 0.0 if teacher is None else s.alpha
-        self.objective = Objective(alpha, s.temperature, s.divergence, s.beta)
-        self.teacher = teacher
-        self._lm = student.lm
-        self._head = head(student.lm)
+        assert teacher or not objective.alpha, "alpha > 0 needs a teacher"
+        self.objective = objective
+        self.teacher = teacher if objective.alpha else None
+        self._order = EpochShuffle(len(examples), hyperparameters.batch_size, hyperparameters.seed)
+        self._lm, self._head = student.lm, head(student.lm)
         if isinstance(self._head, OpaqueHead):
             print(f"train: the loss goes through autograd, as {self._head.reason}")
         # CE and KL of this optimiser step, summed over its micro-batches
         self._parts = torch.zeros(2)
-        pad: Any = student.tokenizer.pad_token_id
+        self._pad: Any = student.tokenizer.pad_token_id
         super().__init__(
             model=student.lm,
-            args=_arguments(config, student.lm.device, folder),
-            train_dataset=[*data, *[blank(pad)] * self._order.blanks],  # type: ignore[arg-type]
-            data_collator=lambda batch: collate(batch, pad) | self._targets(batch),
-            callbacks=[_Progress(f"train {arm}")],
+            args=_arguments(hyperparameters, student.lm.device, folder),
+            train_dataset=[*examples, *[blank(self._pad)] * self._order.blanks],  # type: ignore[arg-type]
+            data_collator=self._batch,
+            callbacks=[_Progress(title)],
         )
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps
@@ -120,56 +142,48 @@ class DistillationTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochShuffle:
         return self._order
 
-    def _targets(self, batch: Sequence[Encoded]) -> dict[str, Tensor]:
-        """What the cache has for a batch's completion tokens (N, k): tensors, for the Trainer takes
-        those to the GPU."""
-        if not isinstance(self.teacher, TeacherCache):
-            return {}
-        kept = self.teacher.targets(batch, self.objective.temperature)
-        named = {"ids": kept.ids, "log_p": kept.log_p, "log_tail": kept.log_tail}
-        named["offset"] = kept.offset
-        return {f"cached_{name}": value for name, value in named.items() if value is not None}
+    def _batch(self, examples: Sequence[Encoded]) -> dict[str, Any]:
+        """Padded tensors (B, T), and what a cache holds of the teacher at their N tokens."""
+        batch: dict[str, Any] = collate(examples, self._pad)
+        if isinstance(self.teacher, TeacherCache):
+            batch["cached"] = self.teacher.targets(examples, self.objective.temperature)
+        return batch
 
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        n_items = num_items_in_batch
-        total, ce, kl = call_through_wrapper(model, self._lm, lambda: self._loss(inputs, n_items))
-        self._parts += torch.stack([ce, kl]).float().cpu()
-        # gradients are averaged over the processes, and n_items counts the tokens of all of them
-        return total * self.accelerator.num_processes
-
-    def _loss(
-        self, inputs: dict[str, Tensor], n_items: Tensor | int | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Total, CE and KL of a micro-batch."""
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        with self.accelerator.autocast():  # half precision on a GPU, and on a CPU nothing
-            hidden = hidden_states(self._lm, ids, mask)  # (B, T, H)
-        states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
-        loss = distillation_loss(
-            states, self._head, targets, self.objective, self._teacher_for(inputs), n_items
+        loss: Loss = call_through_wrapper(
+            model, self._lm, lambda: self._loss(inputs, num_items_in_batch)
         )
-        return loss.total, loss.ce, loss.kl
+        self._parts += torch.stack([loss.ce, loss.kl]).float().cpu()
+        # gradients are averaged over the processes, and n_items counts the tokens of all of them
+        return loss.total * self.accelerator.num_processes
 
-    def _teacher_for(self, inputs: dict[str, Tensor]) -> Teacher | None:
+    def _loss(self, inputs: dict[str, Any], n_items: Tensor | int | None) -> Loss:
+        """The loss of a micro-batch."""
+        with self.accelerator.autocast():  # half precision on a GPU, and on a CPU nothing
+            hidden = hidden_states(
+                self._lm, inputs["input_ids"], inputs["attention_mask"]
+            )  # (B, T, H)
+        states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
+        teacher = self._teacher_at(inputs)
+        return distillation_loss(states, self._head, targets, self.objective, teacher, n_items)
+
+    def _teacher_at(self, inputs: dict[str, Any]) -> Teacher | None:
+        """The teacher at the N completion tokens of a micro-batch."""
         if self.teacher is None:
             return None
         if isinstance(self.teacher, TeacherCache):
-            kept = [inputs.get(f"cached_{name}") for name in ("ids", "log_p", "log_tail", "offset")]
-            ids, log_p, log_tail, offset = kept
-            assert ids is not None
-            assert log_p is not None
-            return SparseTeacher(ids, log_p, log_tail, self.teacher.meta.kind.vocabulary, offset)
+            return inputs["cached"].to(self.args.device)
         with torch.no_grad():
-            theirs = hidden_states(
+            hidden = hidden_states(
                 self.teacher.lm, inputs["teacher_input_ids"], inputs["teacher_attention_mask"]
-            )
-        states, _ = completion_states(theirs, inputs["teacher_labels"])  # (N, H_t)
+            )  # (B, T, H_t)
+        states, _ = completion_states(hidden, inputs["teacher_labels"])  # (N, H_t)
         return DenseTeacher(states, head(self.teacher.lm))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -180,72 +194,64 @@ class DistillationTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def _arguments(config: Config, device: torch.device, folder: Path) -> TrainingArguments:
-    s = config.train
-    each = s.batch_size // size()  # examples of an optimiser step for one process
-    micro = min(config.runtime.micro_batch, each)
-    if each * size() != s.batch_size or each % micro:
-        of = f" over {size()} processes" if size() > 1 else ""
+def _arguments(h: Hyperparameters, device: torch.device, folder: Path) -> TrainingArguments:
+    each = h.batch_size // size()  # examples of an optimiser step for one process
+    micro = min(h.micro_batch or each, each)
+    if each * size() != h.batch_size or each % micro:
+        processes = f" over {size()} processes" if size() > 1 else ""
         raise LabError(
-            f"--runtime.micro-batch: expected a divisor of --train.batch-size {s.batch_size}{of}, "
-            f"found {config.runtime.micro_batch}."
+            f"--runtime.micro-batch: expected a divisor of --train.batch-size {h.batch_size}"
+            f"{processes}, found {h.micro_batch}."
         )
     arguments = TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=s.epochs,
+        num_train_epochs=h.epochs,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=each // micro,
-        learning_rate=s.learning_rate,
+        learning_rate=h.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=s.warmup,  # a share below 1 is a share of the steps
-        weight_decay=s.weight_decay,
-        seed=s.seed,
+        warmup_steps=h.warmup,  # a share below 1 is a share of the steps
+        weight_decay=h.weight_decay,
+        seed=h.seed,
         logging_steps=1,
         logging_nan_inf_filter=False,  # else a NaN is logged as an average of the others
-        save_steps=config.runtime.save_every,
+        save_strategy="steps" if h.save_every else "no",
+        save_steps=h.save_every or 1,
         save_total_limit=2,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         use_cpu=device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
-        **_mixed(config, device),
+        **_half_precision(h.dtype, device),
     )
     # one GPU a process: several in one would go through DataParallel, past our loss
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
 
-def _mixed(config: Config, device: torch.device) -> dict[str, Any]:
-    """Products in half precision on a GPU, what is trained in float32; in float16 the Trainer
-    scales the loss, as small gradients would be 0."""
-    dtype = choose_backend(config.runtime, config.models.lora_rank).dtype
+def _half_precision(dtype: str, device: torch.device) -> dict[str, Any]:
+    """Matrix products in half precision on a GPU; what is trained stays float32. In float16 the
+    Trainer scales the loss, as small gradients would be 0."""
     on_gpu = device.type == "cuda"
     return {"fp16": on_gpu and dtype == "float16", "bf16": on_gpu and dtype == "bfloat16"}
 
 
 class _Progress(TrainerCallback):
-    """One bar with the loss, in place of a line a step."""
+    """One bar with CE and KL, in place of a line a step."""
 
     def __init__(self, title: str) -> None:
         self.title = title
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar = tqdm(
             total=state.max_steps, initial=state.global_step, desc=self.title, unit="step"
         )
 
-    def on_log(
-        self,
-        args: Any,
-        state: Any,
-        control: Any,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         self.bar.update(state.global_step - self.bar.n)
         if logs and "ce" in logs:
             self.bar.set_postfix(ce=f"{logs['ce']:.3f}", kl=f"{logs['kl']:.3f}", refresh=False)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()

@@ -174,7 +174,8 @@ from distill_lab import completion_logits, encode_examples
 
 teacher, base = lab.model("teacher"), lab.model("base")
 examples = lab.examples[:: max(1, len(lab.examples) // 16)]
-encoded = encode_examples(examples, base, teacher, lab.config)
+longest, shots = lab.config.train.max_length, lab.config.models.teacher_shots
+encoded = encode_examples(examples, base.tokenizer, longest, teacher.tokenizer, shots)
 z_base, z_teacher, targets = completion_logits(base, teacher, encoded)  # (N, V), (N, V), (N)
 unsure = torch.special.entr(z_teacher.softmax(-1)).sum(-1).argmax()
 top = z_teacher[unsure].topk(4).indices

@@ -15,15 +15,23 @@ from typing import Any
 
 import pytest
 
-from distill_lab.cli.flags import parse_run
+from distill_lab.cli.commands import COMMANDS, Run
 from distill_lab.cli.main import main
+from distill_lab.cli.parsing import read
 from distill_lab.pipeline.runner import STAGES
 from distill_lab.run import settings as config_module
-from distill_lab.run.claim import flag, settings
+from distill_lab.run.claim import bounds_of_settings, flag, settings
 from distill_lab.run.records import Trace, write_records
 from distill_lab.run.settings import PROFILES, Config
 
 Command = Callable[..., tuple[int, str, str]]
+
+
+def parsed(*arguments: str) -> tuple[Config, Path]:
+    """The settings and the folder that a run's arguments come to."""
+    settings = read("distill-lab", COMMANDS, ["run", *arguments]).args[0]
+    assert isinstance(settings, Run)
+    return settings.config, settings.out
 
 
 @pytest.fixture
@@ -83,9 +91,8 @@ def test_help_lists_every_command_and_profile(line, command):
     code, stdout, stderr = command(line)
     assert (code, stderr) == (0, "")
     for name in ("run", *STAGES, "doctor", "score", "check-data"):
-        assert re.search(rf"^  {name}\b", stdout, re.MULTILINE)
+        assert re.search(rf"• {name} +[A-Z]", stdout)
     assert all(name in stdout for name in PROFILES)
-    assert max(map(len, stdout.splitlines())) <= 100
 
 
 def docstrings() -> dict[str, str]:
@@ -112,10 +119,11 @@ def test_help_of_a_stage_names_every_setting_with_its_help_and_default(name, com
     assert f"usage: distill-lab {name} " in stdout
     for flag_of_run in ("--profile", "--out"):
         assert flag_of_run in stdout
-    helps = docstrings()
+    helps, bounds = docstrings(), bounds_of_settings()
     for setting, default in settings(Config()):
         assert f"{flag(setting)}" in stdout
-        assert squeezed(f"{helps[setting]} (default: {default})") in squeezed(stdout)
+        shown = f"{default}; {bounds[setting]}" if setting in bounds else default
+        assert squeezed(f"{helps[setting]} (default: {shown})") in squeezed(stdout)
 
 
 def test_help_shows_the_profiles_defaults(command):
@@ -130,7 +138,15 @@ def test_help_of_a_command_on_files(name, command):
     assert stdout.startswith(f"usage: distill-lab {name}")
 
 
-LIGHT = (["--help"], ["run", "--help"], ["run", "--train.alpha", "x"], ["check-data", "train.json"])
+LIGHT = (
+    ["--help"],
+    ["run", "--help"],
+    ["doctor", "--help"],
+    ["grade", "--help"],
+    ["notebooks", "figures", "--help"],
+    ["run", "--train.alpha", "x"],
+    ["check-data", "train.json"],
+)
 
 
 @pytest.mark.parametrize("arguments", LIGHT, ids=" ".join)
@@ -174,34 +190,34 @@ PARSED = (
 @pytest.mark.parametrize(("line", "name", "value"), PARSED)
 def test_a_setting_is_taken_as_it_is_given(line, name, value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config, _ = parse_run("run", line.split())
+    config, _ = parsed(*line.split())
     assert dict(settings(config))[name] == value
 
 
 def test_all_that_is_not_given_is_the_profiles(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, expected in PROFILES.items():
-        assert parse_run("run", ["--profile", name]) == (expected, Path("runs") / name)
-    assert parse_run("run", []) == (PROFILES["tiny"], Path("runs/tiny"))
-    assert parse_run("run", ["--out", "a", "--out=b"]) == (PROFILES["tiny"], Path("b"))
+        assert parsed("--profile", name) == (expected, Path("runs") / name)
+    assert parsed() == (PROFILES["tiny"], Path("runs/tiny"))
+    assert parsed("--out", "a", "--out=b") == (PROFILES["tiny"], Path("b"))
 
 
 def test_without_a_profile_the_folders_own_settings_hold(good, command, tmp_path):
     assert command(f"data {good} --data.n-train 2 --generate.seed 7")[0] == 0
-    before, _ = parse_run("generate", ["--out", "r"])
+    before, _ = parsed("--out", "r")
     assert (before.data.n_train, before.data.train, before.generate.seed) == (2, "train.json", 7)
-    changed, _ = parse_run("generate", "--out r --generate.seed 8".split())
+    changed, _ = parsed("--out", "r", "--generate.seed", "8")
     assert (changed.data.n_train, changed.generate.seed) == (2, 8)
-    asked, _ = parse_run("generate", "--out r --profile tiny".split())
+    asked, _ = parsed("--out", "r", "--profile", "tiny")
     assert asked == PROFILES["tiny"]
     assert command("data --out r")[0] == 0
     assert len((tmp_path / "r" / "questions.train.jsonl").read_text().splitlines()) == 2
 
 
 MISTAKES = (
-    ("--train.alpha 1.5", "--train.alpha: expected a value from 0 to 1, found 1.5."),
-    ("--train.alpha -0.5", "--train.alpha: expected a value from 0 to 1, found -0.5."),
-    ("--train.alpha nan", "--train.alpha: expected a value from 0 to 1, found nan."),
+    ("--train.alpha 1.5", "--train.alpha: expected 0 to 1, found 1.5."),
+    ("--train.alpha -0.5", "--train.alpha: expected 0 to 1, found -0.5."),
+    ("--train.alpha nan", "--train.alpha: expected 0 to 1, found nan."),
     ("--train.temperature 0", "--train.temperature: expected 0.001 or more, found 0.0."),
     ("--generate.n-samples 0", "--generate.n-samples: expected 1 or more, found 0."),
     ("--generate.n-samples abc", "--generate.n-samples: expected a whole number, found 'abc'."),
@@ -216,8 +232,8 @@ MISTAKES = (
     ("--trian.alpha 0.3", "Unknown flag --trian.alpha; did you mean --train.alpha?"),
     ("--alpha=0.3", "Unknown flag --alpha=0.3; did you mean --train.alpha?"),
     ("--n-samples 3", "Unknown flag --n-samples; did you mean --generate.n-samples?"),
-    ("--zzz", "Unknown flag --zzz; see --help."),
-    ("--data.no-n-train 3", "found --data.no-n-train, 3"),
+    ("--zzz", "Unknown flag --zzz; see `distill-lab data --help`."),
+    ("--data.no-n-train 3", "Unknown flag --data.no-n-train; did you mean --data.n-train?"),
     ("--data.strict yes", "found yes"),
     ("here", "found here"),
 )
@@ -232,12 +248,22 @@ def test_a_setting_that_is_none_is_one_line_and_writes_nothing(line, message, co
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("genrate", "Unknown command 'genrate'; did you mean generate?"),
+        ("genrate", "Unknown command genrate; did you mean generate?"),
+        ("notebooks biuld", "Unknown command biuld; did you mean build?"),
+        ("notebooks", "Expected one of 'build', 'check', 'figures'; found nothing."),
         ("check", "did you mean check-data?"),
-        ("xyzzy", "see --help"),
-        ("--version", "see --help"),
-        ("score one.json", "Expected `distill-lab score DATA PREDICTIONS`, found 1 argument"),
-        ("doctor now", "Expected flags and their values (see --help), found now"),
+        ("xyzzy", "see `distill-lab --help`"),
+        ("check_data some.json", "Unknown command check_data; "),
+        ("-- run", "Expected one of 'run', 'data', "),
+        ("--version", "see `distill-lab --help`"),
+        ("score one.json", "Expected PREDICTIONS, found none; see `distill-lab score --help`"),
+        ("check-data", "Expected FILE, found none"),
+        ("check-data a b", "found b"),
+        ("grade lab5a", "Expected `distill-lab grade LAB SUBMISSIONS --out DIR`"),
+        ("grade --self-test", "found neither"),
+        ("grade lab5a marks --job 2", "Unknown flag --job; did you mean --jobs?"),
+        ("export --arm rft", "--arm: expected one of 'sft', 'kd'; found 'rft'."),
+        ("doctor now", "Expected flags and their values, found now"),
     ],
 )
 def test_a_command_that_is_none_is_one_line(line, message, command, tmp_path):
@@ -411,6 +437,35 @@ def test_a_disk_that_fills_up_with_traces_is_said_after_the_progress(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+HALF_WRITTEN = """
+import resource, torch
+from distill_lab.cli.main import why_not_written
+from safetensors.torch import save_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+for save in (save_file, torch.save):
+    try:
+        save({"weights": torch.zeros(9000)}, "file")
+    except Exception as error:
+        assert not isinstance(error, OSError)
+        print(why_not_written(error))
+print(why_not_written(RuntimeError("expected scalar type Half")))
+"""
+
+
+def test_libraries_that_cannot_write_a_file_are_told_from_their_other_errors(tmp_path):
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", HALF_WRITTEN],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "File too large",
+        "only a part of a file was taken",
+        "None",
+    ]
+
+
 @pytest.mark.parametrize("name", ["/no/such/model", "no-such/model", "nowhere", "train.json", "."])
 def test_an_unknown_model_is_one_line(name, good, command, tmp_path):
     assert command(f"data {good} --models.teacher {name} --runtime.device cpu")[0] == 0
@@ -479,7 +534,7 @@ def test_doctor_says_what_to_lower(flags, said, command):
     ("line", "message"),
     [
         ("doctor --gpu abacus", "--gpu: expected one of t4, l4, a100, a100-80, h100"),
-        ("doctor --gpu", "--gpu: expected the name of a card"),
+        ("doctor --gpu", "--gpu: expected a value, found none."),
         ("doctor --profile nope", "--profile: expected one of"),
         ("doctor --gpus t4", "Unknown flag --gpus"),
     ],

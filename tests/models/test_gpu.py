@@ -27,6 +27,7 @@ from distill_lab.models.loading import (
     load_model,
     require_known_head,
 )
+from distill_lab.pipeline.train import hyperparameters_of, objective_of
 from distill_lab.planning import memory
 from distill_lab.planning.budgets import BUDGETS
 from distill_lab.run.records import Example
@@ -145,9 +146,11 @@ def trained(config: Config, folder: Path) -> DistillationTrainer:
         load_model("base", config.models, backend),
         load_model("teacher", config.models, backend),
     )
-    data = encode_examples(EXAMPLES, base, teacher, config)
+    data = encode_examples(EXAMPLES, base.tokenizer, config.train.max_length, teacher.tokenizer)
     student = for_training(base, config.models.lora_rank)
-    trainer = DistillationTrainer(student, teacher, data, "kd", config, folder)
+    objective = objective_of("kd", config.train)
+    hyperparameters = hyperparameters_of(config, backend.dtype)
+    trainer = DistillationTrainer(student, data, objective, teacher, hyperparameters, folder)
     trainer.before = {n: w.clone() for n, w in teacher.lm.state_dict().items()}  # type: ignore[attr-defined]
     trainer.train()
     return trainer
@@ -196,7 +199,7 @@ def gradient(device: str, dtype: str, scale: float) -> torch.Tensor:
     set_seed(0)
     config = config_on(device, dtype, lora_rank=8)
     base = load_model("base", config.models, backend_on(device, dtype))
-    data = encode_examples(EXAMPLES, base, None, config)
+    data = encode_examples(EXAMPLES, base.tokenizer, config.train.max_length)
     student: Any = for_training(base, 8).lm
     with torch.no_grad():  # LoRA starts at 0, where half of the gradient is 0
         for name, parameter in student.named_parameters():

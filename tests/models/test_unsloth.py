@@ -35,7 +35,7 @@ from distill_lab.models.loading import (
     save_student,
 )
 from distill_lab.run.records import Example, LabError
-from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
+from distill_lab.run.settings import ModelSettings, RuntimeSettings
 from distill_lab.sampling.decode import complete
 from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.nucleus import Sampling
@@ -231,7 +231,7 @@ def test_the_loss_of_a_step_and_its_gradient_are_the_same(rank):
         student = student_of(backend, rank)
         learn_something(student)
         student.lm.train()
-        encoded = encode_examples(EXAMPLES, student, None, Config(train=TrainSettings()))
+        encoded = encode_examples(EXAMPLES, student.tokenizer, 512)
         batch = collate(encoded, student.tokenizer.pad_token_id)  # type: ignore[arg-type]
         hidden = hidden_states(student.lm, batch["input_ids"], batch["attention_mask"])
         states, targets = completion_states(hidden, batch["labels"])

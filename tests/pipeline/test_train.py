@@ -33,7 +33,7 @@ from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, Tra
 from distill_lab.tasks.prompts import BEGUN, encode, render
 from distill_lab.tasks.squad.task import user_text
 from distill_lab.training.batches import Encoded, collate, encode_examples
-from distill_lab.training.trainer import DistillationTrainer, _mixed
+from distill_lab.training.trainer import DistillationTrainer, _half_precision
 
 THOUGHTS = "short", "a thought of middling length", "a long one, " * 12, "", "it says so " * 5
 EXAMPLES = [
@@ -97,10 +97,23 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrain
     set_seed(config.train.seed)
     base = load_model("base", config.models, backend)
     teacher = load_model("teacher", config.models, backend) if alpha else None
-    data = encode_examples(EXAMPLES, base, teacher, config)
+    data = encoded_with(config, base, teacher)
     student = for_training(base, config.models.lora_rank)
-    config = replace(config, train=replace(config.train, alpha=alpha))
-    return DistillationTrainer(student, teacher, data, "kd", config, folder)
+    objective = train.objective_of("kd", replace(config.train, alpha=alpha))
+    hyperparameters = train.hyperparameters_of(config, backend.dtype)
+    return DistillationTrainer(student, data, objective, teacher, hyperparameters, folder)
+
+
+def encoded_with(
+    config: Config, student: LanguageModel, teacher: LanguageModel | None, examples=EXAMPLES
+) -> list[Encoded]:
+    return encode_examples(
+        examples,
+        student.tokenizer,
+        config.train.max_length,
+        teacher.tokenizer if teacher else None,
+        config.models.teacher_shots,
+    )
 
 
 # --- the loss of a step ---------------------------------------------------------------------------
@@ -284,7 +297,7 @@ def encoded_by(
     student = load_model(
         "base", replace(config.models, student=str(folder)), choose_backend(config.runtime)
     )
-    return encode_examples(examples, student, teacher, config)
+    return encoded_with(config, student, teacher, examples)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -618,6 +631,6 @@ MIXED = [  # device, dtype: fp16 (with a gradient scaler), bf16
 
 
 @pytest.mark.parametrize(("device", "dtype", "expected"), MIXED)
-def test_which_half_precision_the_trainer_takes(pair, device, dtype, expected):
-    made = _mixed(settings(*pair, dtype=dtype), torch.device(device))
+def test_which_half_precision_the_trainer_takes(device, dtype, expected):
+    made = _half_precision(dtype, torch.device(device))
     assert (made["fp16"], made["bf16"]) == expected

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from distill_lab.run.claim import check, claim_run_folder, flag, from_json, settings
+from distill_lab.run.claim import (
+    bounds_of_settings,
+    check,
+    claim_run_folder,
+    flag,
+    from_json,
+    settings,
+)
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import PROFILES, Config, data_folder, profile
 
@@ -82,6 +89,11 @@ def test_a_setting_out_of_bounds_is_refused_with_its_flag_and_value(name, value)
         check(changed(name, value))
     assert str(caught.value).startswith(f"{flag(name)}: expected ")
     assert f"found {value}" in str(caught.value)
+
+
+def test_every_number_among_the_settings_has_bounds():
+    numbers = {name for name, value in settings(Config()) if type(value) in (int, float)}
+    assert set(bounds_of_settings()) == numbers
 
 
 WITHIN_BOUNDS = (

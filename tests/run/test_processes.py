@@ -15,9 +15,13 @@ from test_kill import left
 
 from distill_lab.run.distributed import from_main, is_main, shared, size
 from distill_lab.run.records import LabError, RecordLog, Trace
-from distill_lab.run.settings import Config, RuntimeSettings, TrainSettings
 from distill_lab.training.batches import blank, collate
-from distill_lab.training.trainer import EpochShuffle, _arguments, call_through_wrapper
+from distill_lab.training.trainer import (
+    EpochShuffle,
+    Hyperparameters,
+    _arguments,
+    call_through_wrapper,
+)
 
 SMALL = [
     "--data.n-train", "24", "--data.n-eval", "10", "--generate.n-samples", "2",
@@ -221,14 +225,12 @@ def test_a_log_that_does_not_write_leaves_the_file_alone(tmp_path):
 def test_a_step_is_divided_over_processes_and_micro_batches(
     batch, micro, processes, fits, tmp_path, monkeypatch
 ):
-    config = Config(
-        train=TrainSettings(batch_size=batch), runtime=RuntimeSettings(micro_batch=micro)
-    )
+    hyperparameters = Hyperparameters(1, 1e-3, batch, micro_batch=micro)
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     if not fits:
         with pytest.raises(LabError, match=r"micro-batch: expected a divisor of"):
-            _arguments(config, torch.device("cpu"), tmp_path)
+            _arguments(hyperparameters, torch.device("cpu"), tmp_path)
         return
-    made = _arguments(config, torch.device("cpu"), tmp_path)
+    made = _arguments(hyperparameters, torch.device("cpu"), tmp_path)
     whole = made.per_device_train_batch_size * made.gradient_accumulation_steps
     assert whole == batch

@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from distill_lab.course.builder import run_figures
 from distill_lab.course.builder.prose import Figure
 from distill_lab.reporting import paper
 from distill_lab.run.records import write_text
@@ -51,6 +50,8 @@ def measure(options: Measure) -> list[str]:
     """Writes the figures, and returns a line for each that has changed."""
     folder, changes = options.folder / "figures", []
     if options.run:
+        from distill_lab.course.builder import run_figures  # loads torch
+
         profile, figures = run_figures.compute(options.run)
         changes += _write(folder / f"{profile}.json", figures, run_figures.SOURCE)
     if (folder / CELLS).exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from distill_lab.course import exercises
 from distill_lab.course.exercises import manifests
 from distill_lab.course.exercises.exercise import Exercise
-from distill_lab.course.grading.cells.read import cells
+from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.marks.marks import Mark
 from distill_lab.run.records import LabError
 
@@ -32,7 +32,7 @@ class GradedLab:
     def exercises(self) -> tuple[Exercise, ...]:
         """In the notebook's order."""
         return tuple(
-            exercises.find(one["exercise"]) for one in self.entry["cells"] if "points" in one
+            exercises.find(line["exercise"]) for line in self.entry["cells"] if "points" in line
         )
 
     def is_in(self, data: bytes) -> bool:
@@ -51,18 +51,22 @@ class GradedLab:
         )
         return next(named, "")
 
+    def lines(self, *roles: str) -> Iterator[Mapping[str, Any]]:
+        """The manifest's lines of the cells with these roles, in the notebook's order."""
+        return (line for line in self.entry["cells"] if line["role"] in roles)
+
     def cell_of(self, exercise: str) -> str:
         """The id of its cell."""
-        return next(c["id"] for c in self.entry["cells"] if c.get("exercise") == exercise)
+        return next(line["id"] for line in self.lines("exercise") if line["exercise"] == exercise)
 
     @property
     def unmarked(self) -> tuple[Mark, ...]:
         """The marks before anything ran."""
-        said = "It was not reached."
-        return tuple(Mark(one.name, "missing", 0, one.points, (), said) for one in self.exercises)
+        why = "It was not reached."
+        return tuple(Mark(one.name, "missing", 0, one.points, (), why) for one in self.exercises)
 
 
-def find(lab: str, folder: Path) -> GradedLab:
+def find_lab(lab: str, folder: Path) -> GradedLab:
     """The lab `lab5a`, or by its notebook's name, as it lies in `folder`."""
     books = manifests.read(folder / "manifest.json")
     graded = {_part(entry): name for name, entry in books.items() if entry["points"]}
@@ -71,7 +75,7 @@ def find(lab: str, folder: Path) -> GradedLab:
         near = difflib.get_close_matches(lab.lower(), graded, 1, cutoff=0.3)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise LabError(f"Expected a lab, one of {', '.join(graded)}; found {lab!r}.{meant}")
-    student = cells((folder / f"{name}.ipynb").read_bytes())
+    student = read_cells((folder / f"{name}.ipynb").read_bytes())
     sources = {cell["id"]: cell["source"] for cell in student}
     others = {other: _exercises(books[other]) for other in graded.values() if other != name}
     return GradedLab(_part(books[name]), name, books[name], sources, others)

@@ -1,7 +1,7 @@
 """The teacher's pass over examples: hidden states at the positions that predict completion tokens.
 
-What all prompts begin with, such as worked examples, is read once, and its cache repeated for the
-rows of each batch.
+What all prompts begin with, such as worked examples, is read once; each batch starts from a copy of
+its key-value cache.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from distill_lab.training.batches import Encoded
 
 @dataclass(frozen=True, slots=True)
 class SharedPrefix:
-    """The tokens that all prompts begin with, read once: how many, the cache of them (of one row),
+    """The tokens that all prompts begin with, read once: how many, their key-value cache (one row),
     and why so many."""
 
     length: int
@@ -33,81 +33,82 @@ class SharedPrefix:
     reason: str
 
 
+NO_PREFIX = SharedPrefix(0, None, "every prompt is read whole")
+
+
 @torch.no_grad()
 def read_shared_prefix(lm: PreTrainedModel, examples: Sequence[Encoded]) -> SharedPrefix:
-    """Reads what all the teacher's prompts begin with (worked examples, say), where it is worth it
-    and the model can go on from there."""
+    """Reads what all the teacher's prompts begin with, where that saves time and the model's
+    hidden states stay the same."""
     prompts = [example.teacher_prompt for example in examples]
     # the last prompt token, which predicts the first of the completion, is left
-    alike = prompts[0][: common_prefix_length(prompts)]
-    if len(examples) == 1 or len(alike) < SHARED_AT_LEAST:
-        return SharedPrefix(0, None, f"every prompt is read whole, {len(alike)} tokens are shared")
-    whole = f"every prompt is read whole, though {len(alike)} tokens are shared: "
+    tokens = prompts[0][: common_prefix_length(prompts)]
+
+    def no_prefix(reason: str) -> SharedPrefix:
+        return SharedPrefix(0, None, NO_PREFIX.reason + reason)
+
+    if len(examples) == 1 or len(tokens) < SHARED_AT_LEAST:
+        return no_prefix(f", {len(tokens)} tokens are shared")
+    although = f", though {len(tokens)} tokens are shared: "
     body = decoder(lm)
     if not {"past_key_values", "position_ids"} <= inspect.signature(body.forward).parameters.keys():
-        return SharedPrefix(0, None, f"{whole}{type(body).__name__} cannot go on from a cache")
-    cache = body(input_ids=torch.tensor([alike], device=lm.device), use_cache=True).past_key_values
+        return no_prefix(f"{although}{type(body).__name__} cannot go on from a cache")
+    ids = torch.tensor([tokens], device=lm.device)  # (1, T)
+    cache = body(input_ids=ids, use_cache=True).past_key_values
     if not isinstance(cache, DynamicCache):
-        return SharedPrefix(0, None, f"{whole}its cache is a {type(cache).__name__}")
-    if any(type(x) is not DynamicLayer for x in cache.layers):
-        return SharedPrefix(0, None, f"{whole}its layers do not all look at every token")
-    found = SharedPrefix(
-        len(alike), cache, f"{len(alike)} tokens that all prompts share are read once"
-    )
-    # a decoder of another make may take a cache and still do something else with it
+        return no_prefix(f"{although}its cache is a {type(cache).__name__}")
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return no_prefix(f"{although}its layers do not all look at every token")
+    reason = f"{len(tokens)} tokens that all prompts share are read once"
+    prefix = SharedPrefix(len(tokens), cache, reason)
+    # an unusual decoder may take a cache and still do something else with it
     shortest = [min(examples, key=lambda e: len(e.teacher_prompt) + len(e.completion))]
-    right = teacher_states(lm, shortest, SharedPrefix(0, None, "")).float()
-    apart = (teacher_states(lm, shortest, found).float() - right).abs().max().item()
-    rounding = max(1e-3, 16 * torch.finfo(lm.dtype).eps) * right.abs().max().item()
-    if not apart <= rounding:
-        return SharedPrefix(0, None, f"{whole}from a cache its states are off by {apart:.2g}")
-    return found
+    expected = teacher_states(lm, shortest, NO_PREFIX).float()  # (N, H)
+    error = (teacher_states(lm, shortest, prefix).float() - expected).abs().max().item()
+    rounding = max(1e-3, 16 * torch.finfo(lm.dtype).eps) * expected.abs().max().item()
+    if not error <= rounding:
+        return no_prefix(f"{although}from a cache its states are off by {error:.2g}")
+    return prefix
 
 
-def teacher_states(
-    lm: PreTrainedModel, batch: Sequence[Encoded], beginning: SharedPrefix
-) -> Tensor:
+def teacher_states(lm: PreTrainedModel, batch: Sequence[Encoded], prefix: SharedPrefix) -> Tensor:
     """Hidden states (N, H) that predict the completions' tokens, one example after the other."""
-    # the last token of a completion predicts nothing that is wanted
-    rests = [(e.teacher_prompt + e.completion)[beginning.length : -1] for e in batch]
-    width = max(map(len, rests))
-    ids = torch.tensor([rest + [0] * (width - len(rest)) for rest in rests])  # (B, T)
-    lengths = torch.tensor([len(rest) for rest in rests])[:, None]
-    before = torch.tensor([len(e.completion) for e in batch])[:, None]
-    place = torch.arange(width)
-    wanted = (place >= lengths - before) & (place < lengths)  # (B, T)
-    mask = torch.arange(beginning.length + width) < beginning.length + lengths
-    more: dict[str, Any] = {"use_cache": False}
-    if beginning.length:
-        cache = copy.deepcopy(beginning.cache)  # the pass appends to it
+    # without the prefix, and without the last token, after which nothing is predicted
+    rows = [(e.teacher_prompt + e.completion)[prefix.length : -1] for e in batch]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])  # (B, T)
+    lengths = torch.tensor([len(row) for row in rows])[:, None]  # (B, 1)
+    n_predicted = torch.tensor([len(e.completion) for e in batch])[:, None]  # (B, 1)
+    position = torch.arange(width)  # (T)
+    wanted = (position >= lengths - n_predicted) & (position < lengths)  # (B, T)
+    mask = torch.arange(prefix.length + width) < prefix.length + lengths  # (B, prefix + T)
+    from_cache: dict[str, Any] = {"use_cache": False}
+    if prefix.length:
+        cache = copy.deepcopy(prefix.cache)  # the pass appends to it
         cache.batch_repeat_interleave(len(batch))
-        positions = (beginning.length + place).expand(len(batch), -1)
-        more = {
-            "past_key_values": cache,
-            "use_cache": True,
-            "position_ids": positions.to(lm.device),
-        }
+        positions = (prefix.length + position).expand(len(batch), -1).to(lm.device)  # (B, T)
+        from_cache = {"past_key_values": cache, "use_cache": True, "position_ids": positions}
     hidden = decoder(lm)(
-        input_ids=ids.to(lm.device), attention_mask=mask.long().to(lm.device), **more
+        input_ids=ids.to(lm.device), attention_mask=mask.long().to(lm.device), **from_cache
     ).last_hidden_state  # (B, T, H)
-    return hidden[wanted.to(hidden.device)]
+    return hidden[wanted.to(hidden.device)]  # (N, H)
 
 
 @torch.no_grad()
 def completion_logits(
     student: LanguageModel, teacher: LanguageModel, examples: Sequence[Encoded]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Both models' logits (N, V) at all completion tokens of a few examples, and these tokens (N).
+    """The student's and the teacher's logits (N, V) at all completion tokens of a few examples, and
+    these tokens (N).
 
-    To look at, on the CPU, in float32; V are the words that both heads have. Each model reads its
-    own prompts.
+    They are for looking at: on the CPU, in float32, over the V tokens that both vocabularies have.
+    Each model reads its own prompts.
     """
     of_student = [dataclasses.replace(e, teacher_prompt=e.student_prompt) for e in examples]
-    whole = SharedPrefix(0, None, "")
-    ours, theirs = (
-        head(model.lm)(teacher_states(model.lm, batch, whole)).float().cpu()
+    student_logits, teacher_logits = (
+        head(model.lm)(teacher_states(model.lm, batch, NO_PREFIX)).float().cpu()
         for model, batch in ((student, of_student), (teacher, examples))
     )
-    shared = min(ours.shape[-1], theirs.shape[-1])
-    targets = torch.tensor([token for e in examples for token in e.completion])
-    return ours[:, :shared], theirs[:, :shared], targets
+    shared = min(student_logits.shape[-1], teacher_logits.shape[-1])
+    targets = torch.tensor([token for e in examples for token in e.completion])  # (N)
+    return student_logits[:, :shared], teacher_logits[:, :shared], targets

@@ -17,26 +17,26 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distill_lab.course.grading import course
+from distill_lab.course.grading import course, reference
 from distill_lab.course.grading.marks.marks import from_json
-from distill_lab.course.grading.selftest import forgeries, honest, made_up
+from distill_lab.course.grading.selftest import forgeries, made_up, odd_notebooks
 
 ROOT = Path(__file__).parent.parent.parent.parent
 LABS = ROOT / "lab_notebooks"
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 
 pytestmark = pytest.mark.notebook
 
 
 WRONG, HONEST, BROKEN, FORGED = (
     list(made_up.mutants(LAB)),
-    list(honest.honest(LAB, LABS)),
-    list(honest.broken(LAB)),
+    list(odd_notebooks.odd_but_right(LAB, LABS)),
+    list(odd_notebooks.unreadable(LAB)),
     list(forgeries.forgeries(LAB)),
 )
 
 
-def named(some: list[made_up.Form], *names: str) -> list[made_up.Form]:
+def named(some: list[made_up.MadeUp], *names: str) -> list[made_up.MadeUp]:
     return [form for form in some if form.name in names]
 
 
@@ -102,7 +102,7 @@ def files(out: Path) -> dict[str, bytes]:
         pytest.param(SMALL + MORE, id="30", marks=pytest.mark.slow),
     ],
 )
-def a_class(request) -> list[made_up.Form]:
+def a_class(request) -> list[made_up.MadeUp]:
     return request.param
 
 
@@ -136,13 +136,16 @@ def test_each_gets_what_is_due_and_the_status_is_0_whatever_they_did(whole, a_cl
     assert marks.keys() == {"a link", *(form.name for form in a_class)}
     for form in a_class:
         row = marks[form.name]
-        assert tuple(int(row[one.name]) for one in LAB.exercises) == form.due, form.name
-        assert int(row["points"]) == sum(form.due)
-        assert not form.honest or row["review"] == "0", form.name
+        assert tuple(int(row[one.name]) for one in LAB.exercises) == form.points, form.name
+        assert int(row["points"]) == sum(form.points)
+        assert not form.is_plain or row["review"] == "0", form.name
         said = (whole / "students" / f"{form.name}.json").read_text(encoding="utf-8")
         says = [json.dumps(text, ensure_ascii=False)[1:-1] for text in form.says]
         assert all(text in said for text in says), form.name
-        assert not form.judged or made_up.judged(from_json(said)) == form.judged, form.name
+        assert (
+            not form.right_steps
+            or reference.points_of_right_steps(from_json(said)) == form.right_steps
+        ), form.name
     assert marks["no JSON"]["failure"].startswith("Expected a notebook")
     assert int(marks["hides tracebacks"]["review"]) > 0
     broken = {"a link", *(form.name for form in a_class if form in BROKEN)}

@@ -12,43 +12,45 @@ import nbformat
 import pytest
 
 from distill_lab.course import exercises
-from distill_lab.course.grading import course
+from distill_lab.course.grading import course, reference
 from distill_lab.course.grading.cells import statements
 from distill_lab.course.grading.cells.assemble import Parts, assemble
-from distill_lab.course.grading.cells.read import cells
-from distill_lab.course.grading.cells.sort import sort
+from distill_lab.course.grading.cells.notebook_file import read_cells
+from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import Result
-from distill_lab.course.grading.selftest import honest, made_up
+from distill_lab.course.grading.selftest import odd_notebooks
 from distill_lab.course.grading.session import session
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
 NAMES = ("lab5a", "lab5b", "lab5c", "lab5d")
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).softmax(-1)"
 CANARY = "It must fail"
 
 
-def graded(*student: made_up.Cell, lab: course.GradedLab = LAB) -> tuple[Any, Record, Parts]:
+def graded(*student: reference.Cell, lab: course.GradedLab = LAB) -> tuple[Any, MarkSheet, Parts]:
     """The graded notebook of these cells, what was noticed, and the parts."""
-    record = Record(Path("none.json"), Result("a", lab.part, "a.ipynb", "", 1, lab.unmarked))
-    parts = sort(lab, cells(made_up.notebook(student)), record)
+    record = MarkSheet(Path("none.json"), Result("a", lab.part, "a.ipynb", "", 1, lab.unmarked))
+    parts = sort_cells(lab, read_cells(reference.notebook_file(student)), record)
     return nbformat.reads(assemble(lab, parts), as_version=4), record, parts
 
 
-def fresh(**changed: str) -> list[made_up.Cell]:
+def fresh(**changed: str) -> list[reference.Cell]:
     """The course's cells, some with another source; `_` for `-` in their ids."""
-    found = made_up.course_cells(LAB)
+    found = reference.course_cells(LAB)
     for name, source in changed.items():
         next(c for c in found if c["id"] == name.replace("_", "-"))["source"] = source
     return found
 
 
-def put(cells: list[made_up.Cell], behind: str, source: str, name: str = "") -> list[made_up.Cell]:
+def put(
+    cells: list[reference.Cell], behind: str, source: str, name: str = ""
+) -> list[reference.Cell]:
     """With a cell of the student's behind one of the course's."""
     place = 1 + next(n for n, c in enumerate(cells) if c["id"] == behind)
-    return [*cells[:place], made_up.cell(name or f"mine-{place}", source), *cells[place:]]
+    return [*cells[:place], reference.code_cell(name or f"mine-{place}", source), *cells[place:]]
 
 
 def order(notebook: Any) -> list[tuple[str, str]]:
@@ -60,7 +62,7 @@ def code(notebook: Any) -> str:
     return "\n".join(c.source for c in notebook.cells if c.metadata.grading.role != "canary")
 
 
-def said(record: Record, kind: str = "notice") -> list[tuple[str, str]]:
+def said(record: MarkSheet, kind: str = "notice") -> list[tuple[str, str]]:
     return [(one.where, one.said) for one in record.result.remarks if one.kind == kind]
 
 
@@ -101,11 +103,11 @@ def said(record: Record, kind: str = "notice") -> list[tuple[str, str]]:
     ],
 )
 def test_a_cell_is_split_into_its_statements(source, expected):
-    assert statements.split(source) == expected
+    assert statements.split_statements(source) == expected
 
 
 def test_a_magic_in_a_function_leaves_it_a_function():
-    [found] = statements.split("def f():\n    %time x\n    return 1")
+    [found] = statements.split_statements("def f():\n    %time x\n    return 1")
     assert found.startswith("def f():")
     assert found.endswith("return 1")
 
@@ -131,10 +133,10 @@ def test_imports_are_those_of_names_that_are_used():
 
 
 def test_names_are_those_used_at_any_depth():
-    assert {*statements.named("import a.b\nfrom c import d as e\nf.g(h)[i].j = lambda k: m")} == {
-        *"b d f g h i j m".split()
-    }
-    assert [*statements.named("x = 'ours'  # ours")] == ["x"]
+    assert {
+        *statements.names_used("import a.b\nfrom c import d as e\nf.g(h)[i].j = lambda k: m")
+    } == {*"b d f g h i j m".split()}
+    assert [*statements.names_used("x = 'ours'  # ours")] == ["x"]
 
 
 def deep(function: str) -> str:
@@ -154,7 +156,7 @@ ONE = {"cell_type": "code", "id": "a", "metadata": {}, "source": "x = 1"}
 
 
 def read(whole: Any) -> list[dict[str, Any]]:
-    return cells(json.dumps(whole).encode())
+    return read_cells(json.dumps(whole).encode())
 
 
 @pytest.mark.parametrize(
@@ -209,13 +211,15 @@ def test_what_is_no_cell_is_passed_over():
 )
 def test_a_file_that_is_no_notebook_is_said_to_be_what_it_is(data, expected):
     with pytest.raises(LabError, match="Expected a notebook") as found:
-        cells(data)
+        read_cells(data)
     assert expected in str(found.value)
     str(found.value).encode()
 
 
 def test_a_byte_order_mark_is_no_fault():
-    assert cells(b"\xef\xbb\xbf" + json.dumps({"cells": [ONE]}).encode()) == read({"cells": [ONE]})
+    assert read_cells(b"\xef\xbb\xbf" + json.dumps({"cells": [ONE]}).encode()) == read(
+        {"cells": [ONE]}
+    )
 
 
 # -- the graded notebook
@@ -223,8 +227,8 @@ def test_a_byte_order_mark_is_no_fault():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_there_is_one_check_an_exercise_as_the_course_has_it_and_a_canary_right_before(name):
-    lab = course.find(name, LABS)
-    notebook, record, _ = graded(*made_up.course_cells(lab), lab=lab)
+    lab = course.find_lab(name, LABS)
+    notebook, record, _ = graded(*reference.course_cells(lab), lab=lab)
     found = [(c.metadata.grading.role, c.metadata.grading.exercise) for c in notebook.cells]
     for exercise in lab.exercises:
         assert found.count(("check", exercise.name)) == 1
@@ -290,8 +294,8 @@ def test_a_helper_that_needs_an_import_of_any_other_cell_has_it():
 
 @pytest.mark.parametrize("source", ["# to be done", "def majority_answer(answers):\n    x = ("])
 def test_what_a_stub_imports_is_there_without_it(source):
-    lab = course.find("lab5b", LABS)
-    cells = made_up.answered(lab, {"lab5b.majority_answer": source})
+    lab = course.find_lab("lab5b", LABS)
+    cells = reference.answered_cells(lab, {"lab5b.majority_answer": source})
     first = order(graded(*cells, lab=lab)[0])[0][1].split("\n")
     assert "from collections.abc import Sequence" in first  # keep_shortest is annotated with it
 
@@ -299,7 +303,7 @@ def test_what_a_stub_imports_is_there_without_it(source):
 def test_a_cell_of_the_courses_under_another_id_is_not_the_students():
     source = LAB.sources["use-soften"]
     _, _, parts = graded(
-        *fresh(), made_up.cell("mine", source), made_up.cell("yours", source + "\n")
+        *fresh(), reference.code_cell("mine", source), reference.code_cell("yours", source + "\n")
     )
     assert parts.added == {}
 
@@ -315,7 +319,7 @@ def test_a_copy_of_a_run_cell_that_was_changed_too_is_carried():
 def test_added_cells_are_carried_where_they_stand_and_their_definitions_before_all():
     student = put(fresh(), "setup", "x = 1\ndef helper(): ...")
     student = put(student, "check-soften", "y = x")
-    student = [made_up.cell("mine", "z = 0"), *student]
+    student = [reference.code_cell("mine", "z = 0"), *student]
     notebook, record, _ = graded(*student)
     roles = order(notebook)
     prelude = roles[0][1].splitlines()
@@ -330,7 +334,7 @@ def test_added_cells_are_carried_where_they_stand_and_their_definitions_before_a
 
 
 def test_text_is_not_carried():
-    student = [*fresh(), {**made_up.cell("mine", "x = 1"), "cell_type": "markdown"}]
+    student = [*fresh(), {**reference.code_cell("mine", "x = 1"), "cell_type": "markdown"}]
     assert "x = 1" not in code(graded(*student)[0])
 
 
@@ -377,11 +381,11 @@ def test_nothing_but_sources_comes_from_the_student():
     for one in student:
         one["outputs"], one["execution_count"] = [printed], 77
         one["metadata"] |= {"tags": ["nbval-skip", "TAG"], "grading": {"role": "FORGED"}}
-    whole = json.loads(made_up.notebook(student))
+    whole = json.loads(reference.notebook_file(student))
     whole["metadata"] = {"kernelspec": {"name": "KERNEL"}, "language_info": {"name": "KERNEL"}}
-    whole["cells"].append({**made_up.cell("x", "x = 1"), "attachments": {"KERNEL": 1}})
-    record = Record(Path("none.json"), Result("a", "lab5a", "a", "", 1, LAB.unmarked))
-    text = assemble(LAB, sort(LAB, cells(json.dumps(whole).encode()), record))
+    whole["cells"].append({**reference.code_cell("x", "x = 1"), "attachments": {"KERNEL": 1}})
+    record = MarkSheet(Path("none.json"), Result("a", "lab5a", "a", "", 1, LAB.unmarked))
+    text = assemble(LAB, sort_cells(LAB, read_cells(json.dumps(whole).encode()), record))
     assert not [word for word in "PASTED nbval-skip TAG FORGED KERNEL".split() if word in text]
     found = nbformat.reads(text, as_version=4)
     assert found.metadata == {}
@@ -394,21 +398,21 @@ def test_nothing_but_sources_comes_from_the_student():
 def test_ids_that_are_the_students_own_do_not_matter():
     student = put(fresh(), "setup", "x = 1", "definitions")
     student = put(student, "setup", "y = 1", "a" * 300)
-    notebook, _, _ = graded(*student, made_up.cell("\ud800", "z = 1"))
+    notebook, _, _ = graded(*student, reference.code_cell("\ud800", "z = 1"))
     assert len({c.id for c in notebook.cells}) == len(notebook.cells)
     nbformat.validate(notebook)
 
 
 def test_no_notebook_is_too_odd_to_be_put_together():
-    for form in (*honest.honest(LAB, LABS), *honest.broken(LAB)):
-        record = Record(Path("none.json"), Result("a", "lab5a", "a", "", 1, LAB.unmarked))
+    for form in (*odd_notebooks.odd_but_right(LAB, LABS), *odd_notebooks.unreadable(LAB)):
+        record = MarkSheet(Path("none.json"), Result("a", "lab5a", "a", "", 1, LAB.unmarked))
         if len(form.data) > 10_000_000:  # the slow tests read it
             continue
         try:
-            found = cells(form.data)
+            found = read_cells(form.data)
         except LabError:
             continue
-        notebook = nbformat.reads(assemble(LAB, sort(LAB, found, record)), as_version=4)
+        notebook = nbformat.reads(assemble(LAB, sort_cells(LAB, found, record)), as_version=4)
         assert [role for role, _ in order(notebook)].count("check") == 3, form.name
 
 
@@ -417,10 +421,10 @@ def test_no_notebook_is_too_odd_to_be_put_together():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_solved_notebook_has_nothing_said_of_it(name):
-    lab = course.find(name, LABS)
+    lab = course.find_lab(name, LABS)
     data = (LABS / "solutions" / f"{lab.notebook}.ipynb").read_bytes()
-    record = Record(Path("none.json"), Result("a", name, "a", "", 1, lab.unmarked))
-    parts = sort(lab, cells(data), record)
+    record = MarkSheet(Path("none.json"), Result("a", name, "a", "", 1, lab.unmarked))
+    parts = sort_cells(lab, read_cells(data), record)
     assert record.result.remarks == ()
     assert record.voided == {}
     assert parts.added == {}
@@ -432,7 +436,10 @@ def test_a_solved_notebook_has_nothing_said_of_it(name):
 @pytest.mark.parametrize("magic", ["writefile", "file", "writefile -a"])
 def test_a_file_that_a_cell_writes_is_there_before_what_imports_it(magic):
     file = f"%%{magic} helpers.py\nhalf = 0.5\n"
-    student = [made_up.cell("mine", file), *fresh(soften=f"from helpers import half\n{SOFTEN}")]
+    student = [
+        reference.code_cell("mine", file),
+        *fresh(soften=f"from helpers import half\n{SOFTEN}"),
+    ]
     first = order(graded(*student)[0])[0][1]
     assert first.index(file) < first.index("from helpers import half")
 
@@ -488,10 +495,10 @@ def test_what_takes_too_long_to_read_ends_in_a_reason():
 
 @pytest.mark.parametrize("n", [(10_001, 1), (101, 10_000)])
 def test_a_notebook_of_too_much_code_is_refused_with_a_reason(n):
-    many = [made_up.cell(f"c{i}", "x" * n[1]) for i in range(n[0])]
+    many = [reference.code_cell(f"c{i}", "x" * n[1]) for i in range(n[0])]
     with pytest.raises(LabError, match="Data belongs into a file"):
-        cells(made_up.notebook(many))
-    assert len(cells(made_up.notebook(many[:100]))) == 100
+        read_cells(reference.notebook_file(many))
+    assert len(read_cells(reference.notebook_file(many[:100]))) == 100
 
 
 def test_a_mark_for_nbval_has_no_effect_and_it_is_said():
@@ -504,7 +511,9 @@ def test_a_mark_for_nbval_has_no_effect_and_it_is_said():
 
 
 def test_a_lab_is_found_by_its_part_and_by_its_notebook():
-    assert course.find("LAB5A", LABS) == course.find("Lab5a_Teacher_Generation", LABS) == LAB
+    assert (
+        course.find_lab("LAB5A", LABS) == course.find_lab("Lab5a_Teacher_Generation", LABS) == LAB
+    )
     assert (LAB.part, LAB.notebook) == ("lab5a", "Lab5a_Teacher_Generation")
     assert [one.name for one in LAB.exercises] == [
         "lab5a.extract_answer", "lab5a.soften", "lab5a.pass_at_k",
@@ -519,4 +528,4 @@ def test_a_lab_is_found_by_its_part_and_by_its_notebook():
 def test_a_lab_without_exercises_or_of_another_name_is_refused():
     for name in ("lab5e", "", "Lab5_Distillation_Unsloth_SQuAD"):
         with pytest.raises(LabError, match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d; f"):
-            course.find(name, LABS)
+            course.find_lab(name, LABS)

@@ -21,18 +21,18 @@ from distill_lab.cli import main
 from distill_lab.course import exercises
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.course.grading import course
-from distill_lab.course.grading.cells.read import writable
-from distill_lab.course.grading.handed_in.collect import find
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
+from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected, PassedOver
 from distill_lab.course.grading.marks import by_hand, output_folder, tables
 from distill_lab.course.grading.marks.marks import Mark, Result, StepMark, to_json
 from distill_lab.course.grading.pages import overview
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 from distill_lab.course.grading.session.stopping import stoppable
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 MARKS = (
     Mark("lab5a.extract_answer", "right", 4, 4),
     Mark("lab5a.soften", "partly right", 2, 3),
@@ -42,9 +42,10 @@ MARKS = (
 
 def graded(folder: Path, out: Path) -> None:
     """Writes marks of all that is found, as if it had been graded, for `command` to go on with."""
-    for one in find(folder, out.parent / "unpacked", LAB).submissions:
-        output_folder.student(
-            out, Result(one.student, "lab5a", writable(one.path.name), one.digest(), 1, MARKS)
+    for one in find_submissions(folder, out.parent / "unpacked", LAB).submissions:
+        output_folder.write_student(
+            out,
+            Result(one.student, "lab5a", without_surrogates(one.path.name), one.digest(), 1, MARKS),
         )
 
 
@@ -288,7 +289,7 @@ def test_a_slip_of_the_instructors_is_one_line_that_names_file_and_exercise(
 ):
     file = by_instructor(tmp_path, change, step)
     with pytest.raises(LabError) as found:
-        by_hand.read(file)
+        by_hand.read_marks(file)
     assert str(found.value).startswith(f"{file}: ")
     assert said in str(found.value)
 
@@ -310,24 +311,24 @@ def test_points_by_hand_that_agree_are_taken(change, step, tmp_path):
         file.write_text(to_json(Result("ann", "lab5a", "a", "1", 1, steps)), "utf-8")
     else:
         file = by_instructor(tmp_path, change, step)
-    assert by_hand.read(file).student == "ann"
+    assert by_hand.read_marks(file).student == "ann"
 
 
 @pytest.mark.parametrize("part", ["lab5a", "lab5b", "lab5d"])
 def test_what_grading_itself_writes_agrees_always(part, tmp_path):
     """Else a class could not be finished."""
     known = importlib.import_module(f"distill_lab.course.exercises.mutants.{part}").MUTANTS
-    lab = course.find(part, LABS)
+    lab = course.find_lab(part, LABS)
     for n, mutant in enumerate(known):
         exercise = exercises.find(mutant.exercise)
-        record = Record(tmp_path / "record.json", Result("a", part, "a", "", 1, lab.unmarked))
+        record = MarkSheet(tmp_path / "record.json", Result("a", part, "a", "", 1, lab.unmarked))
         if n % 3 == 1:
             record.missing.add(exercise.name)
         if n % 3 == 2:
             record.void(exercise.name, "Why.")
         record.mark(exercise, judge(exercise, mutant.function))
         (tmp_path / "a.json").write_text(to_json(record.result), "utf-8")
-        assert by_hand.read(tmp_path / "a.json") == record.result
+        assert by_hand.read_marks(tmp_path / "a.json") == record.result
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"marks": 1}', "\xff"])

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from distill_lab.course.grading.sandbox import fence
-from distill_lab.course.grading.session import grade_one, watch
+from distill_lab.course.grading.session import grade_submission, watch
 from distill_lab.course.grading.session.limits import Limits
 
 BEHIND = """
@@ -73,7 +73,7 @@ def test_a_folder_goes_with_all_in_it_however_deep(tmp_path, monkeypatch):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "kept").touch()
-    with grade_one._folder() as place:
+    with grade_submission._folder() as place:
         monkeypatch.chdir(place)
         (place / "link").symlink_to(theirs)
         (place / "closed").mkdir(0)
@@ -106,9 +106,9 @@ def test_a_folder_that_hides_what_is_in_it_is_beyond_the_limits(tmp_path, monkey
         raise error
 
     monkeypatch.setattr(os, "scandir", closed)
-    assert "cannot be looked into" in watch._beyond(0, tmp_path, Limits())
+    assert "cannot be looked into" in watch._limit_passed(0, tmp_path, Limits())
     monkeypatch.setattr(os, "scandir", lambda folder: (_ for _ in ()).throw(FileNotFoundError))
-    assert watch._beyond(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
+    assert watch._limit_passed(0, tmp_path, Limits(memory_bytes=10**15, processes=10**6)) == ""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says which files are open")

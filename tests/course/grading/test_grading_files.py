@@ -21,7 +21,7 @@ from distill_lab.cli import main
 from distill_lab.course import exercises as checks
 from distill_lab.course.exercises.exercise import Outcome, WrongError, expect, judge
 from distill_lab.course.grading import course
-from distill_lab.course.grading.handed_in.collect import find
+from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected
 from distill_lab.course.grading.marks import junit, output_folder
 from distill_lab.course.grading.marks.marks import (
@@ -33,12 +33,17 @@ from distill_lab.course.grading.marks.marks import (
     to_json,
 )
 from distill_lab.course.grading.marks.tables import to_csv
-from distill_lab.course.grading.session import grade_one
-from distill_lab.course.grading.session.record import Record, claimed_points, load, state_of
+from distill_lab.course.grading.session import grade_submission
+from distill_lab.course.grading.session.mark_sheet import (
+    MarkSheet,
+    claimed_points,
+    load_result,
+    state_of,
+)
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 SOFTEN = checks.find("lab5a.soften")
 HALF = "a\ud800b"  # half a character: no file in UTF-8 holds it
 ODD = 'a\x00\x1b[31m\u202e"<&>\',;\n\r\ud800 = "\U0001f600'
@@ -121,7 +126,7 @@ def test_no_part_of_a_field_is_a_formula_either(end, begin):
 
 def test_the_xml_says_what_the_result_says():
     whole = result(f"ann {ODD}")
-    suite = ET.fromstring(junit.xml(whole).encode())
+    suite = ET.fromstring(junit.to_xml(whole).encode())
     cases = suite.findall("testcase")
     assert [case.get("name") for case in cases] == ["extract_answer", "soften"]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "2", "0")
@@ -141,7 +146,7 @@ def test_the_xml_says_what_the_result_says():
 
 
 def test_the_xml_of_a_file_that_was_not_graded_has_an_error():
-    suite = ET.fromstring(junit.xml(result(failure=ODD)).encode())
+    suite = ET.fromstring(junit.to_xml(result(failure=ODD)).encode())
     assert suite.get("errors") == "1"
     assert len(suite.findall("testcase")) == int(suite.get("tests") or 0) + 1
     assert suite.find("testcase/error") is not None
@@ -149,7 +154,7 @@ def test_the_xml_of_a_file_that_was_not_graded_has_an_error():
 
 def test_all_points_are_no_failure():
     right = result(marks=(Mark("lab5a.soften", "right", 3, 3),))
-    suite = ET.fromstring(junit.xml(right))
+    suite = ET.fromstring(junit.to_xml(right))
     assert suite.get("failures") == "0"
     assert suite.find("testcase/failure") is None
 
@@ -159,14 +164,14 @@ def test_all_points_are_no_failure():
 def test_no_text_keeps_the_xml_from_being_read(text):
     marks = (Mark("lab5a.soften", "wrong", 0, 3, (StepMark(text, 3, False, text),), text, text),)
     whole = result(text, marks=marks, failure=text, remarks=(Remark("review", text, text),))
-    ET.fromstring(junit.xml(whole).encode())
+    ET.fromstring(junit.to_xml(whole).encode())
 
 
 # -- the record of a run
 
 
-def new(tmp_path: Path) -> Record:
-    return Record(tmp_path / "result.json", Result("a", "lab5a", "a", "", 1, LAB.unmarked))
+def new(tmp_path: Path) -> MarkSheet:
+    return MarkSheet(tmp_path / "result.json", Result("a", "lab5a", "a", "", 1, LAB.unmarked))
 
 
 def raising(error: BaseException):
@@ -180,11 +185,11 @@ def test_a_mark_is_on_the_disk_at_once(tmp_path):
     record = new(tmp_path)
     mark = record.mark(SOFTEN, judge(SOFTEN, SOFTEN.ours))
     assert (mark.state, mark.points, mark.hint) == ("right", 3, "")
-    finished, there = load(record.path)
+    finished, there = load_result(record.path)
     assert (finished, there) == (False, record.result)
     assert [m.state for m in there.marks] == ["missing", "right", "missing"]
     record.save(finished=True)
-    assert load(record.path) == (True, there)
+    assert load_result(record.path) == (True, there)
 
 
 def test_a_void_exercise_waits_with_what_it_would_have(tmp_path):
@@ -219,10 +224,10 @@ def test_no_text_of_a_student_keeps_its_mark_from_being_written(text, tmp_path):
     record.compare(
         SOFTEN, f"soften: right, 3 of 3 points {text}", judge(SOFTEN, raising(KeyError()))
     )
-    _, there = load(record.path)
+    _, there = load_result(record.path)
     record.save()
     for file in ("json", "xml", "html"):
-        output_folder.student(tmp_path / "out", load(record.path)[1])
+        output_folder.write_student(tmp_path / "out", load_result(record.path)[1])
         (tmp_path / "out" / "students" / f"a.{file}").read_text(encoding="utf-8")
     assert max(len(step.said) for step in there.marks[1].steps) <= 2000
 
@@ -240,11 +245,13 @@ def test_half_a_character_in_a_files_name_stops_no_class(tmp_path):
     folder = tmp_path / "class"
     lay(folder / "ann", os.fsdecode(b"lab5a\xff.ipynb"), os.fsdecode(b"b\xff.ipynb"))
     (folder / os.fsdecode(b"ben\xff.ipynb")).symlink_to("nothing")
-    found = find(folder, tmp_path / "unpacked", LAB).submissions
+    found = find_submissions(folder, tmp_path / "unpacked", LAB).submissions
     assert [one.student for one in found] == ["ann", "ben_"]
     for submission in found:
-        output_folder.student(tmp_path / "out", grade_one._unmarked(LAB, submission, 1))
-    rows = output_folder.overall(tmp_path / "out", Collected(found))
+        output_folder.write_student(
+            tmp_path / "out", grade_submission.unmarked_result(LAB, submission, 1)
+        )
+    rows = output_folder.write_class(tmp_path / "out", Collected(found))
     assert [row.file for row in rows] == ["lab5a?.ipynb", "ben?.ipynb"]
     assert "b?.ipynb" in rows[0].remarks[0].said
 
@@ -334,26 +341,26 @@ def test_an_error_that_cannot_be_told_is_still_an_error():
 
 def test_a_file_is_graded_again_where_it_has_changed(tmp_path):
     folder, out = lay(tmp_path / "class", "ann.ipynb", "ben.ipynb"), tmp_path / "out"
-    first, second = find(folder, tmp_path / "unpacked").submissions
-    assert not output_folder.done(out, first)
-    output_folder.student(out, grade_one._unmarked(LAB, first, 1))
-    assert output_folder.done(out, first)
-    assert not output_folder.done(out, second)
+    first, second = find_submissions(folder, tmp_path / "unpacked").submissions
+    assert not output_folder.is_graded(out, first)
+    output_folder.write_student(out, grade_submission.unmarked_result(LAB, first, 1))
+    assert output_folder.is_graded(out, first)
+    assert not output_folder.is_graded(out, second)
     lay(folder, "ann.ipynb", data=b"[]")
-    assert not output_folder.done(out, first)
+    assert not output_folder.is_graded(out, first)
     lay(folder, "ann.ipynb")
-    assert output_folder.done(out, first)
-    output_folder.forget(out, first)
-    assert not output_folder.done(out, first)
+    assert output_folder.is_graded(out, first)
+    output_folder.discard(out, first)
+    assert not output_folder.is_graded(out, first)
 
 
 def test_a_student_is_done_only_when_all_three_files_are_there(tmp_path):
     folder, out = lay(tmp_path / "class", "ann.ipynb"), tmp_path / "out"
-    [found] = find(folder, tmp_path / "unpacked").submissions
+    [found] = find_submissions(folder, tmp_path / "unpacked").submissions
     (out / "students" / "ann.html").mkdir(parents=True)  # it cannot be written
     with pytest.raises(OSError, match="ann"):
-        output_folder.student(out, grade_one._unmarked(LAB, found, 1))
-    assert not output_folder.done(out, found)
+        output_folder.write_student(out, grade_submission.unmarked_result(LAB, found, 1))
+    assert not output_folder.is_graded(out, found)
 
 
 FIXED = {"lab": "lab5a", "seed": 1, "seconds": 300}
@@ -410,7 +417,7 @@ def test_what_was_refused_is_remarked_once_however_the_session_ended(finished, t
     record.save(finished=finished)
     ended = {"status": 0, "beyond": "", "refused": ["writing a", "\ufffd", "writing a", "x" * 9999]}
     (tmp_path / "outcome.json").write_text(json.dumps(ended))
-    found = grade_one._found(tmp_path, record.result).result.remarks[not finished :]
+    found = grade_submission._result(tmp_path, record.result).result.remarks[not finished :]
     assert [remark.kind for remark in found] == ["review"] * 3
     assert found[0].said == "Its code tried this, and was refused: writing a."
     assert len(found[2].said) <= 2000

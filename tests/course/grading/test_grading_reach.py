@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from distill_lab.course.grading import course
+from distill_lab.course.grading import course, reference
+from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.cells.reach import reached
-from distill_lab.course.grading.cells.read import cells
-from distill_lab.course.grading.cells.sort import sort
+from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import Result
-from distill_lab.course.grading.selftest import made_up
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
 SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).softmax(-1)\n"
@@ -21,12 +20,14 @@ SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).so
 def things(*sources: str, exercise: str = "lab5a.soften") -> list[str]:
     """What the exercise reaches whose cell is the last of these; those before it are added cells,
     the first of which stands before all, the others behind all."""
-    lab = course.find(exercise.partition(".")[0], LABS)
+    lab = course.find_lab(exercise.partition(".")[0], LABS)
     *added, answer = sources
-    student = made_up.answered(lab, {exercise: answer})
-    mine = [made_up.cell(f"mine-{n}", source) for n, source in enumerate(added)]
-    record = Record(Path("none.json"), Result("a", lab.part, "a", "", 1, lab.unmarked))
-    parts = sort(lab, cells(made_up.notebook([*mine[:1], *student, *mine[1:]])), record)
+    student = reference.answered_cells(lab, {exercise: answer})
+    mine = [reference.code_cell(f"mine-{n}", source) for n, source in enumerate(added)]
+    record = MarkSheet(Path("none.json"), Result("a", lab.part, "a", "", 1, lab.unmarked))
+    parts = sort_cells(
+        lab, read_cells(reference.notebook_file([*mine[:1], *student, *mine[1:]])), record
+    )
     found = reached(lab, parts)
     assert {
         name: f"Its answer reaches {', '.join(of)}: read it." for name, of in found.items()

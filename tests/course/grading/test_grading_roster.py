@@ -20,7 +20,7 @@ MOODLE = (
 def read(tmp_path: Path, text: str | bytes) -> roster.Roster:
     file = tmp_path / "roster.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return roster.read(file)
+    return roster.read_roster(file)
 
 
 @pytest.mark.parametrize(

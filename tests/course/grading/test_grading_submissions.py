@@ -14,20 +14,20 @@ from laid_files import lay
 
 from distill_lab.course.grading import course
 from distill_lab.course.grading.handed_in import archives
-from distill_lab.course.grading.handed_in.collect import find
+from distill_lab.course.grading.handed_in.collect import find_submissions
 from distill_lab.course.grading.handed_in.collected import Collected
 from distill_lab.course.grading.marks import output_folder
-from distill_lab.course.grading.session import grade_one
+from distill_lab.course.grading.session import grade_submission
 from distill_lab.course.grading.session.limits import Limits
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-LAB = course.find("lab5a", LABS)
+LAB = course.find_lab("lab5a", LABS)
 NOTEBOOK = LAB.notebook
 
 
 def collect(source: Path) -> Collected:
-    return find(source, source.parent / f"{source.name}-unpacked", LAB)
+    return find_submissions(source, source.parent / f"{source.name}-unpacked", LAB)
 
 
 def students(folder: Path) -> dict[str, str]:
@@ -67,7 +67,7 @@ def test_other_notebooks_of_a_folder_are_named(tmp_path):
     lay(tmp_path, "ann/lab5a.ipynb", "ann/old/x.ipynb", "ann/y.ipynb")
     [found] = collect(tmp_path).submissions
     assert sorted(found.set_aside) == ["x.ipynb", "y.ipynb"]
-    graded = grade_one._unmarked(LAB, found, 1)
+    graded = grade_submission.unmarked_result(LAB, found, 1)
     assert "Handed in as well, and not graded" in graded.remarks[0].said
     assert "x.ipynb" in graded.remarks[0].said
 
@@ -95,7 +95,9 @@ def test_a_long_name_is_cut_to_what_a_file_system_takes(letter, tmp_path):
     first, second = collect(tmp_path).submissions
     assert second.student == f"{first.student} (2)"
     for found in (first, second):
-        output_folder.student(tmp_path / "out", grade_one._unmarked(LAB, found, 1))
+        output_folder.write_student(
+            tmp_path / "out", grade_submission.unmarked_result(LAB, found, 1)
+        )
 
 
 def test_names_that_are_the_same_get_a_number(tmp_path):
@@ -141,7 +143,7 @@ def test_what_is_no_file_of_a_student_is_not_read(tmp_path, monkeypatch):
     for name, start in starts.items():
         assert found[name].problem.startswith(start)
         assert found[name].digest() == ""
-        graded = grade_one.grade(LAB, LABS, found[name], 1, Limits())
+        graded = grade_submission.grade_submission(LAB, found[name], LABS, 1, Limits())
         assert (graded.result.failure, graded.log) == (found[name].problem, "")
         assert graded.result.points == 0
 
@@ -305,7 +307,7 @@ def test_a_classs_zip_file_among_the_submissions_is_no_students(files, tmp_path)
     packed(tmp_path / "class" / "all.zip", dict.fromkeys(files, b"{}"))
     packed(tmp_path / "class" / "ann" / "one.zip", {files[0]: b"{}"})
     found, ann = collect(tmp_path / "class").submissions
-    assert "found a class's. Grade that by itself" in found.problem
+    assert "found those of several students" in found.problem
     assert ann.problem == ""
 
 
@@ -413,7 +415,7 @@ def test_notebooks_of_another_lab_are_named_as_such(tmp_path):
         "Expected the notebook Lab5a_Teacher_Generation, found one of another lab, "
         "Lab5b_Rejection_Sampling. Hand in that of this lab."
     )
-    graded = grade_one.grade(LAB, LABS, wrong, 1, Limits())
+    graded = grade_submission.grade_submission(LAB, wrong, LABS, 1, Limits())
     assert (graded.result.failure, graded.log) == (wrong.problem, "")
 
 
@@ -427,7 +429,7 @@ def test_an_answer_that_names_another_lab_is_still_of_this_one(tmp_path):
 )
 def test_a_lab_that_does_not_exist_is_one_sentence(name, meant):
     if not meant:
-        assert course.find(name, LABS).part == "lab5a"
+        assert course.find_lab(name, LABS).part == "lab5a"
         return
     with pytest.raises(LabError, match=f"found '{name}'. Did you mean {meant}"):
-        course.find(name, LABS)
+        course.find_lab(name, LABS)

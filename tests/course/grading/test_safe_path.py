@@ -21,7 +21,7 @@ import sys
 before = {*sys.builtin_module_names, "__main__"}
 import distill_lab.cli.main, distill_lab.course.grading.session.watch, distill_lab.course.grading.session.session, tqdm, psutil
 import distill_lab.course.grading.handed_in.collect, distill_lab.course.grading.marks.output_folder, distill_lab.course.grading.sandbox.kernel
-import distill_lab.course.grading.sandbox.inside, distill_lab.course.grading.sandbox.output, ipykernel.kernelapp, torch, numpy
+import distill_lab.course.grading.sandbox.kernel_side, distill_lab.course.grading.sandbox.output, ipykernel.kernelapp, torch, numpy
 distill_lab.course.grading.session.session.load("lab5a")
 print(*{name.partition(".")[0] for name in sys.modules} - before)
 """
@@ -63,7 +63,7 @@ def test_a_class_is_graded_in_a_folder_of_shadows_of_all_modules(way, names, tmp
     handed_in.mkdir()
     for name in shadowed:
         (handed_in / f"{name}.py").write_text(SHADOW.format(marks=str(marks)))
-    lab = course.find("lab5a", LABS)
+    lab = course.find_lab("lab5a", LABS)
     (handed_in / "right.ipynb").write_bytes(made_up.right(lab, LABS).data)
     script = tmp_path / "distill-lab"  # in a folder of its own, as pip writes it
     script.write_text(BY_SCRIPT)

@@ -10,32 +10,44 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from distill_lab.course import exercises as checks
+from distill_lab.course import exercises
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.course.grading.cells.statements import (
     definitions,
-    failing,
+    failing_statement,
     imports,
-    named,
-    new,
-    split,
-    written,
+    names_used,
+    new_statements,
+    split_statements,
+    written_file,
 )
 from distill_lab.course.grading.course import GradedLab
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The student's cells, sorted by `sort`: each exercise's (None: missing), what was added behind
-    which cell of the course ("": before all), and the setup and run cells that they changed."""
+    """The student's cells, as `sort_cells` tells them apart.
+
+    `exercises`: the source of each exercise (None: it has no cell); `added`: the cells that the
+    student added, by the id of the course's cell before them ("": before all); `changed`: the
+    setup and run cells that the student changed, by their id."""
 
     exercises: Mapping[str, str | None]
     added: Mapping[str, Sequence[str]]
     changed: Mapping[str, str]
+
+    @property
+    def answers(self) -> list[str]:
+        """The exercises' sources, those that are there."""
+        return [source for source in self.exercises.values() if source]
+
+    @property
+    def others(self) -> list[str]:
+        """The sources that were added."""
+        return [source for sources in self.added.values() for source in sources]
 
 
 def assemble(lab: GradedLab, parts: Parts) -> str:
@@ -46,18 +58,16 @@ def assemble(lab: GradedLab, parts: Parts) -> str:
 
 
 def _cells(lab: GradedLab, parts: Parts) -> Iterator[Any]:
-    check_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] == "check"]
-    used = {name for source in (*check_cells, *_written(parts)) for name in named(source)}
-    yield _student("definitions", _prelude(lab, parts, used))
+    yield _student("definitions", _prelude(lab, parts))
     yield from _added("first", parts.added.get("", ()))
     for line in lab.entry["cells"]:
         name, role, exercise = line["id"], line["role"], line.get("exercise", "")
         if role in ("setup", "run"):
             source = parts.changed.get(name, "")
-            found = [one.text for one in new(lab.sources[name], source)]
-            yield _student(name, found or failing(source))
+            added = [one.text for one in new_statements(lab.sources[name], source)]
+            yield _student(name, added or failing_statement(source))
         elif role == "exercise":
-            statements = split(parts.exercises[exercise] or "")
+            statements = split_statements(parts.exercises[exercise] or "")
             yield _cell(name, "exercise", exercise, statements=statements)
         elif role == "check":
             yield _canary(name, exercise)  # behind all that the student's code did before
@@ -66,28 +76,22 @@ def _cells(lab: GradedLab, parts: Parts) -> Iterator[Any]:
 
 
 def _added(behind: str, sources: Sequence[str]) -> Iterator[Any]:
-    yield from (_student(f"{behind[:50]}-{n}", split(s)) for n, s in enumerate(sources))
+    yield from (_student(f"{behind[:50]}-{n}", split_statements(s)) for n, s in enumerate(sources))
 
 
-def _written(parts: Parts) -> Iterator[str]:
-    """All that the student wrote."""
-    yield from filter(None, parts.exercises.values())
-    yield from (source for cells in parts.added.values() for source in cells)
-    yield from parts.changed.values()
-
-
-def _prelude(lab: GradedLab, parts: Parts, used: AbstractSet[str]) -> list[str]:
+def _prelude(lab: GradedLab, parts: Parts) -> list[str]:
     """The files that cells write, what is used of the course's imports, and then what the student
     imports and defines, wherever that is: the order of cells does not matter. An exercise that is
     begun anew, or is no Python yet, must not take from the next one what its stub had imported."""
-    roles = ("setup", "run", "exercise")
-    open_cells = [lab.sources[c["id"]] for c in lab.entry["cells"] if c["role"] in roles]
-    student = list(_written(parts))
-    own = [s for s in student if s not in parts.exercises.values()]
-    first = [text for source in (*open_cells, *student) for text in imports(source, used)]
-    files = [source for source in own if written(source)]
-    defined = (text for source in own for text in definitions(source))
-    return [*files, *dict.fromkeys([*first, *defined])]
+    checks = [lab.sources[line["id"]] for line in lab.lines("check")]
+    open_cells = [lab.sources[line["id"]] for line in lab.lines("setup", "run", "exercise")]
+    own = [*parts.others, *parts.changed.values()]
+    student = [*parts.answers, *own]
+    used = {name for source in (*checks, *student) for name in names_used(source)}
+    imported = [text for source in (*open_cells, *student) for text in imports(source, used)]
+    defined = [text for source in own for text in definitions(source)]
+    files = [source for source in own if written_file(source)]
+    return [*files, *dict.fromkeys([*imported, *defined])]
 
 
 def _student(name: str, statements: Sequence[str]) -> Any:
@@ -97,7 +101,7 @@ def _student(name: str, statements: Sequence[str]) -> Any:
 def _canary(name: str, exercise: str) -> Any:
     """A cell that must fail, with what it must print and raise: a kernel that drops assertions,
     hides tracebacks, prints something else or calls every answer right shows itself."""
-    nonce, found = secrets.token_hex(4), checks.find(exercise)
+    nonce, checked = secrets.token_hex(4), exercises.find(exercise)
     source = (
         f"# It must fail: an untouched kernel says so.\n"
         f'__import__("builtins").print("canary {nonce}")\n'  # `print` may be rich's, and fine
@@ -105,7 +109,7 @@ def _canary(name: str, exercise: str) -> Any:
         f'lambda *_: "{nonce}")\n'
         f'assert not "{nonce}", "{nonce}"'
     )
-    report = checks.report(found, judge(found, lambda *_: nonce))
+    report = exercises.report(checked, judge(checked, lambda *_: nonce))
     expected = {
         "printed": f"canary {nonce}\n{report}\n",
         "raised": f"AssertionError: {nonce}",

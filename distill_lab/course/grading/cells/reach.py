@@ -19,7 +19,12 @@ from pathlib import Path
 
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.scopes import Imported, Unit, unit
-from distill_lab.course.grading.cells.statements import Statement, new, statements, written
+from distill_lab.course.grading.cells.statements import (
+    Statement,
+    new_statements,
+    statements,
+    written_file,
+)
 from distill_lab.course.grading.course import GradedLab
 
 _OURS = "distill_lab"
@@ -80,21 +85,14 @@ def _home(thing: str) -> str:
     return f"{value.__module__}.{value.__name__}" if callable(value) else thing
 
 
-def _files(parts: Parts) -> Iterator[tuple[str, str]]:
-    """The modules that cells write: name and source."""
-    for source in (one for cells in parts.added.values() for one in cells):
-        if file := written(source):
-            yield Path(file[0]).stem, file[1]
-
-
 class _Notebook:
     """A notebook's statements, and in which of them each name is bound, used and changed."""
 
     def __init__(self, lab: GradedLab, parts: Parts) -> None:
         self.units = [unit(one) for one in _students(lab, parts)]
         self.modules: dict[str, list[Unit]] = defaultdict(list)
-        for name, source in _files(parts):
-            self.modules[name] += map(unit, statements(source))
+        for name, source in filter(None, map(written_file, parts.others)):
+            self.modules[Path(name).stem] += map(unit, statements(source))
         self.binders, self.users = _index(self.units, "binds"), _index(self.units, "uses")
         self.given = _index(_of_course(lab), "binds")
         imported = {name for one in self.units if one.is_import for name in one.binds}
@@ -114,21 +112,17 @@ class _Notebook:
 
 
 def _students(lab: GradedLab, parts: Parts) -> Iterator[Statement]:
-    for source in (
-        *parts.exercises.values(),
-        *(s for cells in parts.added.values() for s in cells),
-    ):
-        yield from statements(source or "")
+    for source in (*parts.answers, *parts.others):
+        yield from statements(source)
     for name, source in parts.changed.items():
-        yield from new(lab.sources[name], source)
+        yield from new_statements(lab.sources[name], source)
 
 
 def _of_course(lab: GradedLab) -> Iterator[Unit]:
     """Its imports, which are there for all cells."""
-    for line in lab.entry["cells"]:
-        if line["role"] in ("setup", "run", "exercise"):
-            found = map(unit, statements(lab.sources[line["id"]]))
-            yield from (one for one in found if one.is_import)
+    for line in lab.lines("setup", "run", "exercise"):
+        units = map(unit, statements(lab.sources[line["id"]]))
+        yield from (one for one in units if one.is_import)
 
 
 def _index(units: Iterable[Unit], of: str) -> dict[str, list[Unit]]:
@@ -158,14 +152,16 @@ class _Walk:
 
     def things(self) -> set[str]:
         self._need([self.function])
-        while self.waiting:
-            self._name(self.waiting.pop())
+        self._look_up()
         for one in self.notebook.effects:
             # what is set is no matter (`distill_lab.reporting.plots.COLOR = …`): to what, is
             self._statement(one, one.uses - one.stores, is_effect=True)
+        self._look_up()
+        return self.found
+
+    def _look_up(self) -> None:
         while self.waiting:
             self._name(self.waiting.pop())
-        return self.found
 
     def _need(self, names: AbstractSet[str] | list[str]) -> None:
         self.waiting += set(names) - self.names

@@ -41,18 +41,18 @@ def statements(source: str) -> tuple[Statement, ...]:
     return tuple(Statement(node, _text(node, data, starts)) for node in kept)
 
 
-def split(source: str) -> list[str]:
+def split_statements(source: str) -> list[str]:
     """Each statement by itself; of a cell that is no Python, one that says why."""
-    return [one.text for one in statements(source)] or failing(source)
+    return [one.text for one in statements(source)] or failing_statement(source)
 
 
-def failing(source: str) -> list[str]:
+def failing_statement(source: str) -> list[str]:
     """A statement that fails as the cell does, where that is no Python. Nothing of it is run, what
     IPython would make of it included."""
     return [f"compile({source!r}, 'the cell', 'exec')"] if reading(source) is None else []
 
 
-def new(course: str, student: str) -> list[Statement]:
+def new_statements(course: str, student: str) -> list[Statement]:
     """The student's statements in a cell of the course that the course's does not have."""
     theirs = {_meaning(one) for one in statements(course)}
     return [one for one in statements(student) if _meaning(one) not in theirs]
@@ -73,7 +73,7 @@ def imports(source: str, used: AbstractSet[str]) -> list[str]:
     ]
 
 
-def named(source: str) -> Iterator[str]:
+def names_used(source: str) -> Iterator[str]:
     """All names and attributes that a cell uses, and what it imports: `a.b` gives a and b."""
     for node in (inner for one in statements(source) for inner in ast.walk(one.node)):
         if isinstance(node, ast.Name):
@@ -84,7 +84,7 @@ def named(source: str) -> Iterator[str]:
             yield node.name.rpartition(".")[2]
 
 
-def written(source: str) -> tuple[str, str] | None:
+def written_file(source: str) -> tuple[str, str] | None:
     """The file that a cell writes by `%%writefile`: its name and text."""
     found = _FILE.match(source)
     return (found[1].strip("'\""), found[2]) if found else None

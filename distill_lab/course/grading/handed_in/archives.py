@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.run.records import LabError
 
 MOST_BYTES = 100_000_000  # of a submitted file that is read at all
@@ -24,7 +24,7 @@ _CLASH = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)  # a file is a folder as we
 
 
 @dataclass(frozen=True, slots=True)
-class Most:
+class UnpackLimit:
     """What an archive may unpack to."""
 
     files: int
@@ -34,40 +34,42 @@ class Most:
         return f"at most {self.files:,} files and {self.bytes / 1e6:,.0f} MB unpacked"
 
 
-OF_A_CLASS = Most(20_000, 4_000_000_000)
-OF_A_STUDENT = Most(2_000, 300_000_000)
+OF_A_CLASS = UnpackLimit(20_000, 4_000_000_000)
+OF_A_STUDENT = UnpackLimit(2_000, 300_000_000)
 
 
-def of_class(archive: Path, place: Path) -> Path:
+def of_class(archive: Path, folder: Path) -> Path:
     """The folder with what is in an LMS's archive; LabError where it is none, or not to be trusted.
     A folder that was packed as a whole is the archive's only entry, and has its name."""
-    _unpack(archive, place, OF_A_CLASS, lambda name: True)
-    seen = [one for one in place.iterdir() if not one.name.startswith((".", "__"))]
+    _unpack(archive, folder, OF_A_CLASS, lambda name: True)
+    seen = [one for one in folder.iterdir() if not one.name.startswith((".", "__"))]
     packed = [one for one in seen if one.is_dir() and one.name == archive.stem]
-    return packed[0] if packed == seen and packed else place
+    return packed[0] if packed == seen and packed else folder
 
 
-def of_student(archive: Path, place: Path) -> list[str]:
+def of_student(archive: Path, folder: Path) -> list[str]:
     """Unpacks the notebooks in a student's archive; the names of the files in it that are none."""
     with archive.open("rb") as file:  # a directory of millions would fill the memory that reads it
         count = sum(chunk.count(_ENTRY) for chunk in iter(lambda: file.read(1 << 20), b""))
     if count > 2 * OF_A_STUDENT.files:
         raise _error(archive, str(OF_A_STUDENT), f"some {count:,} files", _FEWER)
-    return _unpack(archive, place, OF_A_STUDENT, lambda name: name.lower().endswith(".ipynb"))
+    return _unpack(archive, folder, OF_A_STUDENT, lambda name: name.lower().endswith(".ipynb"))
 
 
-def _unpack(archive: Path, place: Path, most: Most, wanted: Callable[[str], bool]) -> list[str]:
+def _unpack(
+    archive: Path, folder: Path, most: UnpackLimit, wanted: Callable[[str], bool]
+) -> list[str]:
     """The names of what was not wanted. Sizes are those that the archive's directory claims:
     `zipfile` reads no byte beyond them."""
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(archive) as opened:
             entries = [one for one in opened.infolist() if not one.is_dir()]
             chosen = [one for one in entries if wanted(one.filename)]
             _check(archive, chosen, most)
             for one in chosen:
-                _write(opened, one, place.joinpath(*_inside(archive, one).parts))
-            return [writable(_name(one)) for one in entries if not wanted(one.filename)]
+                _write(opened, one, folder.joinpath(*_safe_path(archive, one).parts))
+            return [without_surrogates(_name(one)) for one in entries if not wanted(one.filename)]
     except _BROKEN:
         raise _error(archive, "a whole one", "a broken one") from None
     except OSError as error:
@@ -81,11 +83,11 @@ _FEWER = "Take out what is no notebook."
 
 
 def _error(archive: Path, expected: str, found: str, remedy: str = _AGAIN) -> LabError:
-    where = f"The zip file {writable(archive.name)}"
+    where = f"The zip file {without_surrogates(archive.name)}"
     return LabError(f"{where}: expected {expected}, found {found}. {remedy}")
 
 
-def _check(archive: Path, entries: Sequence[zipfile.ZipInfo], most: Most) -> None:
+def _check(archive: Path, entries: Sequence[zipfile.ZipInfo], most: UnpackLimit) -> None:
     if any(one.flag_bits & 1 for one in entries):
         raise _error(archive, "one that can be read", "a password", "Pack it again without.")
     if any(one.compress_type not in _COMPRESSED for one in entries):
@@ -95,7 +97,7 @@ def _check(archive: Path, entries: Sequence[zipfile.ZipInfo], most: Most) -> Non
         found = f"{len(entries):,} files and {size / 1e6:,.0f} MB"
         raise _error(archive, str(most), found, _FEWER)
     for one in entries:
-        _inside(archive, one)
+        _safe_path(archive, one)
 
 
 def _on_disk(entry: zipfile.ZipInfo) -> int:
@@ -103,11 +105,11 @@ def _on_disk(entry: zipfile.ZipInfo) -> int:
     return entry.file_size if entry.file_size <= MOST_BYTES else 0
 
 
-def _inside(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
-    """Its place below the folder; LabError where it leads out of it, or has no name for a file."""
+def _safe_path(archive: Path, entry: zipfile.ZipInfo) -> PurePosixPath:
+    """The entry's path below the folder; LabError where it leads out of it or names no file."""
     path = PurePosixPath(_name(entry).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        name = writable(str(path))[:100]
+        name = without_surrogates(str(path))[:100]
         raise _error(archive, "files inside it", f"{name!r}, which leads out of it")
     if any(len(os.fsencode(part)) > _LONGEST for part in path.parts):
         raise _error(archive, f"names of at most {_LONGEST} bytes", "a longer one")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.handed_in import archives
 from distill_lab.course.grading.handed_in.collected import Collected, PassedOver, Submission
 from distill_lab.course.grading.handed_in.lms_names import Sender, copy_number, sender
@@ -42,7 +42,7 @@ class _Found:
     likeness: int = 0
 
 
-def find(
+def find_submissions(
     source: Path, place: Path, lab: GradedLab | None = None, roster: Roster | None = None
 ) -> Collected:
     """`source`: a folder with NAME.ipynb, NAME.zip or NAME/**/*.ipynb a student, or the zip file
@@ -61,7 +61,7 @@ def find(
             continue
         entry = _Entry(path, sender(path.name, path.is_dir()))
         if why := "" if entry.sender.lms else _nobodys(entry):
-            passed.append(PassedOver(writable(path.name), why))
+            passed.append(PassedOver(without_surrogates(path.name), why))
         else:
             students.setdefault(_key(entry, roster), []).append(entry)
     found = [
@@ -111,9 +111,9 @@ def _of(
     whole = Submission(
         by.name,
         chosen.path,
-        set_aside=tuple(map(writable, aside)),
+        set_aside=tuple(map(without_surrogates, aside)),
         sender=by,
-        handed_in=writable(chosen.entry.path.name),
+        handed_in=without_surrogates(chosen.entry.path.name),
         person=roster.find(by) if roster else None,
     )
     if found:
@@ -129,14 +129,14 @@ def _notebooks(entry: _Entry, place: Path, lab: GradedLab | None) -> tuple[list[
     if not entry.is_folder and _ends(entry.path, ".ipynb"):
         return [_Found(entry.path, entry)], []
     files = _files(entry.path) if entry.is_folder else [entry.path]
-    found, names = _in(entry.path), [writable(path.name) for path in files]
+    found, names = _in(entry.path), [without_surrogates(path.name) for path in files]
     if not found and (zips := [path for path in files if _ends(path, ".zip")]):
         names = [name for n, one in enumerate(zips) for name in _unpacked(one, place / f"{n}")]
         found = _in(place)
     if len(_senders(found, place)) > 1:
         raise LabError(
-            f"{writable(entry.path.name)}: expected one student's notebook, found a class's. Grade "
-            "that by itself."
+            f"{without_surrogates(entry.path.name)}: expected one student's notebook, "
+            "found those of several students. Grade that class by itself."
         )
     return [_Found(path, entry, _likeness(path.stem, lab)) for path in found], names
 

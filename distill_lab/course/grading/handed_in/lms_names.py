@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 
 MOST_OF_A_NAME = 160  # bytes: a file system has 255 for a name, endings and all
 
@@ -41,7 +41,7 @@ class Sender:
 
 def sender(entry: str, is_folder: bool = False) -> Sender:
     """Of a file or folder with this name."""
-    entry = unicodedata.normalize("NFC", writable(entry))
+    entry = unicodedata.normalize("NFC", without_surrogates(entry))
     if found := _MOODLE.fullmatch(entry):
         return Sender(safe(f"{found['who']}_{found['id']}"), found["who"], "moodle", found["id"])
     if found := _CANVAS.fullmatch(entry):

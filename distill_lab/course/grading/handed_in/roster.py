@@ -77,7 +77,7 @@ class Roster:
         )
 
 
-def read(file: Path) -> Roster:
+def read_roster(file: Path) -> Roster:
     """LabError where it is no such list."""
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -89,16 +89,20 @@ def read(file: Path) -> Roster:
         head, *lines = [[cell.strip() for cell in row] for row in rows if any(row)] or [[]]
     except csv.Error as error:
         raise LabError(f"{file}: expected CSV, found {error}. Export it again.") from None
-    place = _places(head)
-    if not place.keys() & {"id", "name", "last", "email", "login"}:
+    columns = _columns_of(head)
+    if not columns.keys() & {"id", "name", "last", "email", "login"}:
         raise LabError(
             f"{file}: expected a column named ID, Name or Email in the first line, found "
             f"{', '.join(head)[:200] or 'nothing'}. Name them so."
         )
     lms = _lms(head)
-    people = tuple(one for line in lines if (one := _person(line, head, place)).called)
-    people = tuple(one for one in people if lms != "canvas" or one.id)
-    people = tuple(one for one in people if one.name.casefold() not in _NO_STUDENTS)
+    people = tuple(
+        person
+        for person in (_person(line, head, columns) for line in lines)
+        if person.called
+        and (person.id or lms != "canvas")
+        and person.name.casefold() not in _NO_STUDENTS
+    )
     twice = [key for key, n in Counter(one.id for one in people if one.id).items() if n > 1]
     if twice:
         raise LabError(f"{file}: expected each ID once, found {twice[0]!r} again. Take one out.")
@@ -113,14 +117,14 @@ def plain(text: str) -> str:
     return "".join(letter for letter in letters if letter.isalnum())
 
 
-def _places(head: list[str]) -> dict[str, int]:
-    """Where each kind of column is."""
+def _columns_of(head: list[str]) -> dict[str, int]:
+    """The column of each field that the heading has."""
     headings = [heading.casefold() for heading in head]
-    found = {
-        kind: next((headings.index(name) for name in names if name in headings), -1)
-        for kind, names in _COLUMNS.items()
+    return {
+        field: next(headings.index(name) for name in names if name in headings)
+        for field, names in _COLUMNS.items()
+        if not {*headings}.isdisjoint(names)
     }
-    return {kind: place for kind, place in found.items() if place >= 0}
 
 
 def _lms(head: list[str]) -> Literal["canvas", "moodle", ""]:
@@ -130,10 +134,10 @@ def _lms(head: list[str]) -> Literal["canvas", "moodle", ""]:
     return "moodle" if headings & {"identifier", "id number"} else ""
 
 
-def _person(line: list[str], head: list[str], place: Mapping[str, int]) -> Person:
+def _person(line: list[str], head: list[str], columns: Mapping[str, int]) -> Person:
     cells = [*line, *[""] * (len(head) - len(line))]
-    values = {kind: cells[n] for kind, n in place.items()}
-    names = [values[kind] for kind in ("first", "last") if kind in values]
+    values = {name: cells[n] for name, n in columns.items()}
+    names = [values[part] for part in ("first", "last") if part in values]
     name, email = values.get("name") or " ".join(names).strip(), values.get("email", "")
     number = values.get("id", "")
     others = (number, email, email.partition("@")[0], values.get("login", ""))

@@ -12,20 +12,20 @@ from distill_lab.run.records import LabError
 STATES: tuple[State, ...] = get_args(State)
 
 
-def read(file: Path) -> Result:
+def read_marks(file: Path) -> Result:
     """LabError where it cannot be read, or where points, state and steps do not agree: one line
     that names the file."""
     try:
         result = from_json(file.read_text(encoding="utf-8"))
-        said = next(filter(None, map(_slip, result.marks)), "")
+        slip = next(filter(None, map(_slip, result.marks)), "")
     except json.JSONDecodeError as error:
-        said = f"expected JSON, found line {error.lineno} that is none ({error.msg})."
+        slip = f"expected JSON, found line {error.lineno} that is none ({error.msg})."
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        said = f"expected the marks as grading writes them, found {type(error).__name__}: {error}."
+        slip = f"expected the marks as grading writes them, found {type(error).__name__}: {error}."
     else:
-        if not said:
+        if not slip:
             return result
-    raise LabError(f"{file}: {said} Mend it; or delete the file, and it is graded again.")
+    raise LabError(f"{file}: {slip} Mend it; or delete the file, and it is graded again.")
 
 
 def _slip(mark: Mark) -> str:

@@ -17,7 +17,9 @@ from distill_lab.run.records import write_bytes, write_text
 FEEDBACK, CANVAS, MOODLE = "feedback.zip", "grades_for_canvas.csv", "grades_for_moodle.csv"
 
 
-def write(out: Path, results: Sequence[Result], collected: Collected, names: Sequence[str]) -> None:
+def write_lms_files(
+    out: Path, results: Sequence[Result], collected: Collected, names: Sequence[str]
+) -> None:
     """Writes what the LMS takes whose names the submissions have, or whose export the roster is;
     what there is of an earlier class is removed. `names`: the lab's."""
     named = [one for one in collected.submissions if one.sender and one.sender.lms]

@@ -11,7 +11,7 @@ from distill_lab.course.grading.marks.marks import Mark, Result
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def xml(result: Result) -> str:
+def to_xml(result: Result) -> str:
     lost = [mark for mark in result.marks if mark.points < mark.of]
     suite = _element(
         "testsuite",
@@ -26,8 +26,8 @@ def xml(result: Result) -> str:
     if result.failure:
         case = ET.SubElement(suite, "testcase", {"classname": result.lab, "name": "the file"})
         case.append(_element("error", message=result.failure))
-    said = [f"{one.kind} {one.where}: {one.said}" for one in result.remarks]
-    ET.SubElement(suite, "system-out").text = _clean("\n".join(said))
+    remarks = [f"{one.kind} {one.where}: {one.said}" for one in result.remarks]
+    ET.SubElement(suite, "system-out").text = _clean("\n".join(remarks))
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 

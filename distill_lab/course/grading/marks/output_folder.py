@@ -36,40 +36,40 @@ def claim_output_folder(out: Path, fixed: Mapping[str, Any]) -> None:
     write_text(file, json.dumps(fixed, indent=1) + "\n")
 
 
-def done(out: Path, one: Submission) -> bool:
+def is_graded(out: Path, one: Submission) -> bool:
     """Whether this very file is graded already: if not here, before its student was withdrawn."""
     file = _file(out, one.student, "json")
     if not file.exists():
         _move(out / "withdrawn", out / "students", one.student)
     if not file.exists():
         return False
-    before = by_hand.read(file)
+    before = by_hand.read_marks(file)
     return before.sha256 == one.digest() and before.failure == (one.problem or before.failure)
 
 
-def student(out: Path, result: Result) -> None:
-    write_text(_file(out, result.student, "xml"), junit.xml(result))
+def write_student(out: Path, result: Result) -> None:
+    write_text(_file(out, result.student, "xml"), junit.to_xml(result))
     write_text(_file(out, result.student, "html"), feedback.page(result))
     write_text(_file(out, result.student, "json"), to_json(result))
 
 
-def forget(out: Path, one: Submission) -> None:
+def discard(out: Path, one: Submission) -> None:
     """It is graded again next time."""
     _file(out, one.student, "json").unlink(missing_ok=True)
 
 
-def overall(out: Path, collected: Collected) -> list[Result]:
+def write_class(out: Path, collected: Collected) -> list[Result]:
     """Writes the class's files, and each student's anew from its JSON, in which an instructor may
     have changed points; its results."""
-    results = [by_hand.read(_file(out, one.student, "json")) for one in collected.submissions]
+    results = [by_hand.read_marks(_file(out, one.student, "json")) for one in collected.submissions]
     for result in results:
-        student(out, result)
+        write_student(out, result)
     write_text(out / "grades.csv", tables.to_csv(results, collected))
     write_text(out / "class.html", overview.page(results, collected))
     return results
 
 
-def withdraw(out: Path, collected: Collected) -> list[str]:
+def move_withdrawn(out: Path, collected: Collected) -> list[str]:
     """Moves the files of students who are no longer among the submissions out of `students`; their
     names."""
     here = {one.student for one in collected.submissions}

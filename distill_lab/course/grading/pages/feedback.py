@@ -58,12 +58,12 @@ def judged(mark: Mark) -> bool:
 
 def sentences(mark: Mark) -> list[str]:
     """What is said of an exercise as a whole."""
-    said = mark.said or ABOUT.get(mark.state, "")
-    return [text for text in (LOOK if mark.state == "void" else "", said) if text]
+    sentence = mark.said or ABOUT.get(mark.state, "")
+    return [text for text in (LOOK if mark.state == "void" else "", sentence) if text]
 
 
 def finding(step: StepMark) -> Finding:
-    """What a step said, in two: `mistake` is the tail of it."""
+    """Splits what a step said: `mistake` is its end."""
     lines = step.said.splitlines()
     if step.mistake:
         last = max(n for n, line in enumerate(lines) if line.startswith("expected:"))

@@ -25,17 +25,17 @@ def main() -> None:
 
 
 def _limit(limits: dict[str, Any]) -> None:
-    """Of the kernel and of all that it might start. Memory is what is reserved, in bytes."""
-    for kind, most in (
+    """Limits the kernel and all that it might start. Memory is what it reserves, in bytes."""
+    for resource_limit, most in (
         (resource.RLIMIT_CPU, limits["seconds"] * (os.cpu_count() or 1)),
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_DATA, limits["memory_bytes"]),
     ):
-        hard = resource.getrlimit(kind)[1]
+        hard = resource.getrlimit(resource_limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
-            resource.setrlimit(kind, (most, most))
+            resource.setrlimit(resource_limit, (most, most))
         except (ValueError, OSError):  # macOS knows no limit of memory: `watch` sees to it
             continue
 
@@ -56,9 +56,9 @@ def _start(limits: dict[str, Any]) -> None:
     os.chdir(home)
     sys.path.append(str(home))  # modules that the student writes, behind all others
 
-    places = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
-    fence.put_up(home, places)
-    guard.install(home, places, note)  # before IPython, which runs what lies in its own folder
+    folders = [*guard.readable(Path(distill_lab.__file__).parent), sys.argv[-1]]
+    fence.put_up(home, folders)
+    guard.install(home, folders, note)  # before IPython, which runs what lies in its own folder
     app = kernelapp.IPKernelApp.instance(
         outstream_class="distill_lab.course.grading.sandbox.output.Cut"
     )

@@ -15,7 +15,7 @@ from distill_lab.course.grading.sandbox.values import decode, encode
 
 
 class UnreadableResultError(Exception):
-    """What came back is not what `inside.call` writes."""
+    """What came back is not what `kernel_side.call` writes."""
 
 
 def remote(
@@ -23,11 +23,11 @@ def remote(
 ) -> Callable[..., Any]:
     """The function `name` of the kernel. `ask` evaluates an expression there and gives its repr; it
     raises what became of it otherwise (TimeoutError, say). `unreadable` is told why an answer is
-    none that `inside.call` writes, before that is raised."""
+    none that `kernel_side.call` writes, before that is raised."""
 
     def function(*arguments: Any) -> Any:
         sent = json.dumps(encode(list(arguments)))
-        module = "__import__('distill_lab.course.grading.sandbox.inside', fromlist=['call'])"
+        module = "__import__('distill_lab.course.grading.sandbox.kernel_side', fromlist=['call'])"
         said = ask(f"{module}.call({name}, {sent!r})")
         try:
             answer = _read(said)

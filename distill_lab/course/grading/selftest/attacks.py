@@ -3,7 +3,7 @@ it; with it what may do harm."""
 
 from __future__ import annotations
 
-from distill_lab.course.grading.selftest.harms import HARMS, LOOK
+from distill_lab.course.grading.selftest.harmful_code import HARMFUL_CODE, REACHES
 
 VOID = "must fail did not fail as in an untouched kernel"
 
@@ -62,8 +62,8 @@ distill_lab.course.exercises.judge = judge
         "replaces what crosses",
         VOID,
         """
-import distill_lab.course.grading.sandbox.inside as inside, base64
-inside.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
+import distill_lab.course.grading.sandbox.kernel_side as kernel_side, base64
+kernel_side.call = lambda function, sent: base64.b64encode(b'{{"value": 1}}').decode()
 """,
     ),
     ("leaves at once", "ended the process", "import os\nos._exit(0)\n"),
@@ -115,7 +115,7 @@ def {function}(*arguments):
     ),
     (
         "our answer in a thread that was there before",
-        LOOK,
+        REACHES,
         """
 from concurrent.futures import ThreadPoolExecutor
 import distill_lab.course.exercises as c
@@ -127,7 +127,7 @@ def {function}(*arguments):
     ),
     (
         "our answer in a table",
-        LOOK,
+        REACHES,
         """
 import distill_lab.course.exercises as c
 TABLE = {{}}
@@ -147,5 +147,5 @@ def {function}(*arguments):
     ),
     ("lines without end", "lines, the longest of", "\n" * 200_000),
     ("a number of 5000 digits", "lines, the longest of", "X = 0x" + "f" * 5000 + "\n"),
-    *HARMS,
+    *HARMFUL_CODE,
 )

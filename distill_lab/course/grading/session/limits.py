@@ -19,9 +19,9 @@ class Limits:
     call_seconds: float = 10.0
 
 
-def environment(place: Path) -> dict[str, str]:
+def environment(folder: Path) -> dict[str, str]:
     """Nothing of the grader's own: no tokens, no network, no settings of Jupyter or Python."""
-    home = str(place / "home")
+    home = str(folder / "home")
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -34,9 +34,9 @@ def environment(place: Path) -> dict[str, str]:
         "TMPDIR": home,
         "MPLCONFIGDIR": home,
         "IPYTHONDIR": f"{home}/.ipython",
-        "JUPYTER_PATH": str(place),
-        "JUPYTER_RUNTIME_DIR": str(place / "runtime"),
-        "JUPYTER_CONFIG_DIR": str(place / "config"),
+        "JUPYTER_PATH": str(folder),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "MPLBACKEND": "agg",
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",

@@ -20,14 +20,14 @@ from typing import Any
 
 from distill_lab import safe_path
 from distill_lab.course.grading import course
-from distill_lab.course.grading.cells import read
 from distill_lab.course.grading.cells.assemble import assemble
-from distill_lab.course.grading.cells.sort import sort
+from distill_lab.course.grading.cells.notebook_file import read_cells
+from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import from_json
 from distill_lab.course.grading.sandbox import refusals
 from distill_lab.course.grading.session import shell
 from distill_lab.course.grading.session.limits import Limits, environment
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 from distill_lab.run.records import LabError, write_text
 
 READING = 15.0  # seconds of CPU time from the file to the notebook that is graded
@@ -35,8 +35,8 @@ READING = 15.0  # seconds of CPU time from the file to the notebook that is grad
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a session is given. `unmarked`: the result as long as nothing is found; `submission`: a
-    copy of the file; `labs`: where the course's notebooks lie; `folder`: the session's own."""
+    """What a session is given. `unmarked`: the result before anything ran; `submission`: a copy
+    of the file; `labs`: the folder of the course's notebooks; `folder`: the session's own."""
 
     unmarked: dict[str, Any]
     submission: str
@@ -56,51 +56,51 @@ class Plan:
 
 def load(lab: str) -> None:
     """Loads what a session of that lab needs."""
-    for module in ("pytest", "nbval.plugin", "distill_lab.course.grading.session.items"):
+    for module in ("pytest", "nbval.plugin", "distill_lab.course.grading.session.pytest_items"):
         importlib.import_module(module)
     importlib.import_module(f"distill_lab.course.exercises.{lab}")
 
 
 def run(path: Path) -> None:
-    """Grades what the plan says, and exits: 0 if it came to its end."""
+    """Grades the plan's submission, then exits: 0 if it came to its end."""
     plan = Plan(**json.loads(path.read_text(encoding="utf-8")))
     os.environ.clear()
     os.environ.update(environment(Path(plan.folder)))
     tempfile.tempdir = None  # as that says: the kernel's connection file lies there
-    found = Record(plan.result, from_json(json.dumps(plan.unmarked)))
+    sheet = MarkSheet(plan.result, from_json(json.dumps(plan.unmarked)))
     try:
-        status = _run(plan, found)
+        status = _run(plan, sheet)
     except LabError as error:  # of a file that is no notebook
-        found.fail(str(error))
+        sheet.fail(str(error))
         status = 0
-    found.save(finished=status == 0)
+    sheet.save(finished=status == 0)
     sys.exit(status)
 
 
-def _run(plan: Plan, found: Record) -> int:
+def _run(plan: Plan, sheet: MarkSheet) -> int:
     """Whether all exercises were judged (0), however many checks failed. Where the kernel cannot
     be started, say, pytest comes to its end and none is."""
     import pytest
 
-    from distill_lab.course.grading.session.items import Plugin
+    from distill_lab.course.grading.session.pytest_items import Plugin
 
     limits = Limits(**plan.limits)
-    lab = course.find(found.result.lab, Path(plan.labs))
+    lab = course.find_lab(sheet.result.lab, Path(plan.labs))
     with cpu_seconds(READING):
-        graded_notebook = _assembled(lab, plan, found)
+        graded_notebook = _assembled(lab, plan, sheet)
     write_text(plan.home / "graded.ipynb", graded_notebook)
     _kernel_spec(plan)
     options = ["-q", "-p", "no:cacheprovider", "-p", "nbval.plugin", "--noconftest", "--color=no"]
     limit = f"--nbval-cell-timeout={limits.cell_seconds:g}"
-    places = ["-c", os.devnull, f"--rootdir={plan.folder}"]
+    folders = ["-c", os.devnull, f"--rootdir={plan.folder}"]
     graded = str(plan.home / "graded.ipynb")
-    status = pytest.main([*options, limit, *places, graded], plugins=[Plugin(found, limits)])
-    all_judged = len(found.reached) == len(found.result.marks)
+    status = pytest.main([*options, limit, *folders, graded], plugins=[Plugin(sheet, limits)])
+    all_judged = len(sheet.reached) == len(sheet.result.marks)
     return 0 if status in (0, 1) and all_judged else int(status) or 1
 
 
-def _assembled(lab: course.GradedLab, plan: Plan, found: Record) -> str:
-    parts = sort(lab, read.cells(Path(plan.submission).read_bytes()), found)
+def _assembled(lab: course.GradedLab, plan: Plan, sheet: MarkSheet) -> str:
+    parts = sort_cells(lab, read_cells(Path(plan.submission).read_bytes()), sheet)
     if not any(parts.exercises.values()):
         raise LabError(
             f"Expected a notebook of {lab.notebook}, found none of its exercises. Is it another "
@@ -131,8 +131,8 @@ def cpu_seconds(most: float) -> Iterator[None]:
 def _kernel_spec(plan: Plan) -> None:
     """The kernel that is started, whichever the notebook names: ours, behind its limits."""
     limits = Path(plan.folder) / "limits.json"
-    place = {"home": str(plan.home), "refusals": str(refusals.pipe(Path(plan.folder)))}
-    write_text(limits, json.dumps({**plan.limits, "lab": plan.unmarked["lab"], **place}))
+    paths = {"home": str(plan.home), "refusals": str(refusals.pipe(Path(plan.folder)))}
+    write_text(limits, json.dumps({**plan.limits, "lab": plan.unmarked["lab"], **paths}))
     argv = safe_path.command("distill_lab.course.grading.sandbox.kernel", str(limits), "-f")
     spec = {"argv": [*argv, "{connection_file}"], "display_name": shell.NAME, "language": "python"}
     folder = Path(plan.folder) / "kernels" / shell.NAME

@@ -28,7 +28,7 @@ import psutil
 
 from distill_lab.course.grading.sandbox.refusals import Refusals
 from distill_lab.course.grading.session import session
-from distill_lab.course.grading.session.grade_one import remove
+from distill_lab.course.grading.session.grade_submission import remove
 from distill_lab.course.grading.session.limits import Limits
 from distill_lab.run.records import write_text
 
@@ -72,14 +72,14 @@ def run(
     """Calls the target in a process of its own. It runs in `folder`, whose log.txt has what it
     says."""
     refusals = Refusals(folder)
-    process = PROCESSES.Process(target=_inside, args=(folder, target, arguments))
+    process = PROCESSES.Process(target=_in_own_process, args=(folder, target, arguments))
     start, beyond = time.monotonic(), ""
     try:
         process.start()
         while process.is_alive() and not beyond:
             time.sleep(POLL)
             refusals.read()
-            beyond = _beyond(time.monotonic() - start, folder, limits)
+            beyond = _limit_passed(time.monotonic() - start, folder, limits)
             if os.getppid() != grader:
                 beyond = "the grader has ended"
     finally:
@@ -87,8 +87,8 @@ def run(
     return Outcome(process.exitcode, beyond, refusals.close())
 
 
-def _inside(folder: Path, target: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    """The process that the target gets: its own group, and nothing of the watcher's."""
+def _in_own_process(folder: Path, target: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    """Calls the target in the new process, in its own group and with nothing of the watcher's."""
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(folder)
@@ -98,10 +98,10 @@ def _inside(folder: Path, target: Callable[..., Any], arguments: Sequence[Any]) 
     target(*arguments)
 
 
-def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
+def _limit_passed(seconds: float, folder: Path, limits: Limits) -> str:
     """The first limit that is passed, as the end of a sentence."""
-    processes = _started()
-    memory = sum(_memory(one) for one in processes)
+    processes = _descendants()
+    memory = sum(map(_memory, processes))
     if seconds > limits.seconds:
         return f"it ran longer than {limits.seconds} seconds"
     if len(processes) > limits.processes:
@@ -117,7 +117,7 @@ def _beyond(seconds: float, folder: Path, limits: Limits) -> str:
     return ""
 
 
-def _started() -> list[psutil.Process]:
+def _descendants() -> list[psutil.Process]:
     """All processes below this one; on Linux also those whose own parent has ended."""
     return psutil.Process().children(recursive=True)
 
@@ -134,17 +134,17 @@ def _size(folder: Path) -> int:
     closed, or too deep for a path: it may hold anything."""
     size, waiting = 0, [str(folder)]
     while waiting:
-        for one in _entries(waiting.pop()):
+        for entry in _entries(waiting.pop()):
             with contextlib.suppress(OSError):
-                size += max(LEAST, one.stat(follow_symlinks=False).st_blocks * 512)
-                waiting += [one.path] if one.is_dir(follow_symlinks=False) else []
+                size += max(LEAST, entry.stat(follow_symlinks=False).st_blocks * 512)
+                waiting += [entry.path] if entry.is_dir(follow_symlinks=False) else []
     return size
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return list(found)
+        with os.scandir(folder) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
@@ -152,15 +152,15 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 def _nameless(processes: Iterable[psutil.Process]) -> int:
     """Bytes of the open files that no folder has: deleted ones, and those that are in memory alone
     (memfd), which no process's own memory counts. Linux says so."""
-    found: dict[tuple[int, int], int] = {}
-    for place in (f"/proc/{process.pid}/fd" for process in processes):
+    sizes: dict[tuple[int, int], int] = {}
+    for descriptors in (f"/proc/{process.pid}/fd" for process in processes):
         with contextlib.suppress(OSError):
-            for one in os.listdir(place):
+            for number in os.listdir(descriptors):
                 with contextlib.suppress(OSError):
-                    file = os.stat(f"{place}/{one}")
+                    file = os.stat(f"{descriptors}/{number}")
                     if not file.st_nlink:
-                        found[file.st_dev, file.st_ino] = file.st_blocks * 512
-    return sum(found.values())
+                        sizes[file.st_dev, file.st_ino] = file.st_blocks * 512
+    return sum(sizes.values())
 
 
 def _adopt_orphans() -> None:
@@ -170,13 +170,13 @@ def _adopt_orphans() -> None:
 
 
 def _end_all() -> None:
-    """Until none is left: each is stopped first, so that it starts no other meanwhile."""
+    """Ends all until none is left; each is stopped first, so that it starts no other meanwhile."""
     for _ in range(20):
-        left = [one for one in _started() if _alive(one)]
+        left = list(filter(_alive, _descendants()))
         if not left:
             return
-        _each(left, signal.SIGSTOP)
-        _each(left, signal.SIGKILL)
+        _send_signal(left, signal.SIGSTOP)
+        _send_signal(left, signal.SIGKILL)
         psutil.wait_procs(left, timeout=1)
 
 
@@ -187,7 +187,7 @@ def _alive(process: psutil.Process) -> bool:
         return False
 
 
-def _each(processes: Iterable[psutil.Process], what: signal.Signals) -> None:
+def _send_signal(processes: Iterable[psutil.Process], what: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.send_signal(what)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from distill_lab.course.exercises import report
 from distill_lab.course.exercises.exercise import Exercise, Outcome
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.marks.marks import (
     Mark,
     Remark,
@@ -26,7 +26,7 @@ LONGEST = 2000  # characters of a finding
 _ANEW = re.compile(r"(?<=0x)[0-9a-f]{6,}|(?<=/grading-)\w{6,}")
 
 
-class Record:
+class MarkSheet:
     """The marks and remarks so far. `reached`: exercises that were judged; `missing`: those without
     a cell; `raised`: what the cell of one raised; `voided`: why one does not count."""
 
@@ -41,8 +41,8 @@ class Record:
     def seed(self) -> int:
         return self.result.seed
 
-    def remark(self, kind: str, where: str, said: str) -> None:
-        new = Remark("review" if kind == "review" else "notice", where, _short(said))
+    def remark(self, kind: str, where: str, text: str) -> None:
+        new = Remark("review" if kind == "review" else "notice", where, _short(text))
         if new not in self.result.remarks:
             self.result = dataclasses.replace(self.result, remarks=(*self.result.remarks, new))
 
@@ -59,29 +59,28 @@ class Record:
         self.reached.add(name)
         state, points = state_of(outcome), outcome.points
         raised = self.raised.get(name) if points < exercise.points else None
-        said = f"When its cell was run: {raised}" if raised else ""
+        text = f"When its cell was run: {raised}" if raised else ""
         if name in self.missing:
-            state, said = "missing", "No cell of this exercise was found."
+            state, text = "missing", "No cell of this exercise was found."
         if name in self.voided:
             self.remark("review", name, f"{self.voided[name]} It would have {points} points.")
-            state, points, said = "void", 0, "This exercise waits for a look by your instructor."
+            state, points, text = "void", 0, "This exercise waits for a look by your instructor."
         hint = exercise.hints[0] if points < exercise.points else ""
-        mark = Mark(name, state, points, exercise.points, steps, _short(said), hint)
+        mark = Mark(name, state, points, exercise.points, steps, _short(text), hint)
         marks = [mark if old.exercise == name else old for old in self.result.marks]
         self.result = dataclasses.replace(self.result, marks=tuple(marks))
         self.save()
         return mark
 
     def compare(self, exercise: Exercise, claimed: str, outcome: Outcome) -> None:
-        """Points that the check cell printed in the kernel, and were not found outside it."""
+        """Remarks that the check cell printed more points in the kernel than are found outside."""
         if claimed_points(exercise, claimed) > outcome.points:
-            self.remark(
-                "review",
-                exercise.name,
-                f"In the student's kernel the check printed {claimed.splitlines()[0]!r}; outside "
-                f"of it the same check finds {report(exercise, outcome).splitlines()[0]!r}, which "
-                "counts.",
+            printed, counts = claimed.splitlines()[0], report(exercise, outcome).splitlines()[0]
+            remark = (
+                f"In the student's kernel the check printed {printed!r}; outside of it the same "
+                f"check finds {counts!r}, which counts."
             )
+            self.remark("review", exercise.name, remark)
 
     def save(self, finished: bool = False) -> None:
         whole = {"finished": finished, "result": json.loads(to_json(self.result))}
@@ -92,7 +91,7 @@ def refused(what: str) -> Remark:
     return Remark("review", "", _short(f"Its code tried this, and was refused: {what}."))
 
 
-def load(path: Path) -> tuple[bool, Result]:
+def load_result(path: Path) -> tuple[bool, Result]:
     """Whether the notebook ran to its end, and what was found until then."""
     whole = json.loads(path.read_text(encoding="utf-8"))
     return whole["finished"], from_json(json.dumps(whole["result"]))
@@ -111,10 +110,12 @@ def steps_of(exercise: Exercise, outcome: Outcome) -> tuple[StepMark, ...]:
 
 
 def _short(text: str) -> str:
-    return writable(_ANEW.sub("…", text[:LONGEST]))
+    return without_surrogates(_ANEW.sub("…", text[:LONGEST]))
 
 
 def claimed_points(exercise: Exercise, printed: str) -> int:
     """What a check's output says: `soften: right, 3 of 3 points`."""
-    said = re.findall(rf"^{exercise.function}: .*?(\d{{1,4}}) of \d+ points", printed, re.MULTILINE)
-    return max(map(int, said), default=0)
+    points = re.findall(
+        rf"^{exercise.function}: .*?(\d{{1,4}}) of \d+ points", printed, re.MULTILINE
+    )
+    return max(map(int, points), default=0)

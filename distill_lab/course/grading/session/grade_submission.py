@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_lab import safe_path
-from distill_lab.course.grading.cells.read import writable
+from distill_lab.course.grading.cells.notebook_file import without_surrogates
 from distill_lab.course.grading.course import GradedLab
 from distill_lab.course.grading.handed_in.collected import Submission
 from distill_lab.course.grading.marks.marks import Remark, Result
-from distill_lab.course.grading.session import record
+from distill_lab.course.grading.session import mark_sheet
 from distill_lab.course.grading.session.limits import Limits, environment
 from distill_lab.run.records import write_text
 
@@ -35,67 +35,68 @@ class Graded:
     log: str = ""
 
 
-def grade(lab: GradedLab, labs: Path, submission: Submission, seed: int, limits: Limits) -> Graded:
-    """Grades it in a folder that is gone afterwards; whatever it does, there is a result."""
-    empty = _unmarked(lab, submission, seed)
+def grade_submission(
+    lab: GradedLab, submission: Submission, labs: Path, seed: int, limits: Limits
+) -> Graded:
+    """Grades it in a folder that is removed afterwards; whatever it does, there is a result."""
+    empty = unmarked_result(lab, submission, seed)
     if submission.problem:
         return Graded(dataclasses.replace(empty, failure=submission.problem))
-    with _folder() as place:
-        (place / "home").mkdir()
-        shutil.copy(submission.path, place / "submission")
+    with _folder() as folder:
+        (folder / "home").mkdir()
+        shutil.copy(submission.path, folder / "submission")
         plan = {
             "unmarked": dataclasses.asdict(empty),
-            "submission": str(place / "submission"),
+            "submission": str(folder / "submission"),
             "labs": str(labs.resolve()),
-            "folder": str(place),
+            "folder": str(folder),
             "limits": dataclasses.asdict(limits),
         }
-        write_text(place / "plan.json", json.dumps(plan))
-        _watch(lab.part, place / "plan.json")
-        return _found(place, empty)
+        write_text(folder / "plan.json", json.dumps(plan))
+        _run_session(lab.part, folder / "plan.json")
+        return _result(folder, empty)
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(prefix="grading-")).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="grading-")).resolve()
     try:
-        yield place
+        yield folder
     finally:
         with contextlib.suppress(OSError):
-            remove(place)
+            remove(folder)
 
 
 def remove(folder: Path) -> None:
-    """With all in it, nested deeper than Python's own `rmtree` goes: what is in an inner folder
-    is moved up before that one is removed."""
-    while inner := list(os.scandir(folder)):
-        for one in inner:
-            if not one.is_dir(follow_symlinks=False):
-                os.unlink(one.path)
+    """Removes a folder with all in it, also where it is nested deeper than `shutil.rmtree` goes:
+    what an inner folder holds is moved up before that folder is removed."""
+    while entries := list(os.scandir(folder)):
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
                 continue
-            os.chmod(one.path, 0o700)
-            for below in os.scandir(one.path):
+            os.chmod(entry.path, 0o700)
+            for below in os.scandir(entry.path):
                 if below.is_dir(follow_symlinks=False):
                     os.chmod(below.path, 0o700)
                 os.rename(below.path, folder / secrets.token_hex(16))
-            os.rmdir(one.path)
+            os.rmdir(entry.path)
     os.rmdir(folder)
 
 
-def _unmarked(lab: GradedLab, submission: Submission, seed: int) -> Result:
+def unmarked_result(lab: GradedLab, submission: Submission, seed: int) -> Result:
     aside = f"Handed in as well, and not graded: {', '.join(submission.set_aside)}."
     remarks = (Remark("notice", "", aside),) if submission.set_aside else ()
-    file, digest = writable(submission.path.name), submission.digest()
+    file, digest = without_surrogates(submission.path.name), submission.digest()
     return Result(submission.student, lab.part, file, digest, seed, lab.unmarked, remarks)
 
 
-def _watch(lab: str, plan: Path) -> None:
-    """Has a watcher run the plan's session, and waits for it: one that has nothing to do, or a new
-    one."""
+def _run_session(lab: str, plan: Path) -> None:
+    """Waits for a watcher, an idle or a new one, to run the plan's session."""
     try:
         watcher = _IDLE.pop()
     except IndexError:
-        watcher = _new(lab)
+        watcher = _new_watcher(lab)
     assert watcher.stdin
     assert watcher.stdout
     with contextlib.suppress(BrokenPipeError):
@@ -108,8 +109,8 @@ def _watch(lab: str, plan: Path) -> None:
         _WATCHERS.discard(watcher)
 
 
-def _new(lab: str) -> subprocess.Popen[bytes]:
-    """A watcher in a group of its own: an interrupt at the terminal is not for it."""
+def _new_watcher(lab: str) -> subprocess.Popen[bytes]:
+    """Starts a watcher in a session of its own: an interrupt at the terminal does not reach it."""
     watcher = subprocess.Popen(
         safe_path.command("distill_lab.course.grading.session.watch", str(os.getpid()), lab),
         cwd=os.sep,
@@ -132,25 +133,25 @@ def end_all() -> None:
         _WATCHERS.discard(watcher)
 
 
-def _found(place: Path, empty: Result) -> Graded:
-    """What is there, and how it ended: a limit is the submission's own; an end without one may be
-    the grader's fault."""
-    outcome = place / "outcome.json"
+def _result(folder: Path, empty: Result) -> Graded:
+    """The marks that the session wrote, with how it ended: a limit is the submission's own, an end
+    without one may be the grader's fault."""
+    outcome = folder / "outcome.json"
     ended = json.loads(outcome.read_text(encoding="utf-8")) if outcome.exists() else {}
     result, finished = empty, False
-    if (place / "result.json").exists():
-        finished, result = record.load(place / "result.json")
-    why = ended.get("beyond", "")
+    if (folder / "result.json").exists():
+        finished, result = mark_sheet.load_result(folder / "result.json")
+    limit = ended.get("beyond", "")
+    remarks = [*result.remarks]
     if not finished:
-        said = f"Grading was stopped: {why}." if why else "Grading ended before its end."
-        said += " What was reached before counts."
-        result = dataclasses.replace(
-            result, failure=said, remarks=(*result.remarks, Remark("review", "", said))
-        )
-    refused = dict.fromkeys(map(record.refused, ended.get("refused", ())))
-    result = dataclasses.replace(result, remarks=(*result.remarks, *refused))
-    return Graded(result, "" if finished or why else _text(place / "log.txt")[-4000:] or "no log")
+        reason = f"Grading was stopped: {limit}." if limit else "Grading ended before its end."
+        failure = f"{reason} What was reached before counts."
+        remarks.append(Remark("review", "", failure))
+        result = dataclasses.replace(result, failure=failure)
+    remarks += dict.fromkeys(map(mark_sheet.refused, ended.get("refused", ())))
+    result = dataclasses.replace(result, remarks=tuple(remarks))
+    return Graded(result, "" if finished or limit else _log(folder / "log.txt")[-4000:] or "no log")
 
 
-def _text(file: Path) -> str:
+def _log(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""

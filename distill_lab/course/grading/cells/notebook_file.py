@@ -11,7 +11,7 @@ from distill_lab.run.records import LabError
 MOST_CELLS, MOST_CODE = 10_000, 1_000_000  # characters; a lab's notebook has some ten thousand
 
 
-def cells(data: bytes) -> list[dict[str, Any]]:
+def read_cells(data: bytes) -> list[dict[str, Any]]:
     """The cells of a notebook, of any nbformat: source as one text, without outputs. LabError says
     what was found instead."""
     if not data.strip():
@@ -29,20 +29,20 @@ def cells(data: bytes) -> list[dict[str, Any]]:
             f"Expected a notebook (.ipynb, which is JSON), found a text that begins with {begin!r}."
             " In Jupyter: File, Save; in Colab: File, Download, Download .ipynb."
         ) from None
-    found = _listed(whole)
-    if found is None:
+    listed = _listed(whole)
+    if listed is None:
         raise LabError("Expected a notebook with cells, found other JSON. Hand in the .ipynb file.")
-    read = [_cell(cell) for cell in found[: MOST_CELLS + 1] if isinstance(cell, dict)]
+    read = [_cell(cell) for cell in listed[: MOST_CELLS + 1] if isinstance(cell, dict)]
     size = sum(len(cell["source"]) for cell in read)
-    if len(found) > MOST_CELLS or size > MOST_CODE:
+    if len(listed) > MOST_CELLS or size > MOST_CODE:
         raise LabError(
             f"Expected at most {MOST_CELLS:,} cells with {MOST_CODE:,} characters of text, found "
-            f"{len(found):,} with {size:,}. Data belongs into a file: take it out of the cells."
+            f"{len(listed):,} with {size:,}. Data belongs into a file: take it out of the cells."
         )
     return read
 
 
-def writable(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """With `?` for halves of characters (JSON may spell them, and names of files have them for
     bytes that are no UTF-8): no file in UTF-8 can hold them."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -68,8 +68,8 @@ def _cell(cell: dict[str, Any]) -> dict[str, Any]:
     metadata = cell.get("metadata")
     return {
         "cell_type": str(cell.get("cell_type", "code")),
-        "id": writable(str(cell.get("id", ""))),
+        "id": without_surrogates(str(cell.get("id", ""))),
         "metadata": metadata if isinstance(metadata, dict) else {},
-        "source": writable(source),
+        "source": without_surrogates(source),
         "execution_count": cell.get("execution_count", cell.get("prompt_number")),
     }

@@ -1,4 +1,4 @@
-"""A submission's cells, told apart: exercises, changed and added cells; and what is to be said."""
+"""Tells a submission's cells apart: exercises, changed and added cells; and remarks on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distill_lab.course.exercises.manifests import LOCKED, digest, marker
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.reach import reached
 from distill_lab.course.grading.course import GradedLab
-from distill_lab.course.grading.session.record import Record
+from distill_lab.course.grading.session.mark_sheet import MarkSheet
 
 # nbval's, but for the two that the course's own cells begin with
 _MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]*$", re.MULTILINE)
@@ -19,54 +19,54 @@ _MARKS = re.compile(r"^[ \t]*#[ \t]*NBVAL_(?!IGNORE_OUTPUT|CHECK_OUTPUT)\w+[ \t]
 MOST_LINES, MOST_CHARACTERS = 5_000, 4_000  # of a cell, and of a line
 
 
-def sort(lab: GradedLab, cells: Sequence[matching.Cell], record: Record) -> Parts:
-    """The parts that are graded; what was noticed goes into `record`."""
-    found = matching.exercise_cells(cells, lab.entry)
-    _locked(lab, cells, record)
+def sort_cells(lab: GradedLab, cells: Sequence[matching.Cell], sheet: MarkSheet) -> Parts:
+    """The parts that are graded; remarks on them go into the mark sheet."""
+    matches = matching.exercise_cells(cells, lab.entry)
+    _remark_on_locked(lab, cells, sheet)
     exercises: dict[str, str | None] = {}
     for exercise in lab.exercises:
-        match = found[exercise.name]
+        match = matches[exercise.name]
         exercises[exercise.name] = match.source
-        _noticed(exercise.name, match, record)
-    taken = {id(cell): lab.cell_of(name) for name, match in found.items() for cell in match.cells}
-    added, changed = _others(lab, cells, taken)
+        _remark_on_match(exercise.name, match, sheet)
+    taken = {id(cell): lab.cell_of(name) for name, match in matches.items() for cell in match.cells}
+    added, changed = _other_cells(lab, cells, taken)
     for name, source in exercises.items():
-        _look(name, source or "", record)
-    for source in (*changed.values(), *(one for sources in added.values() for one in sources)):
-        _look("", source, record)
+        _remark_on_source(name, source or "", sheet)
     parts = Parts(exercises, added, changed)
+    for source in (*changed.values(), *parts.others):
+        _remark_on_source("", source, sheet)
     for name, things in reached(lab, parts).items():
-        record.void(name, f"Its answer reaches {', '.join(things)}: read it.")
+        sheet.void(name, f"Its answer reaches {', '.join(things)}: read it.")
     return parts
 
 
-def _noticed(name: str, match: matching.Match, record: Record) -> None:
+def _remark_on_match(name: str, match: matching.Match, sheet: MarkSheet) -> None:
     if match.cell is None:
-        record.missing.add(name)
-        said = (
+        sheet.missing.add(name)
+        text = (
             "No cell of this exercise was found: copy it from a fresh notebook, with its first "
             f"line `{marker(name)}`, and write your function below it."
         )
-        record.remark("notice", name, said)
+        sheet.remark("notice", name, text)
     if len(match.answers) > 1:
-        said = (
+        text = (
             f"{len(match.answers)} cells answer this exercise, and the last of them counts. Delete "
             "the others."
         )
-        record.remark("notice", name, said)
+        sheet.remark("notice", name, text)
 
 
-def _locked(lab: GradedLab, cells: Sequence[matching.Cell], record: Record) -> None:
+def _remark_on_locked(lab: GradedLab, cells: Sequence[matching.Cell], sheet: MarkSheet) -> None:
     """Check and install cells that are not the course's: its own are used."""
     for line, what in matching.not_ours(cells, lab.entry):
-        said = (
+        text = (
             f"This {line['role']} cell was {what}. The course's own was used: nothing is lost. To "
             "have it back, copy it from a fresh notebook."
         )
-        record.remark("notice", line["id"], said)
+        sheet.remark("notice", line["id"], text)
 
 
-def _others(
+def _other_cells(
     lab: GradedLab, cells: Sequence[matching.Cell], taken: Mapping[int, str]
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
     """What was added behind which cell of the course, and the open cells that were changed.
@@ -89,13 +89,13 @@ def _others(
     return dict(added), changed
 
 
-def _look(name: str, source: str, record: Record) -> None:
-    """What has no effect, and cells that are longer than anybody writes."""
+def _remark_on_source(name: str, source: str, sheet: MarkSheet) -> None:
+    """Remarks on marks without effect, and on cells that are longer than anybody writes."""
     for mark in _MARKS.findall(source):
-        said = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
-        record.remark("notice", name, said)
+        text = f"`{mark.strip()}` in a cell of yours has no effect: all checks are run."
+        sheet.remark("notice", name, text)
     lines = source.split("\n")
     longest = max(map(len, lines))
     if len(lines) > MOST_LINES or longest > MOST_CHARACTERS:
-        said = f"A cell has {len(lines):,} lines, the longest of {longest:,} characters: read it."
-        record.remark("review", name, said)
+        text = f"A cell has {len(lines):,} lines, the longest of {longest:,} characters: read it."
+        sheet.remark("review", name, text)

@@ -23,7 +23,7 @@ from distill_lab.course.exercises.exercise import judge_called
 from distill_lab.course.grading.marks.junit import message
 from distill_lab.course.grading.sandbox.remote import remote
 from distill_lab.course.grading.session.limits import Limits
-from distill_lab.course.grading.session.record import Record, claimed_points
+from distill_lab.course.grading.session.mark_sheet import MarkSheet, claimed_points
 from distill_lab.course.grading.session.shell import KernelDiedError, Shell
 
 REVIVALS = 5  # with what ran before; a kernel that ends again and again gets nothing after that
@@ -33,7 +33,7 @@ DEATHS = 2  # of the kernel in one check; after that its function is asked no mo
 class Plugin:
     """For `pytest.main(plugins=[Plugin(record, limits)])`."""
 
-    def __init__(self, record: Record, limits: Limits) -> None:
+    def __init__(self, record: MarkSheet, limits: Limits) -> None:
         self.record, self.limits = record, limits
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> Any:
@@ -47,7 +47,7 @@ class Plugin:
 class GradedFile(IPyNbFile):
     """A graded notebook and its kernel, which is started anew where the student's code ended it."""
 
-    record: Record
+    record: MarkSheet
     limits: Limits
 
     def setup(self) -> None:

@@ -6,12 +6,12 @@ import sys
 
 from distill_lab.course.grading.sandbox import fence
 
-LOOK = "Its answer reaches"
+REACHES = "Its answer reaches"
 REFUSED = "was refused"
 STOPPED = "Grading was stopped"
 
 # as `attacks.CODE`
-HARMS = (
+HARMFUL_CODE = (
     (
         "a torch of its own for the next kernel",
         "ended the process",
@@ -64,7 +64,7 @@ def {function}(*arguments):
     ("fork bomb", REFUSED, "import os\nwhile True:\n    os.fork()\n"),
     (
         "processes past the guard",
-        LOOK if fence.stands() else STOPPED,
+        REACHES if fence.stands() else STOPPED,
         """
 import ctypes, time
 for _ in range(40):

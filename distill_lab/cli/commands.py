@@ -1,0 +1,218 @@
+"""The commands: the settings of each, and what it does with them.
+
+Each imports what it needs as it begins, so that `--help` is instant and Unsloth comes first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from distill_lab.cli.parsing import Command, Group, parse
+from distill_lab.pipeline.runner import STAGES, run_stage
+from distill_lab.run.claim import check, claim_run_folder, saved
+from distill_lab.run.distributed import from_main, is_main, join
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
+
+# -- run, its stages, and doctor
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Config):
+    """All settings of a run and the folder in which it lies."""
+
+    out: Path = Path("runs/tiny")
+    """The run's folder: every stage reads and writes there; the same command goes on from there."""
+
+    @property
+    def config(self) -> Config:
+        """The settings without the folder. Raises LabError for one that is not possible."""
+        profile(self.profile)
+        config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
+        check(config)
+        return config
+
+
+@dataclass(frozen=True, slots=True)
+class Doctor(Run):
+    """All settings of a run, and the card for which memory and time are predicted."""
+
+    gpu: Annotated[str, arg(help_behavior_hint="(default: this machine's)")] = ""
+    """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """What is read before the other flags, as their defaults depend on it; "" where not given."""
+
+    profile: str = ""
+    out: str = ""
+    gpu: str = ""
+
+
+def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
+    """And the other arguments."""
+    return parse(_First(), arguments, return_unknown_args=True, add_help=False)
+
+
+def _defaults(first: _First) -> dict[str, Any]:
+    """Of `Run`: those of --profile, else of the run that is in the folder, else of `tiny`."""
+    out = Path(first.out or f"runs/{first.profile or 'tiny'}")
+    config = profile(first.profile) if first.profile else saved(out) or PROFILES["tiny"]
+    return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
+
+
+def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple[Run, Any]:
+    """Of `run` and each stage: the processes meet, and the folder takes the settings or refuses."""
+
+    def claim_and_run(settings: Run) -> None:
+        config, out = settings.config, settings.out
+        join(config.runtime.device)
+        from_main(lambda: claim_run_folder(config, out))
+        run(config, out)
+
+    first, _ = _first(arguments)
+    return Run(**_defaults(first)), claim_and_run
+
+
+def _all_stages(config: Config, out: Path) -> None:
+    folder = RunFolder(out)
+    print(f"Run {out} ({config.profile}); settings in {folder.config}", flush=True)
+    for name in STAGES:
+        run_stage(name, config, out)
+    if not is_main():
+        return
+    from distill_lab.pipeline import report
+
+    print("\n" + report.table(folder.read_report()))
+    print(f"\nReport: {folder.report('html')}")
+
+
+def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
+    """Without flags: this machine, and the profile that it recommends."""
+    first, others = _first(arguments)
+    alone = not (first.profile or first.out or others)
+    if first.gpu and alone:
+        first = dataclasses.replace(first, profile="colab")
+
+    def examine(settings: Doctor) -> None:
+        from distill_lab.planning import doctor
+
+        asked = settings.config if first.gpu or not alone else None
+        print(doctor.report(asked, settings.gpu or None))
+
+    return Doctor(**_defaults(first)), examine
+
+
+def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
+    def run(settings: ExportSettings) -> None:
+        if settings.converter == "unsloth":  # before transformers, which the module imports
+            from distill_lab.models import unsloth_backend
+
+            unsloth_backend.problem()
+        from distill_lab.pipeline.export import export
+
+        export(settings)
+
+    return ExportSettings(), run
+
+
+# -- files of questions
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
+    """A SQuAD JSON file."""
+    predictions: Annotated[Positional[Path], arg(metavar="PREDICTIONS")]
+    """A JSON file of answers by question id."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckData:
+    file: Annotated[Positional[Path], arg(metavar="FILE")]
+    """A SQuAD JSON file."""
+
+
+def _score(_: Sequence[str]) -> tuple[type[Score], Any]:
+    from distill_lab.tasks.squad import questions
+
+    return Score, lambda files: _print_json(questions.score_files(files.data, files.predictions))
+
+
+def _check_data(_: Sequence[str]) -> tuple[type[CheckData], Any]:
+    from distill_lab.tasks.squad import questions
+
+    return CheckData, lambda files: _print_json(questions.check_file(files.file))
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1))
+
+
+# -- the course
+
+
+def _grade(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import grade
+
+    return grade.GradeCommand(), grade.run
+
+
+def _notebooks(word: str, _: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.course import builder
+
+    start, function = {
+        "build": (builder.Build(), builder.build),
+        "check": (builder.Check(), builder.check),
+        "figures": (builder.Measure(), builder.measure),
+    }[word]
+
+    def run(settings: Any) -> int:
+        """Prints what is wrong, a line each; 2 if anything is."""
+        findings: list[str] = function(settings)
+        for finding in findings:
+            print(finding, file=sys.stderr)
+        if not findings and word == "figures":
+            print("Each number in the prose is as its source has it.")
+        elif not findings:
+            print("The notebooks are in step with their sources.")
+        return 2 if findings else 0
+
+    return start, run
+
+
+_NOTEBOOKS = {
+    "build": "Write the notebooks of all labs, from one source each.",
+    "check": "Say whether the notebooks are in step with their sources.",
+    "figures": "Measure the numbers in the labs' text.",
+}
+COMMANDS = Group(
+    "Teach a small model to reason: sample a teacher, keep its right answers, train a student.\n\n"
+    f"Profiles: {', '.join(PROFILES)} (--profile NAME; `distill-lab doctor` recommends one).",
+    {
+        "run": Command("Run all stages in order, or go on with a run.", partial(_run, _all_stages)),
+        **{
+            name: Command(f"{stage.help.capitalize()}.", partial(_run, partial(run_stage, name)))
+            for name, stage in STAGES.items()
+        },
+        "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
+        "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
+        "notebooks": Group(
+            "Build or check the labs' notebooks, or measure the numbers in their text.",
+            {word: Command(text, partial(_notebooks, word)) for word, text in _NOTEBOOKS.items()},
+        ),
+        "grade": Command("Grade a class: notebooks in, marks and feedback out.", _grade),
+        "score": Command("Print EM and F1, as the official SQuAD script does, as JSON.", _score),
+        "check-data": Command("Print what is wrong in a SQuAD file, as JSON.", _check_data),
+    },
+)
