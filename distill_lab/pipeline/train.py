@@ -58,7 +58,7 @@ def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
 
 
 def objective_of(arm: str, settings: TrainSettings) -> Objective:
-    """What an arm minimises: CE, and the teacher's KL where the arm is one of softened targets."""
+    """What an arm minimises: CE, and where its entry in `ARMS` says so the teacher's KL too."""
     alpha = settings.alpha if ARMS[arm].softened else 0.0
     return Objective(alpha, settings.temperature, settings.divergence, settings.beta)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distill_lab.course.plots.lab5b_and_5d import (
+from distill_lab.course.plots.lab5b_5d import (
     bootstrap_means,
     compared,
     in_order,

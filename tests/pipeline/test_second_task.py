@@ -11,12 +11,12 @@ from scripted import save_answering
 from transformers import AutoTokenizer
 
 from distill_lab.cli.main import main
-from distill_lab.models.loading import LanguageModel
-from distill_lab.pipeline import train
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.saved_settings import saved
 from distill_lab.tasks.gsm8k import GSM8K
 from distill_lab.tasks.prompts import prompt_id, render
+from distill_lab.training.batches import encode_examples
+from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache
 
 FINALS = {"train": [8, 12, "8", "8.0"], "eval": [8, -8, "$8"]}
 
@@ -68,8 +68,12 @@ def test_a_whole_run(flags, tiny_model, tmp_path, capsys):
     # Students are trained on the task's own prompt, without the worked examples of the teacher's.
     examples, config = folder.examples.read(), saved(folder.path)
     assert config
-    model = LanguageModel(None, tokenizer, "")  # type: ignore[arg-type]
-    [encoded, *_] = train.encode_for(config, examples, model, None)
+    rows = RowFormat("topk", 64, (2.0,), len(tokenizer))
+    cache = TeacherCache(folder.teacher_cache, rows, str(teacher))
+    of_task = encode_examples(examples, tokenizer, 512, None, 2, GSM8K)
+    assert cache.missing(of_task) == 0  # not: SQuAD's prompts, which is the default
+    assert cache.missing(encode_examples(examples, tokenizer, 512, None, 2)) == 3
+    encoded = of_task[0]
     shown = [tokenizer.decode(ids) for ids in (encoded.student_prompt, encoded.teacher_prompt)]
     wanted = [render(examples[0].prompt, tokenizer, shots, GSM8K) for shots in (0, 2)]
     assert shown == [prompt.removesuffix("<think>") for prompt in wanted]

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from distill_lab.course.builder.prose import Figure
-from distill_lab.course.plots.lab5b_and_5d import in_order
+from distill_lab.course.plots.lab5b_5d import in_order
 from distill_lab.pipeline import ablation, report
 from distill_lab.reporting.stats import bootstrap_interval
 from distill_lab.run.folder import RunFolder, require_file

@@ -4,7 +4,8 @@
 
 The checks run outside the kernel that runs the student's code (`run_submission.pytest_items`,
 `sandbox.remote`, `sandbox.inside_kernel`). `sandbox.python_guard` says what that kernel may not do,
-`run_submission.limits` what a submission may use, and `run_submission.watcher` ends what goes beyond it.
+`run_submission.limits` what a submission may use, and `run_submission.watcher` ends what goes
+beyond it.
 CONTRIBUTING follows a submission through all of it.
 """
 

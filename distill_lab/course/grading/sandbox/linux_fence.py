@@ -1,13 +1,15 @@
 """What Linux itself refuses to the student's kernel, C code and started programs included.
 
-`python_guard` sees what goes through Python, and says what was tried. Landlock (Linux 5.13 and later) is
-the wall behind it, which nothing in the process can take down: files are written in the
-submission's own folder alone, read where `python_guard` allows it, no program is started, and where Linux
-is new enough nothing outside is signalled and no TCP connection made. A filter of system calls
-keeps it one process, as those that fork without an end would outlive their grading, without shared
-memory and semaphores, which would as well, and its limits to itself: a second of CPU time, as the
-limit of the grader's process, would end that. Where there is no Landlock (macOS, an old Linux) the
-guard stands alone, or with that filter.
+`python_guard` sees what goes through Python, and says what was tried. Landlock (Linux 5.13 and
+later) is the wall behind it, which nothing in the process can take down: files are written in the
+submission's own folder alone and read where the guard allows it, no program is started, and where
+Linux is new enough nothing outside is signalled and no TCP connection is made.
+
+A filter of system calls keeps the kernel one process, as processes that fork without an end would
+outlive their grading; it forbids shared memory and semaphores, which would outlive it as well; and
+it leaves other processes' limits alone, as one second of CPU time, set for the grader's process,
+would end that. Where there is no Landlock (macOS, an old Linux) the guard stands alone, or with
+that filter.
 """
 
 from __future__ import annotations
