@@ -21,7 +21,7 @@ FACES = {"checks", "install", "notebook", "squad_scores"}
 STAGES = ("generate", "reject", "train", "evaluate")
 # what a notebook, a help text or the grader's watcher loads before it needs a model
 LIGHT = ("run", "tasks", "reporting.stats", "reporting.paper", "course.install_cell")
-WITH_TORCH = {"tasks.squad.metric"}  # `evaluate` loads transformers
+WITH_TORCH = {"tasks.squad.evaluate_metric"}  # `evaluate` loads transformers
 
 
 def module_name(file: Path) -> str:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         status = _status(list(sys.argv[1:] if arguments is None else arguments))
         print(end="", flush=True)  # here, where a reader that has gone is no traceback
-        leave()
+        leave(status)
         sys.exit(status)
     except LabError as error:
         sys.exit(_fail(str(error)))

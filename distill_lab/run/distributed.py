@@ -63,14 +63,22 @@ def join(device: str) -> None:
     PartialState(cpu=on_cpu, timeout=_LONGEST)
 
 
-def leave() -> None:
-    """Ends what `join` began. Threads of the group that still run as Python ends can abort it after
-    all work was done: seen once, on a busy machine."""
-    if size() > 1 and "torch" in sys.modules:
-        from torch import distributed
+def leave(status: object) -> None:
+    """Ends a process that has joined others, with exit status `status` (None is 0), as soon as all
+    are here. Otherwise it does nothing.
 
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+    Python's own end is passed over: threads of the group that still run then abort the process
+    after all its work was done (seen twice, on a busy machine, once after the group was destroyed).
+    """
+    if size() == 1 or "torch" not in sys.modules:
+        return
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else int(status is not None))
 
 
 def wait() -> None:

@@ -71,18 +71,23 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, run(out, 2, "--runtime.micro-batch", "2").stdout
 
 
-def test_processes_that_leave_end_their_group(tmp_path):
+@pytest.mark.parametrize("status", [0, 3])
+def test_processes_that_leave_end_at_once(tmp_path, status):
+    """Python's own end, in which the group's threads may abort a process, is passed over."""
     (tmp_path / "leaves.py").write_text(
-        "from torch import distributed\n"
+        "import atexit, sys\n"
         "from distill_lab.run import distributed as processes\n"
         "processes.join('cpu')\n"
-        "assert distributed.is_initialized()\n"
-        "processes.leave()\n"
-        "assert not distributed.is_initialized()\n"
+        "atexit.register(lambda: print('the end', file=sys.stderr))\n"
+        "print('done', end='')\n"
+        f"processes.leave({status})\n"
+        "raise SystemExit(1)\n"
     )
     leaves = [sys.executable, *launcher(2), str(tmp_path / "leaves.py")]
     done = subprocess.run(leaves, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-6000:]
+    assert (done.returncode, done.stdout) == (int(status != 0), "done"), done.stderr[-6000:]
+    assert "the end" not in done.stderr
+    assert (f"exitcode  : {status}" in done.stderr) == (status != 0)
 
 
 @pytest.mark.parametrize(
