@@ -26,7 +26,7 @@ _PARTS = {
     "training.teacher_cache.rows": "RowFormat row_dtype",
     "pipeline.generate": "teacher_sampling",
     "pipeline.reject": "all_reasons choose_examples summary",
-    "pipeline.rejection_rules": "foreign_words",
+    "pipeline.languages": "foreign_words",
     "pipeline.ablation": "student_of",
     "reporting": "page paper plots",
     "reporting.page": "comparisons percent refused",
@@ -42,8 +42,10 @@ def __getattr__(name: str):  # noqa: ANN202 (typing may not be imported here)
 
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = f"{__name__}.{_MODULE_OF[name]}"
-    return getattr(import_module(module), name, None) or import_module(f"{module}.{name}")
+    module = import_module(f"{__name__}.{_MODULE_OF[name]}")
+    if not hasattr(module, name):  # a module of that folder
+        import_module(f"{module.__name__}.{name}")
+    return getattr(module, name)
 
 
 # How long the threads of OpenMP (libgomp) spin before they sleep; libgomp reads it when torch is

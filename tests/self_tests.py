@@ -50,7 +50,9 @@ def _inputs(lab: str) -> Iterator[Path]:
         if not any(part.startswith(others) for part in file.relative_to(package).parts):
             yield file
     yield from notebooks.glob(f"**/L{lab[1:]}_*.ipynb")
-    shared = ("losses/distillation", "tasks/squad/scores", "reporting/stats", "run/records")
+    shared = ("__init__", "checks", "squad_scores", "safe_path", "losses/distillation",
+              "tasks/squad/scores", "reporting/stats", "run/records",
+              "course/exercises/lab5c/museum")  # fmt: skip
     yield from (package / f"{name}.py" for name in shared)
     yield ROOT / "constraints.txt"
 

@@ -60,19 +60,20 @@ class _First:
 
 
 def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
-    """And the other arguments."""
+    """These, and the other arguments."""
     return parse(_First(), arguments, return_unknown_args=True, add_help=False)
 
 
-def _defaults(first: _First) -> dict[str, Any]:
-    """Of `Run`: those of --profile, else of the run that is in the folder, else of `tiny`."""
+def _defaults(first: _First, others: Sequence[str]) -> dict[str, Any]:
+    """The defaults of `Run`: the profile's, else those of the run in the folder, else `tiny`'s."""
     out = Path(first.out or f"runs/{first.profile or 'tiny'}")
-    config = profile(first.profile) if first.profile else saved(out) or PROFILES["tiny"]
+    of_run = None if {"-h", "--help"} & {*others} else saved(out)
+    config = profile(first.profile) if first.profile else of_run or PROFILES["tiny"]
     return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
 
 
 def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple[Run, Any]:
-    """Of `run` and each stage: the processes meet, and the folder takes the settings or refuses."""
+    """`run`, or a stage: the processes meet, and the folder takes the settings or refuses them."""
 
     def claim_and_run(settings: Run) -> None:
         config, out = settings.config, settings.out
@@ -80,8 +81,7 @@ def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple
         from_main(lambda: claim_run_folder(config, out))
         run(config, out)
 
-    first, _ = _first(arguments)
-    return Run(**_defaults(first)), claim_and_run
+    return Run(**_defaults(*_first(arguments))), claim_and_run
 
 
 def _all_stages(config: Config, out: Path) -> None:
@@ -101,8 +101,8 @@ def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
     """Without flags: this machine, and the profile that it recommends."""
     first, others = _first(arguments)
     alone = not (first.profile or first.out or others)
-    if first.gpu and alone:
-        first = dataclasses.replace(first, profile="colab")
+    if alone:
+        first = dataclasses.replace(first, profile="colab" if first.gpu else "tiny")
 
     def examine(settings: Doctor) -> None:
         from distill_lab.planning import doctor
@@ -110,7 +110,7 @@ def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
         asked = settings.config if first.gpu or not alone else None
         print(doctor.report(asked, settings.gpu or None))
 
-    return Doctor(**_defaults(first)), examine
+    return Doctor(**_defaults(first, others)), examine
 
 
 def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:

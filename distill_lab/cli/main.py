@@ -20,27 +20,44 @@ _KEPT = "What was written before is kept: mend this and run it again."
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: `distill-lab COMMAND …`."""
     quiet()
+    status = _status(list(sys.argv[1:] if arguments is None else arguments))
+    leave(status)
+    sys.exit(status)
+
+
+def _status(arguments: list[str]) -> int:
+    """The exit status of the command, once it has printed what went wrong."""
     try:
-        status = _status(list(sys.argv[1:] if arguments is None else arguments))
+        status = _ended(arguments)
         print(end="", flush=True)  # here, where a reader that has gone is no traceback
-        leave(status)
-        sys.exit(status)
+        return status
     except LabError as error:
-        sys.exit(_fail(str(error)))
+        return _fail(str(error))
     except BrokenPipeError:
-        sys.exit(_unread())
+        return _unread()
     except OSError as error:
         if error.errno is None:  # not the operating system's: a library's, with a reason of its own
             raise
-        sys.exit(_fail(f"{error.filename or 'writing'}: {error.strerror}. {_KEPT}"))
+        return _fail(f"{error.filename or 'writing'}: {error.strerror}. {_KEPT}")
     except Exception as error:
         reason = why_not_written(error)
         if not reason:
             raise
-        sys.exit(_fail(f"writing: {reason}. {_KEPT}"))
+        return _fail(f"writing: {reason}. {_KEPT}")
     except KeyboardInterrupt:
         print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+        return 130
+
+
+def _ended(arguments: list[str]) -> int:
+    """The exit status of the command, also where tyro's help or a signal ended it."""
+    try:
+        return read("distill-lab", COMMANDS, arguments or ["--help"])() or 0
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return ended.code or 0
 
 
 def _fail(message: str) -> int:
@@ -58,14 +75,6 @@ def why_not_written(error: Exception) -> str | None:
         return os.strerror(int(number[1]))
     # RuntimeError: [enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598
     return "only a part of a file was taken" if "inline_container.cc" in str(error) else None
-
-
-def _status(arguments: list[str]) -> int | str | None:
-    """Of the command, also where tyro's help or a signal ended it."""
-    try:
-        return read("distill-lab", COMMANDS, arguments or ["--help"])() or 0
-    except SystemExit as ended:
-        return ended.code
 
 
 def _unread() -> int:

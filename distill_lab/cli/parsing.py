@@ -40,6 +40,7 @@ def read(program: str, group: Group, arguments: Sequence[str]) -> partial[int | 
 
     Raises LabError for a command, a flag or a value that does not exist.
     """
+    arguments = [arguments[0].replace("_", "-"), *arguments[1:]] if arguments else []
     if not arguments or arguments[0] not in group.commands:
         _list(program, group, arguments[:1])
     program, rest = f"{program} {arguments[0]}", arguments[1:]

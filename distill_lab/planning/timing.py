@@ -14,6 +14,7 @@ import torch
 from distill_lab.models.sources import source_of
 from distill_lab.planning.memory import SHOT, Way, kv_cache, weights
 from distill_lab.planning.model_shapes import shape_of
+from distill_lab.run.arms import ARMS
 from distill_lab.run.past_times import Range
 from distill_lab.run.settings import BUNDLED, Config
 
@@ -86,7 +87,7 @@ def _a_second(work: Callable[[], object], seconds: float) -> float:
 
 # -- how much there is to do
 
-_ALL = 87_599, 10_570  # questions of SQuAD 1.1: training, dev
+_ALL = {"squad": (87_599, 10_570), "gsm8k": (7_473, 1_319)}  # questions to train on, to score
 _PROMPT, _BUNDLED_PROMPT = 230, 62  # tokens, measured on SQuAD's questions and the bundled ones
 _WRITTEN, _BUNDLED_WRITTEN = (0.3, 1.0), (0.25, 0.4)  # of max-new-tokens, by a trace
 # of the traces: a small few-shot teacher has been right in 6 %, the bundled one in 93 %
@@ -97,7 +98,8 @@ def estimate(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
     """Seconds of each stage that runs a model, at best and at worst. LabError where a model's shape
     is not known."""
     # the bundled teacher's traces were counted on the bundled questions
-    bundled = (config.data.train, config.models.teacher) == (BUNDLED, BUNDLED)
+    whose = config.data.task, config.data.train, config.models.teacher
+    bundled = whose == ("squad", BUNDLED, BUNDLED)
     written = _BUNDLED_WRITTEN if bundled else _WRITTEN
     kept = _BUNDLED_KEPT if bundled else _KEPT
     best, worst = (
@@ -123,13 +125,16 @@ class _Work:
 
     def seconds(self) -> dict[str, float]:
         c, rows, n = self.config, self.config.runtime.sample_batch, self.config.generate.n_samples
-        n_train, n_eval = c.data.n_train or _ALL[0], c.data.n_eval or _ALL[1]
+        n_train, n_eval = (
+            n or of_all
+            for n, of_all in zip((c.data.n_train, c.data.n_eval), _ALL[c.data.task], strict=True)
+        )
         new, answer = c.generate.max_new_tokens, c.evaluate.max_new_tokens
         return {
             "generate": self._sampling("teacher", n_train, n, max(1, rows // n), new),
             "train": self._training(n_train),
             "evaluate": self._sampling("teacher", n_eval, 1, rows, answer)
-            + 3 * self._sampling("base", n_eval, 1, rows, answer),
+            + (1 + len(ARMS)) * self._sampling("base", n_eval, 1, rows, answer),
         }
 
     @property
@@ -138,7 +143,7 @@ class _Work:
         return _BUNDLED_PROMPT if self.config.data.train == BUNDLED else _PROMPT
 
     def _training(self, questions: int) -> float:
-        """Of both students, the teacher's targets included."""
+        """Seconds to train all students, the teacher's targets included."""
         c, s = self.config, self.config.train
         teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
         examples = self.kept * questions * c.generate.n_samples
@@ -149,9 +154,9 @@ class _Work:
         passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
         # forward, and back for the states; for the weights too; and forward once more
         each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
-        operations = 2 * s.epochs * tokens * each * student.matrices
+        operations = len(ARMS) * s.epochs * tokens * each * student.matrices
         operations += passes * tokens * 2 * teacher.matrices
-        operations += 2 * s.epochs * completions * 4 * student.embedding
+        operations += len(ARMS) * s.epochs * completions * 4 * student.embedding
         return operations / self.flops
 
     def _sampling(self, who: str, questions: int, n: int, prompts: int, new: int) -> float:

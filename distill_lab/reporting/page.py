@@ -14,7 +14,7 @@ from distill_lab.reporting.plots import Plot
 from distill_lab.run.arms import ABOUT, ARMS, COLOURS
 from distill_lab.run.records import Prediction, Question, Trace, Verdict, judged
 from distill_lab.run.saved_settings import flag
-from distill_lab.tasks.all_tasks import TASKS
+from distill_lab.tasks.all_tasks import task_named
 from distill_lab.tasks.task import Task, score_label
 
 # Of each picture its title, and how to read it.
@@ -82,7 +82,7 @@ def score(of_model: Mapping[str, Any] | None, metric: str) -> str:
 
 def task_of(report: Mapping[str, Any]) -> Task:
     """The task of a run, from its report; those of before there were tasks are SQuAD's."""
-    return TASKS[report["config"]["data"].get("task", "squad")]
+    return task_named(report["config"]["data"].get("task", "squad"))
 
 
 def _deciding(report: Mapping[str, Any]) -> tuple[str, str]:

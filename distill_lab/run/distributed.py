@@ -63,9 +63,9 @@ def join(device: str) -> None:
     PartialState(cpu=on_cpu, timeout=_LONGEST)
 
 
-def leave(status: object) -> None:
-    """Ends a process that has joined others, with exit status `status` (None is 0), as soon as all
-    are here. Otherwise it does nothing.
+def leave(status: int) -> None:
+    """Ends a process that has joined others, with this exit status: where it is 0, as soon as all
+    are here; else at once, as the others may have ended. Without others it does nothing.
 
     Python's own end is passed over: threads of the group that still run then abort the process
     after all its work was done (seen twice, on a busy machine, once after the group was destroyed).
@@ -75,10 +75,11 @@ def leave(status: object) -> None:
     from torch import distributed
 
     if distributed.is_initialized():
-        distributed.barrier()
+        if status == 0:
+            distributed.barrier()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status if isinstance(status, int) else int(status is not None))
+        os._exit(status)
 
 
 def wait() -> None:

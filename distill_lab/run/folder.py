@@ -1,4 +1,4 @@
-"""The files of a run: their names, what they hold, and which stage writes them stand here alone."""
+"""The files of a run: what each is called, what it holds, and which stage writes it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RunFolder:
         return self.student(arm) / "log.jsonl"
 
     def predictions(self, who: str) -> RecordFile[Prediction]:
-        """Of base, teacher or an arm."""
+        """The answers of base, teacher or an arm, and their scores."""
         return RecordFile(self.all_predictions / f"{who}.jsonl", Prediction, "evaluate")
 
     def report(self, ending: str) -> Path:

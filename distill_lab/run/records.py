@@ -175,9 +175,9 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         good = all(isinstance(item, str) for item in items)
         value = tuple(items) if good else cast("Any", value)
     elif typing.get_origin(hint) is dict:
-        value = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        good = bool(value)
-        for name, score in value.items():
+        scores = cast("dict[str, Any]", value if isinstance(value, dict) else {})
+        good = bool(scores)
+        for name, score in scores.items():
             _checked(score, float, f"{where}.{name}")
     elif hint is float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -186,7 +186,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     if not good:
         name = getattr(hint, "__name__", hint)
         raise LabError(f"{where}: expected {name}, found {shown(value)}.")
-    return value
+    return cast("Any", value)
 
 
 def read_records(path: Path, kind: type[Record]) -> list[Record]:

@@ -1,1 +1,1 @@
-"""N samples a prompt."""
+"""Sampling N completions for each prompt: our sampler, or vLLM."""

@@ -51,7 +51,7 @@ def load(source: str, split: Split, strict: bool = False) -> LoadedQuestions:
     path = Path(source).expanduser()
     if source == BUNDLED:
         path = data_folder() / "one_step_sums" / _BUNDLED_FILES[split]
-    elif not path.is_file():
+    elif not path.exists():
         raise bad_file(path, _FILE, "no such file", "Check --data.task and the path")
     return require_usable(check(read_json_lines(path, "Correct the line")), source, strict)
 

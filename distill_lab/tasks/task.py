@@ -38,7 +38,7 @@ class LoadedQuestions:
 
 
 def require_usable(loaded: LoadedQuestions, source: str, strict: bool) -> LoadedQuestions:
-    """The same, unless none of the questions is good, or one is bad and `strict` forbids it."""
+    """Returns `loaded`. LabError where no question is good, or where one is bad and `strict`."""
     if strict and loaded.problems:
         raise LabError(
             f"{source}: expected good questions only (--data.strict), found {loaded.n_bad} bad of "

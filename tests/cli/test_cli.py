@@ -253,7 +253,7 @@ def test_a_setting_that_is_none_is_one_line_and_writes_nothing(line, message, co
         ("notebooks", "Expected one of 'build', 'check', 'figures'; found nothing."),
         ("check", "did you mean check-data?"),
         ("xyzzy", "see `distill-lab --help`"),
-        ("check_data some.json", "Unknown command check_data; "),
+        ("check_data some.json", "some.json: expected a SQuAD 1.1 or 2.0 JSON file"),
         ("-- run", "Expected one of 'run', 'data', "),
         ("--version", "see `distill-lab --help`"),
         ("score one.json", "Expected PREDICTIONS, found none; see `distill-lab score --help`"),

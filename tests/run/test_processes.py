@@ -150,6 +150,9 @@ def test_a_mistake_is_said_once_and_ends_all(tmp_path):
     assert done.returncode != 0
     assert len(ours) == 1
     assert "Run `distill-lab" in ours[0]
+    assert "Traceback" not in "".join(
+        line for line in done.stderr.splitlines() if line.startswith("[rank")
+    )
 
 
 # --- the parts ------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def on_results(change: Callable[[Any], Any]) -> Callable[[Function], Function]:
 @dataclass(frozen=True, slots=True)
 class Exercise:
     """A function to write: `ours` is the package's own, for what follows in the notebook, which
-    takes results in the plain form of `kind`.
+    takes results in the plain form of `result_type`.
 
     `runner` is for answers that are lines of code. It makes of the student's function the one that
     the steps call, which also runs these lines. It is applied where the student's code runs: in

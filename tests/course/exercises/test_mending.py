@@ -63,7 +63,8 @@ def told_of(line: str) -> str:
         ("kl = '\ud800'", "is no Python"),
         ("(" * 300, "is no Python"),
         ("kl = 'x", "is no Python"),
-        ("return kl.median_of_all()", "does not run: AttributeError"),
+        ("return kl.median_of_all()", "says `kl.median_of_all`"),
+        ("return kl.mean(3)", "does not run: IndexError"),
         ("return open('marks.json')", "does not run: NameError: name 'open' is not defined"),
         ("return eval('kl')", "does not run: NameError: name 'eval' is not defined"),
         ("raise NotImplementedError", "does not run: NameError"),
@@ -84,10 +85,22 @@ def test_a_wrong_line_is_told_what_became_of_it(line, says):
         "return __import__('distill' + '_lab').course.exercises.lab5c.museum.right",
         "return F.softmax.__globals__",
         "return F.softmax.\uff3f\uff3fglobals\uff3f\uff3f",
+        "return torch.sys._getframe(1).f_globals['right'](student, teacher, labels, 1, 1)",
+        "return torch.sys.modules['distill' + '_lab.course.exercises.lab5c.museum'].right",
+        "return torch.builtins.eval('right')",
+        "return torch.importlib.import_module('distill' + '_lab')",
+        "x = torch\nreturn x.builtins.eval('right')",
+        "return (x for x in ()).gi_frame.f_back.f_globals['right']",
+        "return '{0.sum.x}'.format(kl)",
+        "match torch:\n case object(builtins=b): pass\nreturn b.eval('right')",
+        "return torch.load('answers')",
+        "return torch.from_file('answers', size=9)",
+        "return F.torch",
     ],
 )
 def test_a_line_cannot_fetch_the_right_loss_from_the_package(line):
-    assert "imports something: torch, F and math are all that it needs" in told_of(line)
+    text = told_of(line)
+    assert "sums of tensors, and of torch, f and math" in text.lower() or "is no Python" in text
 
 
 def test_a_line_that_works_in_place_leaves_the_tests_as_they_are():

@@ -506,7 +506,7 @@ def test_what_takes_too_long_to_read_ends_in_a_reason():
 @pytest.mark.parametrize("n", [(10_001, 1), (101, 10_000)])
 def test_a_notebook_of_too_much_code_is_refused_with_a_reason(n):
     many = [reference_notebook.code_cell(f"c{i}", "x" * n[1]) for i in range(n[0])]
-    with pytest.raises(LabError, match="Data belongs into a file"):
+    with pytest.raises(LabError, match="Data belongs in a file"):
         read_cells(reference_notebook.notebook_file(many))
     assert len(read_cells(reference_notebook.notebook_file(many[:100]))) == 100
 

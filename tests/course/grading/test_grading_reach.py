@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
 
+import distill_lab
 from distill_lab.course.grading import graded_lab, reference_notebook
+from distill_lab.course.grading.cells import reach
 from distill_lab.course.grading.cells.notebook_file import read_cells
 from distill_lab.course.grading.cells.reach import reached
 from distill_lab.course.grading.cells.sort_cells import sort_cells
@@ -192,6 +195,44 @@ def test_what_a_stub_imports_is_given_but_not_as_an_answer(module):
     assert things(give.format("normalize"), exercise="lab5d.normalize") == [
         "distill_lab.tasks.squad.scores.normalize_answer"
     ]
+
+
+MUSEUM = "distill_lab.course.exercises.lab5c.museum"
+PATCHED = {
+    "by the course's name": ["museum.mended = lambda *a: museum.right"],
+    "with one's own loss": ["museum.mended = lambda *a: print"],
+    "by another name": ["m = museum", "m.mended = lambda *a: print"],
+    "by its own name": [f"import {MUSEUM} as m\nm.TESTS['x'] = 1"],
+    "by its whole name": [f"import {MUSEUM}\n{MUSEUM}.right = print"],
+    "in a function": ["def f():\n    museum.TESTS.clear = print"],
+}
+
+
+@pytest.mark.parametrize("sources", PATCHED.values(), ids=PATCHED.keys())
+def test_who_changes_how_answers_are_checked_is_void(sources):
+    mend = "def mend(bug):\n    return 'shift', 1, ''"
+    assert things(*sources, mend, exercise="lab5c.mend")
+    assert not things("museum.visit('shift')", mend, exercise="lab5c.mend")
+
+
+def test_a_picture_may_be_given_another_colour():
+    assert things("from distill_lab import plots\nplots.COLOR = 'red'", SOFTEN) == []
+
+
+@pytest.mark.parametrize("name", distill_lab._MODULE_OF)
+def test_where_a_public_name_is_defined_is_known_without_loading_it(name):
+    value = getattr(distill_lab, name)
+    if callable(value):
+        assert reach._home(f"distill_lab.{name}") == f"{value.__module__}.{value.__name__}"
+
+
+@pytest.mark.parametrize("face", reach._FACES)
+def test_where_the_names_of_a_public_module_are_defined_is_known(face):
+    module = importlib.import_module(f"distill_lab.{face}")
+    for name in module.__all__:
+        value = getattr(module, name)
+        home = reach._home(f"distill_lab.{face}.{name}")
+        assert getattr(importlib.import_module(home.rpartition(".")[0]), name) is value
 
 
 def test_only_those_exercises_whose_answers_reach_it_are_void():

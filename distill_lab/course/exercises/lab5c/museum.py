@@ -221,6 +221,14 @@ def finding(test: str, kd: Loss) -> WrongError | None:
     return None
 
 
+def mended_source(bug: str, line: int, text: str) -> str:
+    """The text of an exhibit with one of its lines (from 1) replaced by others."""
+    lines = source(bug).splitlines()
+    indent = lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
+    lines[line - 1] = "\n".join(indent + part.strip() for part in text.strip().splitlines())
+    return "\n".join(lines)
+
+
 @functools.lru_cache(maxsize=32)  # its check calls it a dozen times
 def mended(bug: str, line: int, text: str) -> Loss:
     """The exhibit with one of its lines (from 1) replaced. SyntaxError where that is no Python.
@@ -228,13 +236,10 @@ def mended(bug: str, line: int, text: str) -> Loss:
     The text is run as it is, so this is called where the student's code runs, and nowhere else. It
     finds torch, F, math and a few builtins; torch itself may import, by `__import__`.
     """
-    lines = source(bug).splitlines()
-    indent = lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
-    lines[line - 1] = "\n".join(indent + part.strip() for part in text.strip().splitlines())
     names: dict[str, Any] = {"torch": torch, "F": F, "math": math, "IGNORED": IGNORED}
     names["__builtins__"] = {function.__name__: function for function in _BUILTINS}
     try:
-        exec(compile("\n".join(lines), f"<{bug}, mended>", "exec"), names)
+        exec(compile(mended_source(bug, line, text), f"<{bug}, mended>", "exec"), names)
     except ValueError as error:  # a null byte, half a character
         raise SyntaxError(str(error)) from None
     loss: Loss = names[bug]

@@ -37,7 +37,7 @@ def read_cells(data: bytes) -> list[dict[str, Any]]:
     if len(listed) > MOST_CELLS or size > MOST_CODE:
         raise LabError(
             f"Expected at most {MOST_CELLS:,} cells with {MOST_CODE:,} characters of text, found "
-            f"{len(listed):,} with {size:,}. Data belongs into a file: take it out of the cells."
+            f"{len(listed):,} with {size:,}. Data belongs in a file: take it out of the cells."
         )
     return read
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import distill_lab
 from distill_lab.course.grading.cells.assemble import Parts
 from distill_lab.course.grading.cells.scopes import Imported, Unit, unit
 from distill_lab.course.grading.cells.statements import (
@@ -28,8 +29,15 @@ from distill_lab.course.grading.cells.statements import (
 from distill_lab.course.grading.graded_lab import GradedLab
 
 _OURS = "distill_lab"
-# From these, notebooks import what is defined elsewhere.
-_FACES = {_OURS, *(f"{_OURS}.{name}" for name in ("checks", "install", "notebook", "squad_scores"))}
+# From these, notebooks import what is defined elsewhere: here. Others stand in `_MODULE_OF`.
+_FACES = {
+    "checks": "course.exercises",
+    "install": "course.colab_install",
+    "notebook": "course.lab",
+    "squad_scores": "tasks.squad.scores",
+}
+# Whoever changes something in these changes how answers are checked.
+_CHECKING = tuple(f"{_OURS}.{name}" for name in ("checks", "course.exercises"))
 # In these an answer is handed over, and nothing comes back but itself.
 _HARMLESS = frozenset(f"{_OURS}.course.exercises.{name}" for name in ("check", "hint", "or_ours"))
 # By these any object of the process is found, or any module loaded.
@@ -80,9 +88,9 @@ def _imported(source: str) -> Iterator[str]:
 
 def _home(thing: str) -> str:
     """The full name of what a notebook imports from one of our five public modules."""
-    module, _, name = thing.rpartition(".")
-    value = getattr(importlib.import_module(module), name, None) if module in _FACES else None
-    return f"{value.__module__}.{value.__name__}" if callable(value) else thing
+    module, _, name = thing.removeprefix(f"{_OURS}.").rpartition(".")
+    home = distill_lab._MODULE_OF.get(name) if module == "" else _FACES.get(module)
+    return f"{_OURS}.{home}.{name}" if home else thing
 
 
 class _Notebook:
@@ -97,6 +105,9 @@ class _Notebook:
         self.given = _index(_of_course(lab), "binds")
         imported = {name for one in self.units if one.is_import for name in one.binds}
         self.others = imported | {*self.given, *_KNOWN, ""}
+        for one in self.units:
+            if one.alias_of.partition(".")[0] in self.others - {""}:
+                self.others |= one.binds
         data = {name for one in self.units if _is_data(one) for name in one.binds}
         self.changers: dict[str, list[Unit]] = defaultdict(list)
         for one in self.units:
@@ -104,6 +115,15 @@ class _Notebook:
                 self.changers[name].append(one)
         self.effects = [one for one in self.units if self._has_effects(one)]
         self.stars = [one for one in self.units if any(i.name == "*" for i in one.imports)]
+
+    def changed(self, target: str, depth: int = 9) -> Iterator[str]:
+        """The full names that what is set may have, as its name may be bound more than once."""
+        root, _, rest = target.partition(".")
+        for one in self.binders.get(root) or self.given.get(root, []):
+            for thing in (found.thing for found in one.imports if found.name == root):
+                yield f"{root if thing.startswith(f'{root}.') else thing}.{rest}"
+            if one.alias_of and depth:
+                yield from self.changed(f"{one.alias_of}.{rest}", depth - 1)
 
     def _has_effects(self, one: Unit) -> bool:
         """Whether it may change what none of the notebook's own names is bound to."""
@@ -155,7 +175,9 @@ class _Walk:
         self._look_up()
         for one in self.notebook.effects:
             # what is set is no matter (`distill_lab.reporting.plots.COLOR = …`): to what, is
-            self._statement(one, one.uses - one.stores, is_effect=True)
+            self._statement(one, one.uses - one.only_stores, is_effect=True)
+            names = (name for target in one.targets for name in self.notebook.changed(target))
+            self.found |= {name for name in names if name.startswith(_CHECKING)}
         self._look_up()
         return self.found
 

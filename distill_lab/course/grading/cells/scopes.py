@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import symtable
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Unit:
 
     `binds`, `uses`: names of the notebook that get a value here, and that are read;
     `stores`: those of which an attribute or an item is set or deleted ("": of some other value);
+    `only_stores`: those of `stores` that stand nowhere else; `targets`: what is set, with its dots;
     `touches`: those of which an attribute is taken, or that are handed to a function as they are;
     `names`, `attributes`: all words of either kind, also local ones; `texts`: but for docstrings.
     """
@@ -37,6 +39,8 @@ class Unit:
     binds: frozenset[str]
     uses: frozenset[str]
     stores: frozenset[str]
+    only_stores: frozenset[str]
+    targets: frozenset[str]
     touches: frozenset[str]
     imports: tuple[Imported, ...]
     names: frozenset[str]
@@ -46,6 +50,11 @@ class Unit:
     @property
     def is_import(self) -> bool:
         return isinstance(self.node, _IMPORTS)
+
+    @property
+    def alias_of(self) -> str:
+        """`a.b` where the statement is `name = a.b`; "" where it is another."""
+        return _dotted(self.node.value) if isinstance(self.node, ast.Assign) else ""
 
     @property
     def defines(self) -> str:
@@ -62,12 +71,17 @@ def unit(statement: Statement) -> Unit:
     node = statement.node
     nodes = list(ast.walk(node))
     binds, uses = _scopes(statement)
+    targets = [_dotted(one) for one in nodes if _is_stored(one)]
+    roots = Counter(target.partition(".")[0] for target in targets)
+    named = Counter(one.id for one in nodes if isinstance(one, ast.Name))
     bare = {id(one.value) for one in nodes if isinstance(one, ast.Expr)}
     return Unit(
         node,
         binds,
         uses,
-        frozenset(_stores(nodes)) & (uses | binds | {""}),
+        frozenset(roots) & (uses | binds | {""}),
+        frozenset(root for root, times in roots.items() if named[root] == times),
+        frozenset(targets),
         frozenset(_touches(nodes)) & uses,
         tuple(found for one in nodes if isinstance(one, _IMPORTS) for found in _imports(one)),
         frozenset(one.id for one in nodes if isinstance(one, ast.Name)),
@@ -103,13 +117,18 @@ def _tables(whole: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
         waiting += table.get_children()
 
 
-def _stores(nodes: list[ast.AST]) -> Iterator[str]:
-    for one in nodes:
-        if isinstance(one, (ast.Attribute, ast.Subscript)) and not isinstance(one.ctx, ast.Load):
-            root: ast.expr = one
-            while isinstance(root, (ast.Attribute, ast.Subscript)):
-                root = root.value
-            yield root.id if isinstance(root, ast.Name) else ""
+def _is_stored(node: ast.AST) -> bool:
+    """Whether it is an attribute or an item that is set or deleted."""
+    return isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load)
+
+
+def _dotted(node: ast.AST) -> str:
+    """`a.b.c` of `a.b[0].c`; it begins with a dot where it is a part of no name's value."""
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    if isinstance(node, ast.Subscript):
+        return _dotted(node.value)
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _touches(nodes: list[ast.AST]) -> Iterator[str]:

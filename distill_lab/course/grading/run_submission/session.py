@@ -1,7 +1,7 @@
 """One submission, graded in a process of its own: read, put together, run by pytest and nbval.
 
-This process never runs the student's code: that is what the kernel is for, which it starts. `watch`
-starts it, and watches both.
+This process never runs the student's code: the kernel does, which it starts. `watcher` starts this
+process, and watches both.
 """
 
 from __future__ import annotations

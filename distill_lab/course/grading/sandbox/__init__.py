@@ -1,1 +1,1 @@
-"""What runs a student's code, and what it may not do."""
+"""The kernel that runs a student's code, apart from the checks, and what it may not do."""

@@ -36,7 +36,7 @@ def _limit(limits: dict[str, Any]) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
             resource.setrlimit(resource_limit, (most, most))
-        except (ValueError, OSError):  # macOS knows no limit of memory: `watch` sees to it
+        except (ValueError, OSError):  # macOS knows no limit of memory: `watcher` sees to it
             continue
 
 

@@ -3,7 +3,7 @@
 It refuses to open files outside the interpreter, the package and the submission's own folder, to
 write outside that folder, to start processes, to signal others, and to connect to the network.
 Python cannot take such a hook away again; C code (ctypes) can go past it, so this shows tampering
-and does not prevent it. A class that must not be trusted belongs into a container.
+and does not prevent it. A class that must not be trusted belongs in a container.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CHANGES = {
 }
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PACKAGE = Path(distill_lab.__file__).resolve().parent
-_ANSWERS = "_answers."  # in the names of files that only the judge reads
+_ANSWERS = "_answers."  # in the names of files that no kernel may read
 _SYSTEM = "/bin /sbin /lib /lib64 /usr /opt /etc /dev /sys /System /Library /proc/self".split()
 _PROC = ("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys", "/proc/filesystems")
 
