@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from distill_lab.course.exercises import find
 from distill_lab.course.exercises.exercise import Exercise, Outcome, brief, judge, judge_called
+from distill_lab.course.exercises.lab5c import museum
 from distill_lab.course.grading.sandbox.remote import UnreadableResultError, remote
 from distill_lab.course.grading.sandbox.values import Foreign, decode, encode
 from distill_lab.run import records
@@ -98,25 +99,31 @@ def test_a_mutant_is_told_the_same_across_the_bridge(mutant):
     assert said(there, name, name) == said(here, name, own)
 
 
-def test_a_line_that_was_handed_in_runs_where_the_students_code_does_and_nowhere_else(tmp_path):
-    file = tmp_path / "written"
-    answer = ("micro-batches", 7, f"torch.save(kl, {str(file)!r})\nreturn kl.mean()")
+def test_a_line_that_was_handed_in_runs_where_the_students_code_does_and_nowhere_else(monkeypatch):
+    answer = ("micro-batches", 7, "return kl.mean()  # here")
+    run: list[str] = []
     reached: list[str] = []
 
     def kernel(expression: str, names: dict[str, Any]) -> Any:
         """It ends where the line would run."""
-        if "written" not in expression:
+        if "# here" not in expression:
             return eval(expression, names)
         reached.append(expression)
         raise TimeoutError("stopped")
 
+    def compile_here(source: str, *arguments: Any) -> Any:
+        run.append(source)
+        return compile(source, *arguments)
+
+    museum.mended.cache_clear()
+    monkeypatch.setattr(museum, "compile", compile_here, raising=False)
     outcome = judged_there(find("lab5c.mend"), lambda bug: answer, run=kernel)
     assert outcome.points == 0
     assert reached
     assert "does not run: TimeoutError: stopped" in str(outcome.wrong[-1])
-    assert not file.exists()
+    assert not any("# here" in source for source in run)
     judge(find("lab5c.mend"), lambda bug: answer)  # in a notebook it is the student's own machine
-    assert file.exists()
+    assert any("# here" in source for source in run)
 
 
 # -- round trips
