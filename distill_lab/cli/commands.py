@@ -67,8 +67,12 @@ def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
 def _defaults(first: _First, others: Sequence[str]) -> dict[str, Any]:
     """The defaults of `Run`: the profile's, else those of the run in the folder, else `tiny`'s."""
     out = Path(first.out or f"runs/{first.profile or 'tiny'}")
-    of_run = None if {"-h", "--help"} & {*others} else saved(out)
-    config = profile(first.profile) if first.profile else of_run or PROFILES["tiny"]
+    if first.profile:
+        config = profile(first.profile)
+    elif {"-h", "--help"} & {*others}:
+        config = PROFILES["tiny"]
+    else:
+        config = saved(out) or PROFILES["tiny"]
     return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
 
 

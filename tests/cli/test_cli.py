@@ -573,3 +573,12 @@ def test_a_reader_that_has_gone_is_no_traceback(line, unbuffered, tmp_path):
     )  # fmt: skip
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("line", ["doctor", "doctor --help", "run --help"])
+def test_what_a_machine_can_run_is_said_whatever_lies_in_the_default_folder(line, command):
+    Path("runs/tiny").mkdir(parents=True)
+    Path("runs/tiny/config.json").write_text("{}")
+    status, out, _ = command(line)
+    assert not status
+    assert "profile" in out
