@@ -19,6 +19,7 @@ from tyro import _errors as mistakes
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import flag
 from distill_lab.run.settings import Bounds
 
 
@@ -66,7 +67,7 @@ def _list(program: str, group: Group, arguments: Sequence[str]) -> NoReturn:
     any_command: Any = Union[commands]  # noqa: UP007 (their number is not fixed)
     with _sentences("command", group.commands):
         tyro.cli(any_command, prog=program, description=group.help, args=arguments)
-    raise LabError(f"Unknown command {arguments[0]}; see `{program} --help`.")  # e.g. check_data
+    raise AssertionError(f"{program}: tyro ends the program or names the mistake")
 
 
 def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
@@ -80,14 +81,14 @@ def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
         return tyro.cli(kind, args=arguments, registry=_NUMBERS, **options)
 
 
-def flags(settings: Any, prefix: str = "--") -> Iterator[str]:
+def flags(settings: Any, section: str = "") -> Iterator[str]:
     """All flags of these settings as they are typed, those of their sections included."""
     for field in dataclasses.fields(settings):
-        value, name = getattr(settings, field.name, None), field.name.replace("_", "-")
+        value, name = getattr(settings, field.name, None), section + field.name
         if dataclasses.is_dataclass(value):
-            yield from flags(value, f"{prefix}{name}.")
+            yield from flags(value, f"{name}.")
         else:
-            yield prefix + name
+            yield flag(name)
 
 
 @cache

@@ -33,7 +33,6 @@ from distill_lab.sampling.jobs import (
 from distill_lab.sampling.kv_cache import with_room
 from distill_lab.sampling.nucleus import Sampling, sample_tokens
 from distill_lab.sampling.shared_prefix import next_logits, prefill
-from distill_lab.tasks.prompts import BEGUN
 
 
 def complete_all(
@@ -76,9 +75,8 @@ def complete(
     ends = end_ids(getattr(lm.generation_config, "eos_token_id", None), tokenizer)
     rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
     for i, job in enumerate(jobs):
-        begun = BEGUN if job.prompt.endswith(BEGUN) else ""
         made = rows[i * sampling.n : (i + 1) * sampling.n]
-        yield job, [completion_of(begun, row, tokenizer, ends) for row in made]
+        yield job, [completion_of(job.begun, row, tokenizer, ends) for row in made]
 
 
 def _decode(

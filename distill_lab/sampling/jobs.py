@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from distill_lab.run.distributed import shared
 from distill_lab.run.records import LabError, Question
 from distill_lab.sampling.shared_prefix import alike_beyond, common_prefix_length
-from distill_lab.tasks.prompts import STOP, encode, render
+from distill_lab.tasks.prompts import BEGUN, STOP, encode, render
 from distill_lab.tasks.squad.task import SQUAD
 from distill_lab.tasks.task import Task
 
@@ -25,6 +25,11 @@ class Job:
 
     question_id: str
     prompt: str
+
+    @property
+    def begun(self) -> str:
+        """What of the completion stands in the prompt already: `<think>`, or nothing."""
+        return BEGUN if self.prompt.endswith(BEGUN) else ""
 
 
 @dataclass(frozen=True, slots=True)

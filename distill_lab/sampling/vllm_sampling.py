@@ -34,7 +34,7 @@ from distill_lab.sampling.jobs import (
     require_room,
 )
 from distill_lab.sampling.nucleus import Sampling
-from distill_lab.tasks.prompts import BEGUN, STOP
+from distill_lab.tasks.prompts import STOP
 
 _SHARE = 0.9  # of the GPU's memory, weights and cache: nothing else of ours is on it meanwhile
 _HOTTEST = 2.0  # vLLM's own bound on the temperature
@@ -152,7 +152,6 @@ def completions(
 
     LabError for another finish than `stop` and `length`.
     """
-    begun = BEGUN if job.prompt.endswith(BEGUN) else ""
     made = []
     for output in sorted(outputs, key=lambda output: output.index):
         if output.finish_reason not in ("stop", "length"):
@@ -160,7 +159,7 @@ def completions(
                 f"Question {job.question_id}: expected vLLM to end with stop or length, found "
                 f"{output.finish_reason}. Run the same command again."
             )
-        completion = completion_of(begun, list(output.token_ids), tokenizer, ends)
+        completion = completion_of(job.begun, list(output.token_ids), tokenizer, ends)
         # a model may end with a token that only vLLM takes for its end
         made.append(
             replace(completion, finish="stop") if output.finish_reason == "stop" else completion

@@ -21,7 +21,8 @@ _OF_F = {name for name in dir(F) if getattr(getattr(F, name), "__module__", "") 
 _OF_F |= {name for name, value in vars(F).items() if type(value) is type(F.conv1d)}
 _FILES = {"from_file", "share_memory_"}
 _MODULES = {n for m in (torch, F) for n, value in vars(m).items() if isinstance(value, ModuleType)}
-WORDS = {*dir(torch.Tensor), *_OF_TORCH, *_OF_F, *dir(math), "min", "max"} - _MODULES - _FILES
+_NAMES = {*dir(torch.Tensor), *_OF_TORCH, *_OF_F, *dir(math), "min", "max"} - _MODULES - _FILES
+WORDS = {name for name in _NAMES if not name.startswith("_")}
 
 
 def another(source: str) -> str | None:
@@ -39,7 +40,5 @@ def _others(tree: ast.Module) -> Iterator[str]:
             yield ast.unparse(node)
         elif isinstance(node, ast.Name) and node.id.startswith("__"):
             yield node.id
-        elif isinstance(node, ast.Attribute) and (
-            node.attr.startswith("_") or node.attr not in WORDS
-        ):
+        elif isinstance(node, ast.Attribute) and node.attr not in WORDS:
             yield ast.unparse(node)
