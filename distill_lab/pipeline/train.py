@@ -76,6 +76,7 @@ def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
         micro_batch=runtime.micro_batch,
         dtype=dtype,
         save_every=runtime.save_every,
+        steps=settings.steps,
     )
 
 

@@ -121,6 +121,8 @@ class TrainSettings:
     """How many tokens `topk` or `sampled` stores for each position."""
     epochs: Annotated[int, Bounds(1)] = 3
     """Passes over the examples."""
+    steps: Annotated[int, Bounds(0)] = 0
+    """Optimiser steps, however many passes that takes (0: as many as the epochs have)."""
     learning_rate: Annotated[float, Bounds(1e-12, 10)] = 1e-3
     """Peak learning rate; linear warm-up, then cosine to 0."""
     warmup: Annotated[float, Bounds(0, 1)] = 0.1
