@@ -43,7 +43,8 @@ class DataSettings:
     train: str = BUNDLED
     """Questions for the teacher: 'bundled', a file, or for SQuAD a hub name (rajpurkar/squad)."""
     eval: str = BUNDLED
-    """Questions all models are scored on, never trained on: same choices."""
+    """Questions all models are scored on, never trained on: same choices, and 'bundled-choose' and
+    'bundled-report', two larger sets."""
     n_train: Annotated[int, Bounds(0)] = 400
     """How many training questions (0: all), drawn with the seed."""
     n_eval: Annotated[int, Bounds(0)] = 240
