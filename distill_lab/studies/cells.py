@@ -16,6 +16,8 @@ from typing import Any, get_args
 from distill_lab.run.json_files import bad_file, read_json_lines
 from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.definition import Half, Settings
+from distill_lab.studies.measure_names import CONFIDENCE, ECE
+from distill_lab.studies.statistics import error_of
 
 Scores = Mapping[str, Sequence[float]]  # one number a question, by measure
 REFERENCES = ("base", "teacher")  # measured beside the students, without a seed
@@ -61,8 +63,11 @@ def rounded(scores: Scores) -> dict[str, list[float]]:
 
 
 def means_of(scores: Scores, kinds: Sequence[str | None]) -> dict[str, float]:
-    """The mean of each measure, over all questions and, where there are several, by their kind."""
+    """The mean of each measure, over all questions and, where there are several, by their kind; and
+    where confidence was measured its calibration error."""
     means = {name: round(fmean(values), 4) for name, values in scores.items()}
+    if CONFIDENCE in scores:  # held against the first score, the one that decides
+        means[ECE] = round(error_of(scores[CONFIDENCE], next(iter(scores.values()))), 4)
     for kind in sorted({kind for kind in kinds if kind}) if len({*kinds}) > 1 else ():
         at = [n for n, other in enumerate(kinds) if other == kind]
         for name, values in scores.items():
