@@ -90,7 +90,9 @@ def chosen(finding: Finding) -> str:
     """`alpha 0.5, temperature 2, of 12 settings`; empty where nothing was chosen."""
     if not finding.chosen_on:
         return ""
-    at = ", ".join(f"{pictures.short(name)} {value}" for name, value in finding.chosen.items())
+    at = ", ".join(
+        f"{pictures.short(name)} {pictures.tick(value)}" for name, value in finding.chosen.items()
+    )
     return f"{at}, of {finding.settings_tried} settings"
 
 
@@ -118,7 +120,9 @@ def half_name(study: Study, half: Half) -> str:
 
 def _render(study: Study, made: list[Picture]) -> str:
     environment = templates.environment(html=True)
-    environment.filters.update(duration=duration, flag=flag, label=label, short=pictures.short)
+    environment.filters.update(
+        duration=duration, flag=flag, label=label, short=pictures.short, tick=pictures.tick
+    )
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment.get_template("study.html.jinja").render(
         study=study,

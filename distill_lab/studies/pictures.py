@@ -85,6 +85,7 @@ def _forest_row(ax: Any, y: int, finding: Finding) -> None:
     seeds = finding.by_seed
     ax.plot(seeds, [y + 0.17] * len(seeds), "|", color=INK, markersize=6, alpha=0.7)
     text = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": INK, "fontsize": 9.5}
+    text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the zero line
     values = f"{signed(finding.difference, finding.measure)}"
     ax.text(0, y - 0.17, _cut(finding.contrast), ha="left", **text)
     ax.text(1, y - 0.17, values, ha="right", **{**text, "color": colour, "weight": "bold"})
@@ -154,14 +155,15 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
         ends[student] = means[-1]
     if numeric and is_geometric(values):
         ax.set_xscale("log")
-    ax.set_xticks(list(place.values()), [_tick(value) for value in values])
+    ax.set_xticks(list(place.values()), [tick(value) for value in values])
     ax.minorticks_off()
     ax.margins(x=0.06 if numeric else 0.2)
     ax.grid(axis="y", color=REST, linewidth=0.8)
     _labels_at_the_end(ax, ends, shades)
 
 
-def _tick(value: Any) -> str:
+def tick(value: Any) -> str:
+    """A value of an axis in print: `2` for 2.0."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -187,7 +189,7 @@ def _labels_at_the_end(ax: Any, ends: Mapping[str, float], shades: Mapping[str, 
 def _described(series: Series) -> str:
     return f"{label(series.measure)} along {short(series.axis)}: " + "; ".join(
         f"{student} "
-        + ", ".join(f"{number(p.mean, series.measure)} at {_tick(p.value)}" for p in points)
+        + ", ".join(f"{number(p.mean, series.measure)} at {tick(p.value)}" for p in points)
         for student, points in series.students.items()
     )
 
@@ -204,13 +206,15 @@ def _line_title(series: Series) -> str:
     if len(ends) <= 2:
         parts = [f"{who} from {at(a)} to {at(b)}" for who, (a, b) in ends.items()]
         a, b = next(iter(ends.values()))
-        return f"{name}, as {axis} goes from {_tick(a.value)} to {_tick(b.value)}: " + ", ".join(
+        return f"{name}, as {axis} goes from {tick(a.value)} to {tick(b.value)}: " + ", ".join(
             parts
         )
     ranked = sorted(ends, key=lambda who: gain(series.measure, ends[who][1].mean), reverse=True)
     best, worst = ranked[0], ranked[-1]
-    where = f"{axis} {_tick(ends[best][1].value)}"
+    where = f"{axis} {tick(ends[best][1].value)}"
     of_best, of_worst = at(ends[best][1]), at(ends[worst][1])
+    if ends[best][1].overlaps(ends[worst][1]):
+        return f"{name} at {where} tells no student from another ({of_worst} to {of_best})"
     return f"{name} at {where}: {best} is best ({of_best}), {worst} worst ({of_worst})"
 
 
@@ -228,15 +232,15 @@ def heat_map(of: Map, finding: Finding) -> Picture:
             colour = "#ffffff" if abs(value) > 0.6 * most else INK
             text = signed(value, measure) + (" ●" if chosen else "")
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
-    ax.set_xticks(range(len(of.column_values)), [_tick(v) for v in of.column_values])
-    ax.set_yticks(range(len(of.row_values)), [_tick(v) for v in of.row_values])
+    ax.set_xticks(range(len(of.column_values)), [tick(v) for v in of.column_values])
+    ax.set_yticks(range(len(of.row_values)), [tick(v) for v in of.row_values])
     ax.set_xlabel(short(of.columns), fontsize=10, color=INK)
     ax.set_ylabel(short(of.rows), fontsize=10, color=INK)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     chosen = [v for v in table.flat if not np.isnan(v)]
     best = max(chosen, key=lambda value: gain(measure, value))
-    where = ", ".join(f"{short(name)} {_tick(value)}" for name, value in finding.chosen.items())
+    where = ", ".join(f"{short(name)} {tick(value)}" for name, value in finding.chosen.items())
     title = (
         f"{finding.contrast}: best at {where}, {signed(best, measure)} {finding.unit} where it was "
         f"chosen and {signed(finding.difference, measure)} on the other questions"

@@ -29,6 +29,10 @@ class Point:
     low: float
     high: float
 
+    def overlaps(self, other: Point) -> bool:
+        """Whether the two intervals have a value in common."""
+        return self.low <= other.high and other.low <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -112,7 +116,8 @@ def map_of(study: Study, contrast: Contrast) -> Map | None:
     found: dict[tuple[Any, Any], list[float]] = {}
     for plus, minus in study.definition.pairs(contrast):
         value = mean_difference(contrast, plus, minus, study.lines, study.halves[CHOOSE])
-        if value is not None:
+        same = (contrast.plus.student, plus) == (contrast.minus.student, minus)
+        if value is not None and not same:
             found.setdefault((plus[rows], plus[columns]), []).append(value)
     table = [
         [
