@@ -151,7 +151,7 @@ def test_a_minus_that_names_half_of_a_table_needs_one_partner():
     axis = {"data.n_train": [25, 50, 25], "train.epochs": [8, 4, 4]}
     finding: dict[str, Any] = {"id": "a", "measure": "em", "plus": {"student": "kd"}}
     finding["minus"] = {"student": "sft", "data.n_train": 25}
-    with pytest.raises(LabError, match="found several. Fix all the names of that axis"):
+    with pytest.raises(LabError, match="Fix all the names of that axis"):
         definition_from({"name": "", "question": "", "axes": [axis], "findings": [finding]})
 
 
