@@ -3,7 +3,6 @@ half the difference, its interval over passages and its spread over seeds."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from distill_lab.run.records import LabError
-from distill_lab.studies.cells import REFERENCES, CellScores
-from distill_lab.studies.definition import Contrast, Definition, Settings, Side
+from distill_lab.studies.cells import CellScores
+from distill_lab.studies.definition import Contrast, Definition, Settings
 from distill_lab.studies.halves import CHOOSE, REPORT, Half
 from distill_lab.studies.measure_names import CONFIDENCE, ECE, digits, gain, split, unit
 from distill_lab.studies.statistics import (
@@ -58,6 +57,28 @@ class Finding:
     reported_on: str
     chosen: Settings
 
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.ci95[0] > 0 or self.ci95[1] < 0
+
+    def __str__(self) -> str:
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return (
+            f"{self.contrast}: {signed(self.difference, self.measure)} {self.unit} "
+            f"(95 % interval {interval(self.ci95, self.measure)}; {seeds})"
+        )
+
+
+def signed(value: float, measure: str) -> str:
+    """`+4.2`, `−0.021`: a difference as texts print it, with one decimal or, in nats, three."""
+    return f"{value:+.{digits(measure) - 1}f}".replace("-", "−")
+
+
+def interval(ends: tuple[float, float], measure: str) -> str:
+    """`−3.3 to +6.7`."""
+    return " to ".join(signed(end, measure) for end in ends)
+
 
 def findings(
     definition: Definition, lines: Sequence[CellScores], halves: Mapping[str, Half]
@@ -98,19 +119,37 @@ def _choice(
     ]
     if len(pairs) == 1:
         return Choice(contrast, *pairs[0], settings_tried=1, chosen={})
+    if CHOOSE not in halves:
+        raise LabError(
+            f"Finding {contrast.id}: expected one setting, or a set to choose on; found "
+            f"{len(pairs)} settings. Name the axes' values, or the study's `choose`."
+        )
     best, most, tried = None, -np.inf, 0
     for pair in pairs:
-        sides = _statistics(contrast, *pair, lines, halves[CHOOSE]) if CHOOSE in halves else None
-        if sides is None:
+        points = mean_difference(contrast, *pair, lines, halves[CHOOSE])
+        if points is None:
             continue
-        points = [above.value - below.value for above, below in zip(*sides, strict=True)]
-        tried, found = tried + 1, gain(contrast.measure, float(np.mean(points)))
-        if found > most:
-            best, most = pair, found
+        tried, better = tried + 1, gain(contrast.measure, points)
+        if better > most:
+            best, most = pair, better
     if best is None:
         return None
     open_axes = [name for name in definition.axis_names if name not in contrast.plus.at]
     return Choice(contrast, *best, tried, {name: best[0][name] for name in open_axes})
+
+
+def mean_difference(
+    contrast: Contrast,
+    plus: Settings,
+    minus: Settings,
+    lines: Sequence[CellScores],
+    half: Half,
+) -> float | None:
+    """The contrast at one setting, averaged over seeds; None where no seed has both sides."""
+    sides = _statistics(contrast, plus, minus, lines, half)
+    if sides is None:
+        return None
+    return float(np.mean([above.value - below.value for above, below in zip(*sides, strict=True)]))
 
 
 def _finding(
@@ -176,17 +215,15 @@ def _seeds_of_both(
 def lines_of(
     student: str, point: Settings, half: str, lines: Sequence[CellScores]
 ) -> dict[int | None, CellScores]:
-    """The lines of a student at a point of the grid, by seed. A reference's line stands for all
-    points that agree with its settings."""
-    found = [
-        line
+    """The lines of a student at a point of the grid, by seed. A reference's line, which names but
+    the settings on which it depends, stands for all points that agree with these."""
+    found = {
+        line.seed: line
         for line in lines
         if (line.student, line.half) == (student, half)
-        and (student in REFERENCES or line.settings.keys() == point.keys())
         and all(point.get(name) == value for name, value in line.settings.items())
-    ]
-    by_seed = {line.seed: line for line in found}
-    return {seed: by_seed[seed] for seed in sorted(by_seed, key=lambda seed: (seed is None, seed))}
+    }
+    return {seed: found[seed] for seed in sorted(found, key=lambda seed: (seed is None, seed))}
 
 
 def statistic_of(line: CellScores, measure: str, half: Half) -> Statistic:
@@ -207,20 +244,3 @@ def statistic_of(line: CellScores, measure: str, half: Half) -> Statistic:
         right = next(iter(line.scores.values()))  # the score that decides stands first
         return calibration_error(line.scores[CONFIDENCE], right, half.passages, counted)
     return mean_of(line.scores[name], half.passages, counted)
-
-
-def definition_of(values: Mapping[str, Any]) -> Definition:
-    """The definition that study.json holds."""
-    contrasts = [
-        Contrast(**{**each, "plus": Side(**each["plus"]), "minus": Side(**each["minus"])})
-        for each in values["findings"]
-    ]
-    axes = tuple({name: tuple(of) for name, of in axis.items()} for axis in values["axes"])
-    lists = {"students": tuple(values["students"]), "measures": tuple(values["measures"])}
-    return Definition(**{**values, **lists, "axes": axes, "findings": tuple(contrasts)})
-
-
-def as_json(finding: Finding) -> dict[str, Any]:
-    """A finding as study.json has it: lists for tuples."""
-    values = dataclasses.asdict(finding)
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
