@@ -102,9 +102,7 @@ def encode_for(
     )
 
 
-def fill_teacher_cache(
-    config: Config, out: Path, examples: Sequence[Example], cache: Path
-) -> None:
+def fill_teacher_cache(config: Config, out: Path, examples: Sequence[Example], cache: Path) -> None:
     """Makes the cache of the teacher's targets for these examples, or what is missing of it, so
     that trainings which share it only read. `out` is where the backend is noted."""
     backend = start(config, out)

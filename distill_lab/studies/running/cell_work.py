@@ -16,7 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill_lab.models.backend import prepare, start
+from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model
 from distill_lab.models.sources import source_of
 from distill_lab.pipeline import train
@@ -68,7 +68,6 @@ def do(work: CellWork) -> tuple[CellWork, str]:
     log = work.folder / "log.txt"
     with log.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         try:
-            prepare(work.cell.config.runtime)
             _train_and_measure(work)
         except Exception as error:  # whatever it was, the other cells go on
             return work, reason_of(error)

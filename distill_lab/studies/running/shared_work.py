@@ -45,7 +45,12 @@ class Work:
         try:
             yield
         except Exception as error:
-            self.failed.update(dict.fromkeys((cell.id for cell in cells), reason_of(error)))
+            self.fail(cells, reason_of(error))
+
+    def fail(self, cells: Sequence[Cell], reason: str) -> None:
+        """Notes why these cells failed; the first reason stays."""
+        for cell in cells:
+            self.failed.setdefault(cell.id, reason)
 
     def left(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells that have not failed."""
@@ -78,9 +83,7 @@ def questions_of(config: Config) -> list[Question]:
     return data.draw(loaded.questions, settings.n_train, settings.seed)
 
 
-def make_halves(
-    definition: Definition, cells: Sequence[Cell], work: Work
-) -> dict[str, Half]:
+def make_halves(definition: Definition, cells: Sequence[Cell], work: Work) -> dict[str, Half]:
     """The study's two sets of evaluation questions, without those that any cell trains on. LabError
     where one is empty, or both have a question."""
     config, trained_on = base_config(definition), set[str]()
@@ -99,9 +102,11 @@ def make_halves(
             )
         chosen = data.draw(others, definition.settings.get("data.n_eval", 0), 0)
         left_out = len(loaded.questions) - len(others)
-        print(f"{name:6} {source}: {len(chosen)} questions"
-              + (f"; {left_out} left out that are trained on" if left_out else "")
-              + (f"; {loaded.n_bad} left out: {loaded.summary()}" if loaded.problems else ""))
+        print(
+            f"{name:6} {source}: {len(chosen)} questions"
+            + (f"; {left_out} left out that are trained on" if left_out else "")
+            + (f"; {loaded.n_bad} left out: {loaded.summary()}" if loaded.problems else "")
+        )
         halves[name] = half_of(name, chosen)
     both = set.intersection(*({*half.ids} for half in halves.values()))
     if len(halves) > 1 and both:

@@ -1,0 +1,214 @@
+"""A study from its definition to its findings. Whatever is there is not made again, so that the
+same command goes on after it was killed, and ends with the same cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from distill_lab.pipeline.report import git_state, versions
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError, write_text
+from distill_lab.run.saved_settings import fingerprint
+from distill_lab.run.settings import Config
+from distill_lab.studies.cells import CellScores, means_of, write_cells
+from distill_lab.studies.definition import Definition
+from distill_lab.studies.definition import Half as HalfName
+from distill_lab.studies.findings import as_json, choose, findings, unanswered
+from distill_lab.studies.halves import REPORT, Half, write_halves
+from distill_lab.studies.measure_names import OF_TRACES, needed
+from distill_lab.studies.running.cell_configs import Cell, base_config, cells_of
+from distill_lab.studies.running.cell_work import CellWork, do
+from distill_lab.studies.running.definition_file import toml_text
+from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
+from distill_lab.tasks.all_tasks import task_of
+
+
+def run_study(
+    definition: Definition, out: Path, jobs: int = 1, keep_models: bool = False
+) -> dict[str, str]:
+    """Runs what is missing of the study in the folder `out`. Returns the reason of each cell that
+    failed, by what the cell is.
+
+    With one job the cells are done in this process, or as `joblib.parallel_config` says.
+    """
+    study = _begun(definition, out)
+    every = [(cell, half) for cell in study.cells for half in list(study.halves.values())[:1]]
+    every += [(cell, study.halves[REPORT]) for cell in study.cells if cell.is_reference]
+    study.do(every, jobs, "cells")
+    chosen = choose(definition, study.lines(), study.halves)
+    sides = [(each.contrast.plus.student, each.plus) for each in chosen]
+    sides += [(each.contrast.minus.student, each.minus) for each in chosen]
+    wanted = [cell for cell in study.cells if (cell.student, cell.point) in sides]
+    study.do([(cell, study.halves[REPORT]) for cell in wanted], jobs, "cells to report")
+    _write(study)
+    if not keep_models:
+        for cell in study.cells:
+            shutil.rmtree(RunFolder(study.folder(cell)).students, ignore_errors=True)
+    named = {cell.id: str(cell) for cell in study.cells}
+    return {named[cell]: reason for cell, reason in study.work.failed.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    definition: Definition
+    out: Path
+    work: Work
+    cells: Sequence[Cell]
+    halves: dict[str, Half]
+
+    def folder(self, cell: Cell) -> Path:
+        return self.work.folder("students", cell.student_key)
+
+    def do(self, wanted: Sequence[tuple[Cell, Half]], jobs: int, title: str) -> None:
+        """Trains and measures these cells on these halves, as far as it is not done: once where
+        several cells have one student."""
+        cells: dict[Path, list[Cell]] = {}
+        todo: dict[Path, CellWork] = {}
+        for cell, half in wanted:
+            if cell.id not in self.work.failed:
+                work = self._work_of(cell, half)
+                cells.setdefault(work.scores, []).append(cell)
+                todo[work.scores] = work
+        self._hold_out([each for each in todo.values() if not each.is_done], cells)
+        open_ = [
+            each
+            for scores, each in todo.items()
+            if not each.is_done and self.work.left(cells[scores])
+        ]
+        begun = time.monotonic()
+        with tqdm(total=len(todo), initial=len(todo) - len(open_), desc=title, unit="cell") as bar:
+            for done, reason in _results(open_, jobs) if open_ else ():
+                bar.update()
+                if reason:
+                    self.work.fail(cells[done.scores], reason)
+                begun = self._note_time(begun)
+
+    def _note_time(self, begun: float) -> float:
+        """Adds the seconds since then to the study's, and returns the time that it is now."""
+        now, folder = time.monotonic(), RunFolder(self.work.path)
+        folder.write_note("study_seconds", self.seconds() + now - begun)
+        return now
+
+    def seconds(self) -> float:
+        """What the study's cells took, all its interrupted parts together."""
+        return RunFolder(self.work.path).read_notes().get("study_seconds", 0.0)
+
+    def _work_of(self, cell: Cell, half: Half) -> CellWork:
+        how = self._how(cell)
+        targets = cell.softened and cell.config.train.cache != "none"
+        names = self._measures()
+        of_traces = {*names} & {*OF_TRACES}
+        held_out = self._held_out_folder(how, half) if of_traces else None
+        parts = ("data.task", "generate", "evaluate.max_new_tokens")
+        key = fingerprint(how, parts, *names, str(held_out and held_out.name), *half.ids)
+        return CellWork(
+            cell=cell,
+            folder=self.folder(cell),
+            targets=self.work.folder("targets", cell.cache_key) if targets else None,
+            half=half,
+            measures=names,
+            how=how,
+            held_out=held_out,
+            key=key,
+            owner=os.getpid(),
+        )
+
+    def _measures(self) -> tuple[str, ...]:
+        """All that the study and its findings name."""
+        of_findings = [each.measure for each in self.definition.findings]
+        task = task_of(base_config(self.definition))
+        return tuple(needed([*self.definition.measures, *of_findings], task))
+
+    def _how(self, cell: Cell) -> Config:
+        """The settings with which a cell is measured: samples are drawn as the study says, whatever
+        the axes do to the teacher's."""
+        return dataclasses.replace(cell.config, generate=base_config(self.definition).generate)
+
+    def _held_out_folder(self, how: Config, half: Half) -> Path:
+        parts = ("data.task", "models", "generate", "runtime.dtype")
+        return self.work.folder("held_out", fingerprint(how, parts, *half.ids))
+
+    def _hold_out(self, todo: Sequence[CellWork], cells: dict[Path, list[Cell]]) -> None:
+        """The teacher's held-out traces that these need."""
+        for each in todo:
+            if each.held_out:
+                with self.work.naming(cells[each.scores]):
+                    hold_out(each.how, each.half, each.held_out, self.work.path)
+
+    def lines(self) -> list[CellScores]:
+        """What has been measured, in the order of the cells."""
+        found: list[CellScores] = []
+        for cell in self.cells:
+            for half in self.halves.values():
+                work = self._work_of(cell, half)
+                if cell.id not in self.work.failed and work.is_done:
+                    found.append(self._line(cell, half, work.read_scores()))
+        return found
+
+    def _line(self, cell: Cell, half: Half, scores: dict[str, list[float]]) -> CellScores:
+        n = 0 if cell.is_reference else len(RunFolder(self.folder(cell)).examples.read())
+        means, name = means_of(scores, half.kinds), cast("HalfName", half.name)
+        return CellScores(cell.id, name, cell.point, cell.seed, cell.student, n, means, scores)
+
+
+def _begun(definition: Definition, out: Path) -> _Study:
+    """The study with all that its cells share."""
+    work, cells = Work(out / "work"), cells_of(definition)
+    halves = make_halves(definition, cells, work)
+    write_text(out / "study.toml", toml_text(definition))
+    write_text(out / ".gitignore", "work/\n")
+    write_halves(out / "halves.json", halves)
+    make_shared(cells, work, base_config(definition).runtime.threads)
+    return _Study(definition, out, work, cells, halves)
+
+
+def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, str]]:
+    """Each work as it is done, by joblib's back end."""
+    options: dict[str, Any] = {"n_jobs": jobs if jobs > 1 else None}
+    try:
+        parallel = Parallel(return_as="generator_unordered", **options)
+    except ValueError:  # a back end that hands all results back at the end
+        parallel = Parallel(**options)
+    try:
+        yield from parallel(delayed(do)(each) for each in todo)  # type: ignore[misc]
+    except BrokenProcessPool:
+        raise LabError(
+            f"--jobs {jobs}: expected memory for so many cells at a time, found that one was ended "
+            "by the system. Run the same command with fewer; it goes on from here."
+        ) from None
+
+
+def _write(study: _Study) -> None:
+    """What the study's folder ships: cells.jsonl and study.json."""
+    lines = study.lines()
+    write_cells(study.out / "cells.jsonl", lines)
+    made = findings(study.definition, lines, study.halves)
+    for name in unanswered(study.definition, made):
+        print(f"Finding {name}: no cells of both sides, left out", file=sys.stderr)
+    values = {
+        "name": study.definition.name,
+        "question": study.definition.question,
+        "definition": dataclasses.asdict(study.definition),
+        "seeds": study.definition.seeds,
+        "cells": len(study.cells),
+        "failed": len(study.work.failed),
+        "versions": versions(),
+        "git": git_state(),
+        "seconds": round(study.seconds(), 1),
+        "findings": [as_json(each) for each in made],
+    }
+    write_text(study.out / "study.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
