@@ -114,7 +114,7 @@ def check(folder: Path) -> list[str]:
 
 
 def _folders_below(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.glob(f"*/{STUDY}"))
+    return sorted(path.parent for path in folder.rglob(STUDY))
 
 
 def _check_one(folder: Path) -> Iterator[str]:

@@ -251,7 +251,7 @@ FLIPS = {
     ],
     "study.csv": [r"(?m)^.*?,(.+)$"],
     "cells.jsonl": [r'"em": ([\d.]+)', r'"nll": ([\d.]+)', r'"em": "(\d+)"', r'"nll": \[(.+?)\]'],
-    "page.html": [r"best.*?: (\S+) EM", r"interval (\S+ to \S+);"],
+    "page.html": [r"<li>plus minus minus: (\S+) EM", r"interval (\S+ to \S+);"],
 }
 
 
@@ -260,12 +260,10 @@ def test_one_changed_digit_is_noticed(folder, name, pattern):
     path = folder / name
     text = path.read_text(encoding="utf-8")
     at = places(text, pattern)
-    if name == "page.html" and not at:
-        at = places(text, r"plus minus minus: (\S+) EM")
     assert at, pattern
-    for place in at[:: max(1, len(at) // 12)]:
+    for place in at[:: max(1, len(at) // 5)]:
         digit = str((int(text[place]) + 1) % 10)
-        digit = digit if not re.search(r'"\(\\d\+\)"', pattern) else str(1 - int(text[place]))
+        digit = digit if pattern != r'"em": "(\d+)"' else str(1 - int(text[place]))
         path.write_text(text[:place] + digit + text[place + 1 :], encoding="utf-8")
         try:
             assert results.check(folder), f"{name}: {text[place - 30 : place + 10]!r}"
