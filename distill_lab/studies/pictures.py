@@ -22,6 +22,12 @@ from distill_lab.studies.series import Calibration, Map, Point, Series
 SOFT = "#6b6b6b"
 _OTHERS = ("#007a5a", "#7a3e9d", "#8a6d00", "#b0356f", "#444444")  # students without a colour
 _MARKS = "osD^vP*X"
+_IN_WORDS = {
+    "data.n_train": "training questions",
+    "generate.n_samples": "samples a question",
+    "generate.temperature": "sampling temperature",
+    "train.temperature": "T",
+}
 _LINE = 0.045  # of the axes' height, at least between two labels
 
 
@@ -41,9 +47,8 @@ def colours(students: Sequence[str]) -> dict[str, str]:
 
 
 def short(name: str) -> str:
-    """`alpha` for `train.alpha`, `training questions` for `data.n_train`."""
-    known = {"data.n_train": "training questions", "generate.n_samples": "samples a question"}
-    return known.get(name) or name.partition(".")[2].replace("_", " ")
+    """A setting in words: `alpha` for `train.alpha`."""
+    return _IN_WORDS.get(name) or name.partition(".")[2].replace("_", " ")
 
 
 def number(value: float, measure: str) -> str:
@@ -67,7 +72,7 @@ def forest(findings: Sequence[Finding]) -> Picture:
         ax.set_ylim(len(rows) - 0.55, -0.75)
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
-        ax.set_xlabel(f"difference, {unit}", fontsize=10, color=INK)
+        ax.set_xlabel(f"difference, {unit}", fontsize=11, color=INK)
         ax.margins(x=0.04)
     caption = (
         "Line: 95 % interval over passages; dot: mean over seeds; small marks: the seeds. Blue is "
@@ -84,14 +89,14 @@ def _forest_row(ax: Any, y: int, finding: Finding) -> None:
     ax.plot(finding.difference, y, "o", color=colour, markersize=8)
     seeds = finding.by_seed
     ax.plot(seeds, [y + 0.17] * len(seeds), "|", color=INK, markersize=6, alpha=0.7)
-    text = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": INK, "fontsize": 9.5}
+    text = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": INK, "fontsize": 11}
     text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the zero line
     values = f"{signed(finding.difference, finding.measure)}"
     ax.text(0, y - 0.17, _cut(finding.contrast), ha="left", **text)
     ax.text(1, y - 0.17, values, ha="right", **{**text, "color": colour, "weight": "bold"})
 
 
-def _cut(text: str, most: int = 62) -> str:
+def _cut(text: str, most: int = 50) -> str:
     return text if len(text) <= most else text[: most - 2] + " …"
 
 
@@ -122,8 +127,8 @@ def line_plot(panels: Sequence[Series]) -> Picture:
     shades = colours(students)
     for series, ax in zip(panels, axes, strict=True):
         _lines(ax, series, shades)
-        ax.set_title(_with_direction(series.measure), fontsize=10.5, loc="left", color=INK)
-    axes[-1].set_xlabel(short(first.axis), fontsize=10, color=INK)
+        ax.set_title(_with_direction(series.measure), fontsize=11, loc="left", color=INK)
+    axes[-1].set_xlabel(short(first.axis), fontsize=11, color=INK)
     caption = (
         f"Means over seeds on the half “{first.half}”; bands: 95 % intervals over passages. Where "
         "other axes vary too, the mean over their values."
@@ -182,7 +187,7 @@ def _labels_at_the_end(ax: Any, ends: Mapping[str, float], shades: Mapping[str, 
     lowest = -math.inf
     for name in sorted(at, key=lambda name: at[name]):
         lowest = max(at[name], lowest + 2 * _LINE)
-        text = {"xycoords": "axes fraction", "va": "center", "fontsize": 10}
+        text = {"xycoords": "axes fraction", "va": "center", "fontsize": 11}
         ax.annotate(name, (1.02, lowest), color=shades[name], annotation_clip=False, **text)
 
 
@@ -204,11 +209,9 @@ def _line_title(series: Series) -> str:
         return number(point.mean, series.measure)
 
     if len(ends) <= 2:
-        parts = [f"{who} from {at(a)} to {at(b)}" for who, (a, b) in ends.items()]
+        parts = [f"{who} {at(a)} → {at(b)}" for who, (a, b) in ends.items()]
         a, b = next(iter(ends.values()))
-        return f"{name}, as {axis} goes from {tick(a.value)} to {tick(b.value)}: " + ", ".join(
-            parts
-        )
+        return f"{name} by {axis}, {tick(a.value)} to {tick(b.value)}: {', '.join(parts)}"
     ranked = sorted(ends, key=lambda who: gain(series.measure, ends[who][1].mean), reverse=True)
     best, worst = ranked[0], ranked[-1]
     where = f"{axis} {tick(ends[best][1].value)}"
@@ -231,11 +234,11 @@ def heat_map(of: Map, finding: Finding) -> Picture:
             chosen = _is_chosen(of, finding, row, column)
             colour = "#ffffff" if abs(value) > 0.6 * most else INK
             text = signed(value, measure) + (" ●" if chosen else "")
-            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
     ax.set_xticks(range(len(of.column_values)), [tick(v) for v in of.column_values])
     ax.set_yticks(range(len(of.row_values)), [tick(v) for v in of.row_values])
-    ax.set_xlabel(short(of.columns), fontsize=10, color=INK)
-    ax.set_ylabel(short(of.rows), fontsize=10, color=INK)
+    ax.set_xlabel(short(of.columns), fontsize=11, color=INK)
+    ax.set_ylabel(short(of.rows), fontsize=11, color=INK)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     chosen = [v for v in table.flat if not np.isnan(v)]
@@ -280,9 +283,9 @@ def calibration(of_students: Mapping[str, Calibration]) -> Picture:
         style = {"color": shades[student], "marker": _MARKS[n % len(_MARKS)], "alpha": 0.75}
         ax.scatter(made.confidence, made.right, sizes, label=label_text, zorder=3, **style)
     ax.set(xlim=(-3, 103), ylim=(-3, 103))
-    ax.set_xlabel("confidence in the answer, percent", fontsize=10, color=INK)
-    ax.set_ylabel("answers that are right, percent", fontsize=10, color=INK)
-    legend = ax.legend(frameon=False, loc="upper left", fontsize=10)
+    ax.set_xlabel("confidence in the answer, percent", fontsize=11, color=INK)
+    ax.set_ylabel("answers that are right, percent", fontsize=11, color=INK)
+    legend = ax.legend(frameon=False, loc="upper left", fontsize=11)
     for handle in legend.legend_handles:
         handle.set_sizes([40])
     parts = [
