@@ -129,17 +129,11 @@ def _values(text: str) -> list[str]:
 
 def check(settings: StudyCheck) -> int:
     """Prints what differs from the cells' scores, a line each; 2 if anything does."""
-    from distill_lab.studies.findings import check as differences
+    from distill_lab.studies import results
 
-    folders = sorted(path.parent for path in settings.folder.rglob("study.json"))
-    if not folders:
-        raise LabError(
-            f"{settings.folder}: expected a study's folder, or one that holds some, found no "
-            "study.json in it. Name another."
-        )
-    found = [line for folder in folders for line in differences(folder)]
+    found = results.check(settings.folder)
     for line in found:
         print(line, file=sys.stderr)
     if not found:
-        print(f"Every finding of {len(folders)} studies is what its cells' scores come to.")
+        print("Every finding, mean and table is what the cells' scores come to.")
     return 2 if found else 0

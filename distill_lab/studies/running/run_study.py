@@ -5,7 +5,6 @@ same command goes on after it was killed, and ends with the same cells.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import sys
@@ -24,12 +23,14 @@ from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
+from distill_lab.studies import page, results
 from distill_lab.studies.cells import CellScores, means_of, write_cells
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.definition import Half as HalfName
-from distill_lab.studies.findings import as_json, choose, findings, unanswered
+from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.measure_names import OF_TRACES, needed
+from distill_lab.studies.results import CELLS, HALVES, PAGE
 from distill_lab.studies.running.cell_configs import Cell, base_config, cells_of
 from distill_lab.studies.running.cell_work import CellWork, do
 from distill_lab.studies.running.definition_file import toml_text
@@ -171,7 +172,7 @@ def _begun(definition: Definition, out: Path) -> _Study:
     halves = make_halves(definition, cells, work)
     write_text(out / "study.toml", toml_text(definition))
     write_text(out / ".gitignore", "work/\n")
-    write_halves(out / "halves.json", halves)
+    write_halves(out / HALVES, halves)
     make_shared(cells, work, base_config(definition).runtime.threads)
     return _Study(definition, out, work, cells, halves)
 
@@ -193,22 +194,18 @@ def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, st
 
 
 def _write(study: _Study) -> None:
-    """What the study's folder ships: cells.jsonl and study.json."""
-    lines = study.lines()
-    write_cells(study.out / "cells.jsonl", lines)
-    made = findings(study.definition, lines, study.halves)
-    for name in unanswered(study.definition, made):
-        print(f"Finding {name}: no cells of both sides, left out", file=sys.stderr)
-    values = {
-        "name": study.definition.name,
-        "question": study.definition.question,
-        "definition": dataclasses.asdict(study.definition),
-        "seeds": study.definition.seeds,
-        "cells": len(study.cells),
+    """What the study's folder ships: cells.jsonl, and all that follows from it."""
+    write_cells(study.out / CELLS, study.lines())
+    about = {
         "failed": len(study.work.failed),
         "versions": versions(),
         "git": git_state(),
         "seconds": round(study.seconds(), 1),
-        "findings": [as_json(each) for each in made],
     }
-    write_text(study.out / "study.json", json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    made = results.write(study.out, study.definition, about)
+    page.write(study.out)
+    for finding in made:
+        print(finding)
+    for name in unanswered(study.definition, made):
+        print(f"Finding {name}: left out, as no seed has both its sides.", file=sys.stderr)
+    print(f"\nStudy: {study.out / PAGE}")
