@@ -11,12 +11,16 @@ from distill_lab.reporting import templates
 from distill_lab.reporting.page import duration
 from distill_lab.run.records import write_bytes, write_text
 from distill_lab.run.saved_settings import flag
-from distill_lab.studies import pictures, series
+from distill_lab.studies import series
 from distill_lab.studies.cells import REFERENCES
 from distill_lab.studies.findings import Finding, interval, lines_of, signed, unanswered
 from distill_lab.studies.halves import Half
 from distill_lab.studies.measure_names import CONFIDENCE, gain, label
-from distill_lab.studies.pictures import Picture
+from distill_lab.studies.pictures.calibration_plot import calibration
+from distill_lab.studies.pictures.findings_plot import forest
+from distill_lab.studies.pictures.heat_map import heat_map
+from distill_lab.studies.pictures.line_plot import line_plot
+from distill_lab.studies.pictures.look import Picture, number, short, tick
 from distill_lab.studies.results import PAGE, Study, note_page, read
 
 PLOTS = "plots"
@@ -39,7 +43,7 @@ def write(folder: Path) -> None:
 
 def draw(study: Study) -> list[Picture]:
     """All pictures, those that answer the question first."""
-    made = [pictures.forest(study.findings)] if study.findings else []
+    made = [forest(study.findings)] if study.findings else []
     made += _maps(study)
     made += _along_axes(study)
     of_students = {
@@ -47,13 +51,13 @@ def draw(study: Study) -> list[Picture]:
         for student in (*study.definition.students, *REFERENCES)
         if (found := series.calibration_of(study, student))
     }
-    return [*made, pictures.calibration(of_students)] if of_students else made
+    return [*made, calibration(of_students)] if of_students else made
 
 
 def _maps(study: Study) -> list[Picture]:
     contrasts = {each.id: each for each in study.definition.findings}
     found = [(series.map_of(study, contrasts[f.id]), f) for f in study.findings if f.chosen]
-    return [pictures.heat_map(made, finding) for made, finding in found if made]
+    return [heat_map(made, finding) for made, finding in found if made]
 
 
 def _along_axes(study: Study) -> list[Picture]:
@@ -68,7 +72,7 @@ def _along_axes(study: Study) -> list[Picture]:
             with_kinds = [f"{name}:{kind}" for kind in kinds] if name == names[0] else []
             panels = [series.along(study, axis, each) for each in (name, *with_kinds)]
             if panels[0].students:
-                made.append(pictures.line_plot(panels))
+                made.append(line_plot(panels))
     return made
 
 
@@ -90,9 +94,7 @@ def chosen(finding: Finding) -> str:
     """`alpha 0.5, temperature 2, of 12 settings`; empty where nothing was chosen."""
     if not finding.chosen_on:
         return ""
-    at = ", ".join(
-        f"{pictures.short(name)} {pictures.tick(value)}" for name, value in finding.chosen.items()
-    )
+    at = ", ".join(f"{short(name)} {tick(value)}" for name, value in finding.chosen.items())
     return f"{at}, of {finding.settings_tried} settings"
 
 
@@ -120,9 +122,7 @@ def half_name(study: Study, half: Half) -> str:
 
 def _render(study: Study, made: list[Picture]) -> str:
     environment = templates.environment(html=True)
-    environment.filters.update(
-        duration=duration, flag=flag, label=label, short=pictures.short, tick=pictures.tick
-    )
+    environment.filters.update(duration=duration, flag=flag, label=label, short=short, tick=tick)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment.get_template("study.html.jinja").render(
         study=study,
@@ -134,7 +134,7 @@ def _render(study: Study, made: list[Picture]) -> str:
         halves=[half_name(study, half) for half in study.halves.values()],
         means={half: list(means(study, half)) for half in study.halves},
         columns=_measured(study),
-        number=pictures.number,
+        number=number,
         signed=signed,
         interval=interval,
         reading=reading,

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 
 from distill_lab.run.records import Question
-from distill_lab.studies import page, pictures, results
+from distill_lab.studies import page, results
 from distill_lab.studies.cells import CellScores, cell_id, means_of, write_cells
 from distill_lab.studies.definition import Contrast, Definition, Side
 from distill_lab.studies.halves import half_of, write_halves
+from distill_lab.studies.pictures.calibration_plot import calibration
+from distill_lab.studies.pictures.findings_plot import forest
+from distill_lab.studies.pictures.heat_map import heat_map
+from distill_lab.studies.pictures.line_plot import is_geometric
+from distill_lab.studies.pictures.look import colours
 from distill_lab.studies.series import along, calibration_of, fullest_half, map_of
 from distill_lab.studies.statistics import mean_of, passage_draws, percentiles
 
@@ -119,7 +124,7 @@ def test_the_map_has_rows_and_columns_in_their_places(study):
     assert (made.rows, made.columns) == ("train.alpha", "train.temperature")
     expected = [[int(4 * a + t) * 100 / 8 for t in (1, 2, 4)] for a in (0.1, 0.5)]
     np.testing.assert_allclose(made.differences, expected)
-    picture = pictures.heat_map(made, study.findings[0])
+    picture = heat_map(made, study.findings[0])
     assert "best at alpha 0.5, T 4, +75.0 EM where it was chosen and +75.0 on" in picture.title
 
 
@@ -137,7 +142,7 @@ def test_calibration_by_hand(study):
     assert made.excess == pytest.approx(50 - 100 * 1.5 / 8)
     by_seed = [fmean([10, 90 - 100 * right / 4]) for right in (1, 2)]
     assert made.error == pytest.approx(fmean(by_seed), abs=1e-3)
-    picture = pictures.calibration({"sft": made})
+    picture = calibration({"sft": made})
     assert picture.title == "sft is overconfident by 31.2 points"
     assert calibration_of(study, "teacher") is None
 
@@ -154,7 +159,7 @@ def test_calibration_by_hand(study):
     ],
 )
 def test_when_an_axis_is_logarithmic(values, geometric):
-    assert pictures.is_geometric(values) is geometric
+    assert is_geometric(values) is geometric
 
 
 def finding(difference, low, high, measure="em", **more):
@@ -175,9 +180,9 @@ def test_titles_and_readings_say_what_is_sure():
         "may be chance",
         "better",
     ]
-    title = pictures.forest([better, worse, unsure, nearer]).title
+    title = forest([better, worse, unsure, nearer]).title
     assert title == "Of 4 differences 2 are better beyond chance, 1 is worse, 1 is undecided"
-    assert pictures.forest([unsure]).title == "kd minus sft: +3.0 EM, which may be chance"
+    assert forest([unsure]).title == "kd minus sft: +3.0 EM, which may be chance"
     assert finding(0, 0, 0).sure is False
 
 
@@ -240,7 +245,7 @@ def test_what_failed_is_named_and_a_study_without_findings_has_a_page(tmp_path):
 
 def test_colours_and_marks_tell_students_apart():
     names = ["sft", "kd", "sft:unfiltered", "sft:wrong-only", "sft:right-only", "kd:unfiltered"]
-    assert len(set(pictures.colours(names).values())) == len(names)
+    assert len(set(colours(names).values())) == len(names)
 
 
 def test_an_axis_of_names_is_drawn_without_lines(tmp_path):
