@@ -110,5 +110,5 @@ def _line_title(series: Series) -> str:
     where = f"{axis} {tick(ends[best][1].value)}"
     of_best, of_worst = at(ends[best][1]), at(ends[worst][1])
     if ends[best][1].overlaps(ends[worst][1]):
-        return f"{name} at {where} tells no student from another ({of_worst} to {of_best})"
+        return f"{name} at {where}: the students' intervals overlap ({of_worst} to {of_best})"
     return f"{name} at {where}: {best} is best ({of_best}), {worst} worst ({of_worst})"
