@@ -25,8 +25,7 @@ from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
 from distill_lab.studies import page, results
 from distill_lab.studies.cells import CellScores, means_of, write_cells
-from distill_lab.studies.definition import Definition
-from distill_lab.studies.definition import Half as HalfName
+from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.measure_names import OF_TRACES, needed
