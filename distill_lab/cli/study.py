@@ -15,7 +15,7 @@ from distill_lab.run.saved_settings import flag
 from distill_lab.run.settings import Bounds
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.check_definition import checked
-from distill_lab.studies.running.definition_file import read_definition
+from distill_lab.studies.running.definition_file import DEFINITION, read_definition
 from distill_lab.studies.running.parse_definition import definition_from
 from distill_lab.studies.running.setting_values import setting_name
 
@@ -56,6 +56,9 @@ class StudyRun:
     """The set of evaluation questions on which findings are reported."""
     jobs: Annotated[int, Bounds(1)] = 1
     """How many cells are trained at a time, each with one thread; the numbers are the same."""
+    work: Annotated[str, _NONE] = ""
+    """Where traces, the teacher's targets and students lie, by default in the study's folder.
+    Studies that name the same folder, one after the other, make what they share once."""
     keep_models: bool = False
     """Keep the trained students in the study's folder instead of deleting them once measured."""
 
@@ -75,7 +78,8 @@ def run(settings: StudyRun) -> int:
     backend.prepare(base_config(definition).runtime)  # Unsloth before transformers
     from distill_lab.studies.running.run_study import run_study
 
-    failed = run_study(definition, settings.out, settings.jobs, settings.keep_models)
+    work = Path(settings.work) if settings.work else None
+    failed = run_study(definition, settings.out, settings.jobs, settings.keep_models, work)
     for cell, reason in failed.items():
         print(f"Failed: {cell}: {reason}", file=sys.stderr)
     if failed:
@@ -91,7 +95,7 @@ def definition_of(settings: StudyRun) -> Definition:
     LabError for what cannot be run."""
     _check_bounds(settings)
     given = _given(settings)
-    path = Path(settings.file) if settings.file else settings.out / "study.toml"
+    path = Path(settings.file) if settings.file else settings.out / DEFINITION
     if not settings.file and (not path.exists() or "axes" in given):
         if not given:
             raise LabError(

@@ -32,20 +32,27 @@ from distill_lab.studies.measure_names import OF_TRACES, needed
 from distill_lab.studies.results import CELLS, HALVES, PAGE
 from distill_lab.studies.running.cell_configs import Cell, base_config, cells_of
 from distill_lab.studies.running.cell_work import CellWork, do
-from distill_lab.studies.running.definition_file import toml_text
+from distill_lab.studies.running.definition_file import DEFINITION, write_definition
 from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
 from distill_lab.tasks.all_tasks import task_of
 
 
 def run_study(
-    definition: Definition, out: Path, jobs: int = 1, keep_models: bool = False
+    definition: Definition,
+    out: Path,
+    jobs: int = 1,
+    keep_models: bool = False,
+    work: Path | None = None,
 ) -> dict[str, str]:
     """Runs what is missing of the study in the folder `out`. Returns the reason of each cell that
     failed, by what the cell is.
 
+    What cells share lies in the folder `work`, by default the study's own; studies that name the
+    same one, one after the other, share traces and students too.
+
     With one job the cells are done in this process, or as `joblib.parallel_config` says.
     """
-    study = _begun(definition, out)
+    study = _begun(definition, out, work or out / "work")
     every = [(cell, half) for cell in study.cells for half in list(study.halves.values())[:1]]
     every += [(cell, study.halves[REPORT]) for cell in study.cells if cell.is_reference]
     study.do(every, jobs, "cells")
@@ -100,12 +107,17 @@ class _Study:
     def _note_time(self, begun: float) -> float:
         """Adds the seconds since then to the study's, and returns the time that it is now."""
         now, folder = time.monotonic(), RunFolder(self.work.path)
-        folder.write_note("study_seconds", self.seconds() + now - begun)
+        folder.write_note(self._clock, self.seconds() + now - begun)
         return now
 
     def seconds(self) -> float:
         """What the study's cells took, all its interrupted parts together."""
-        return RunFolder(self.work.path).read_notes().get("study_seconds", 0.0)
+        return RunFolder(self.work.path).read_notes().get(self._clock, 0.0)
+
+    @property
+    def _clock(self) -> str:
+        """The name of the note of this study's seconds."""
+        return f"seconds of the study {self.definition.name}"
 
     def _work_of(self, cell: Cell, half: Half) -> CellWork:
         how = self._how(cell)
@@ -165,11 +177,11 @@ class _Study:
         return CellScores(cell.id, name, cell.point, cell.seed, cell.student, n, means, scores)
 
 
-def _begun(definition: Definition, out: Path) -> _Study:
+def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     """The study with all that its cells share."""
-    work, cells = Work(out / "work"), cells_of(definition)
+    work, cells = Work(folder), cells_of(definition)
     halves = make_halves(definition, cells, work)
-    write_text(out / "study.toml", toml_text(definition))
+    write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
     write_halves(out / HALVES, halves)
     make_shared(cells, work, base_config(definition).runtime.threads)
