@@ -179,7 +179,7 @@ class _Study:
 
 def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     """The study with all that its cells share."""
-    work, cells = Work(folder), cells_of(definition)
+    work, cells = Work(folder.absolute()), cells_of(definition)
     halves = make_halves(definition, cells, work)
     write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
