@@ -30,7 +30,7 @@ from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.measure_names import OF_TRACES, needed
 from distill_lab.studies.results import CELLS, HALVES, PAGE
-from distill_lab.studies.running.cell_configs import Cell, base_config, cells_of
+from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of
 from distill_lab.studies.running.cell_work import CellWork, do
 from distill_lab.studies.running.definition_file import DEFINITION, write_definition
 from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
@@ -83,25 +83,25 @@ class _Study:
     def do(self, wanted: Sequence[tuple[Cell, Half]], jobs: int, title: str) -> None:
         """Trains and measures these cells on these halves, as far as it is not done: once where
         several cells have one student."""
+        works: dict[Path, CellWork] = {}
         cells: dict[Path, list[Cell]] = {}
-        todo: dict[Path, CellWork] = {}
         for cell, half in wanted:
             if cell.id not in self.work.failed:
                 work = self._work_of(cell, half)
+                works[work.scores] = work
                 cells.setdefault(work.scores, []).append(cell)
-                todo[work.scores] = work
-        self._hold_out([each for each in todo.values() if not each.is_done], cells)
-        open_ = [
-            each
-            for scores, each in todo.items()
-            if not each.is_done and self.work.left(cells[scores])
+        self._hold_out([work for work in works.values() if not work.is_done], cells)
+        todo = [
+            work
+            for scores, work in works.items()
+            if not work.is_done and self.work.left(cells[scores])
         ]
-        begun = time.monotonic()
-        with tqdm(total=len(todo), initial=len(todo) - len(open_), desc=title, unit="cell") as bar:
-            for done, reason in _results(open_, jobs) if open_ else ():
+        begun, n_done = time.monotonic(), len(works) - len(todo)
+        with tqdm(total=len(works), initial=n_done, desc=title, unit="cell") as bar:
+            for work, reason in _results(todo, jobs) if todo else ():
                 bar.update()
                 if reason:
-                    self.work.fail(cells[done.scores], reason)
+                    self.work.fail(cells[work.scores], reason)
                 begun = self._note_time(begun)
 
     def _note_time(self, begun: float) -> float:
@@ -151,7 +151,8 @@ class _Study:
         return dataclasses.replace(cell.config, generate=base_config(self.definition).generate)
 
     def _held_out_folder(self, how: Config, half: Half) -> Path:
-        parts = ("data.task", "models", "generate", "runtime.dtype")
+        """By what the teacher writes about the half, and the students' prompts."""
+        parts = ("data.task", "generate", *TEACHER, "models.student", "runtime.dtype")
         return self.work.folder("held_out", fingerprint(how, parts, *half.ids))
 
     def _hold_out(self, todo: Sequence[CellWork], cells: dict[Path, list[Cell]]) -> None:
@@ -167,7 +168,7 @@ class _Study:
         for cell in self.cells:
             for half in self.halves.values():
                 work = self._work_of(cell, half)
-                if cell.id not in self.work.failed and work.is_done:
+                if work.is_done:
                     found.append(self._line(cell, half, work.read_scores()))
         return found
 
