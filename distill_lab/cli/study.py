@@ -6,15 +6,16 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distill_lab.run.records import LabError
+from distill_lab.run.saved_settings import flag
 from distill_lab.run.settings import Bounds
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.check_definition import checked
-from distill_lab.studies.running.definition_file import read_definition
+from distill_lab.studies.running.definition_file import DEFINITION, read_definition
 from distill_lab.studies.running.parse_definition import definition_from
 from distill_lab.studies.running.setting_values import setting_name
 
@@ -33,8 +34,9 @@ class StudyRun:
     """The study's folder; the same command goes on from there."""
     profile: Annotated[str, _NONE] = ""
     """The profile whose settings all cells have where neither axis nor setting says otherwise."""
-    seeds: Annotated[int, Bounds(0), _NONE] = 0
-    """How many seeds each cell has: 0, 1, ... for the draw, the samples and the training."""
+    seeds: Annotated[int, Bounds(0)] = 0
+    """How many seeds each cell has, each for the draw, the samples and the training (0: as many as
+    the file says, else 3)."""
     students: Annotated[Texts, arg(metavar="ARM[:EXAMPLES]...", help_behavior_hint="")] = ()
     """Which students each point of the grid has: an arm, or an arm on other examples than those
     that are kept (sft:unfiltered, sft:wrong-only, sft:right-only)."""
@@ -54,6 +56,9 @@ class StudyRun:
     """The set of evaluation questions on which findings are reported."""
     jobs: Annotated[int, Bounds(1)] = 1
     """How many cells are trained at a time, each with one thread; the numbers are the same."""
+    work: Annotated[str, _NONE] = ""
+    """Where traces, the teacher's targets and students lie, by default in the study's folder.
+    Studies that name the same folder, one after the other, make what they share once."""
     keep_models: bool = False
     """Keep the trained students in the study's folder instead of deleting them once measured."""
 
@@ -73,7 +78,8 @@ def run(settings: StudyRun) -> int:
     backend.prepare(base_config(definition).runtime)  # Unsloth before transformers
     from distill_lab.studies.running.run_study import run_study
 
-    failed = run_study(definition, settings.out, settings.jobs, settings.keep_models)
+    work = Path(settings.work) if settings.work else None
+    failed = run_study(definition, settings.out, settings.jobs, settings.keep_models, work)
     for cell, reason in failed.items():
         print(f"Failed: {cell}: {reason}", file=sys.stderr)
     if failed:
@@ -87,8 +93,9 @@ def run(settings: StudyRun) -> int:
 def definition_of(settings: StudyRun) -> Definition:
     """The definition of the file, or of the study in the folder, with what the flags say instead.
     LabError for what cannot be run."""
+    _check_bounds(settings)
     given = _given(settings)
-    path = Path(settings.file) if settings.file else settings.out / "study.toml"
+    path = Path(settings.file) if settings.file else settings.out / DEFINITION
     if not settings.file and (not path.exists() or "axes" in given):
         if not given:
             raise LabError(
@@ -102,6 +109,14 @@ def definition_of(settings: StudyRun) -> Definition:
     new = {name: getattr(flags, name) for name in given}
     new["settings"] = {**definition.settings, **flags.settings}
     return checked(dataclasses.replace(definition, **new))
+
+
+def _check_bounds(settings: StudyRun) -> None:
+    for name, hint in get_type_hints(StudyRun, include_extras=True).items():
+        for bounds in getattr(hint, "__metadata__", ()):
+            if isinstance(bounds, Bounds) and getattr(settings, name) not in bounds:
+                found = getattr(settings, name)
+                raise LabError(f"{flag(name)}: expected {bounds}, found {found}.")
 
 
 def _given(settings: StudyRun) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from typing import Any, get_args
 
 from distill_lab.run.json_files import bad_file, read_json_lines
 from distill_lab.run.records import LabError, write_text
-from distill_lab.studies.definition import Half, Settings
+from distill_lab.studies.definition import HalfName, Settings
 from distill_lab.studies.measure_names import CONFIDENCE, ECE
 from distill_lab.studies.statistics import error_of
 
 Scores = Mapping[str, Sequence[float]]  # one number a question, by measure
 REFERENCES = ("base", "teacher")  # measured beside the students, without a seed
-HALVES = get_args(Half)
+HALVES = get_args(HalfName)
 _DIGITS = 3  # of a score in the file
 _ADVICE = "Run the study again"
 
@@ -36,7 +36,7 @@ class CellScores:
     """
 
     cell: str
-    half: Half
+    half: HalfName
     settings: Settings
     seed: int | None
     student: str

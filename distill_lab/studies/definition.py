@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
-Half = Literal["choose", "report"]
+HalfName = Literal["choose", "report"]
 Settings = Mapping[str, Any]  # values by `section.name`, such as {"train.alpha": 0.5}
 
 
@@ -51,7 +51,7 @@ class Definition:
     findings: tuple[Contrast, ...] = ()
 
     @property
-    def halves(self) -> dict[Half, str]:
+    def halves(self) -> dict[HalfName, str]:
         """The sets of evaluation questions by their part in the study."""
         return {"choose": self.choose, "report": self.report} if self.choose else {
             "report": self.report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import pytest
 from distill_lab.run.records import LabError
 from distill_lab.studies.definition import Contrast, Definition, Side
 from distill_lab.studies.running.cell_configs import cells_of
-from distill_lab.studies.running.definition_file import read_definition, toml_text
+from distill_lab.studies.running.definition_file import (
+    read_definition,
+    toml_text,
+    write_definition,
+)
 from distill_lab.studies.running.parse_definition import definition_from
 
 GOOD = """
@@ -95,6 +100,21 @@ def test_its_toml_is_the_same_definition_again(tmp_path):
     assert read(tmp_path, toml_text(definition)) == definition
     odd = definition_from({"name": 'a "b" \\ é', "question": "", "choose": "", "axes": []})
     assert read(tmp_path, toml_text(odd)) == odd
+
+
+def test_a_file_that_says_the_same_keeps_its_comments(tmp_path):
+    definition = read(tmp_path, "# why\n" + GOOD)
+    write_definition(tmp_path / "study.toml", definition)
+    assert (tmp_path / "study.toml").read_text().startswith("# why")
+    write_definition(tmp_path / "study.toml", replace(definition, seeds=2))
+    assert read_definition(tmp_path / "study.toml").seeds == 2
+
+
+def test_a_study_without_a_name_is_called_after_its_file_or_its_folder(tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text("")
+    assert read_definition(other).name == "other"
+    assert read(tmp_path, "").name == tmp_path.name
 
 
 # fmt: off

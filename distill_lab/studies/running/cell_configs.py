@@ -15,14 +15,12 @@ from distill_lab.studies.cells import cell_id
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.setting_values import changed
 
+TEACHER = ("models.teacher", "models.teacher_shots", "models.teacher_4bit")
 SEEDS = ("data.seed", "generate.seed", "train.seed")
 # what counts only where the teacher's softened targets do
 _SOFTENING = ("alpha", "temperature", "divergence", "beta", "cache", "cache_k")
 # what a reference's scores depend on, of what axes may change
-_REFERENCE = {
-    "base": ("models.student", "runtime"),
-    "teacher": ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "runtime"),
-}  # fmt: skip
+_REFERENCE = {"base": ("models.student", "runtime"), "teacher": (*TEACHER, "runtime")}
 
 
 def base_config(definition: Definition) -> Config:

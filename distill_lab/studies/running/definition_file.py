@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from distill_lab.run.records import LabError
+from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.parse_definition import definition_from
+
+DEFINITION = "study.toml"  # in a study's folder, after which the study is called
 
 
 def read_definition(path: Path) -> Definition:
@@ -25,7 +27,8 @@ def read_definition(path: Path) -> Definition:
     except ValueError as error:  # TOML's fault, or bytes that are no UTF-8
         raise LabError(f"{path}: expected a TOML file, found another: {error}.") from None
     try:
-        return definition_from({"name": path.stem, "question": "", **values})
+        name = path.absolute().parent.name if path.name == DEFINITION else path.stem
+        return definition_from({"name": name, "question": "", **values})
     except LabError as error:
         raise LabError(f"{path}: {error}") from None
 
@@ -36,6 +39,12 @@ def _toml() -> Any:
     else:
         import tomli as tomllib
     return tomllib
+
+
+def write_definition(path: Path, definition: Definition) -> None:
+    """Writes the file; one that says the same already keeps its comments."""
+    if not path.exists() or read_definition(path) != definition:
+        write_text(path, toml_text(definition))
 
 
 def toml_text(definition: Definition) -> str:

@@ -25,28 +25,34 @@ from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
 from distill_lab.studies import page, results
 from distill_lab.studies.cells import CellScores, means_of, write_cells
-from distill_lab.studies.definition import Definition
-from distill_lab.studies.definition import Half as HalfName
+from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.measure_names import OF_TRACES, needed
 from distill_lab.studies.results import CELLS, HALVES, PAGE
-from distill_lab.studies.running.cell_configs import Cell, base_config, cells_of
+from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of
 from distill_lab.studies.running.cell_work import CellWork, do
-from distill_lab.studies.running.definition_file import toml_text
+from distill_lab.studies.running.definition_file import DEFINITION, write_definition
 from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
 from distill_lab.tasks.all_tasks import task_of
 
 
 def run_study(
-    definition: Definition, out: Path, jobs: int = 1, keep_models: bool = False
+    definition: Definition,
+    out: Path,
+    jobs: int = 1,
+    keep_models: bool = False,
+    work: Path | None = None,
 ) -> dict[str, str]:
     """Runs what is missing of the study in the folder `out`. Returns the reason of each cell that
     failed, by what the cell is.
 
+    What cells share lies in the folder `work`, by default the study's own; studies that name the
+    same one, one after the other, share traces and students too.
+
     With one job the cells are done in this process, or as `joblib.parallel_config` says.
     """
-    study = _begun(definition, out)
+    study = _begun(definition, out, work or out / "work")
     every = [(cell, half) for cell in study.cells for half in list(study.halves.values())[:1]]
     every += [(cell, study.halves[REPORT]) for cell in study.cells if cell.is_reference]
     study.do(every, jobs, "cells")
@@ -77,36 +83,41 @@ class _Study:
     def do(self, wanted: Sequence[tuple[Cell, Half]], jobs: int, title: str) -> None:
         """Trains and measures these cells on these halves, as far as it is not done: once where
         several cells have one student."""
+        works: dict[Path, CellWork] = {}
         cells: dict[Path, list[Cell]] = {}
-        todo: dict[Path, CellWork] = {}
         for cell, half in wanted:
             if cell.id not in self.work.failed:
                 work = self._work_of(cell, half)
+                works[work.scores] = work
                 cells.setdefault(work.scores, []).append(cell)
-                todo[work.scores] = work
-        self._hold_out([each for each in todo.values() if not each.is_done], cells)
-        open_ = [
-            each
-            for scores, each in todo.items()
-            if not each.is_done and self.work.left(cells[scores])
+        self._hold_out([work for work in works.values() if not work.is_done], cells)
+        todo = [
+            work
+            for scores, work in works.items()
+            if not work.is_done and self.work.left(cells[scores])
         ]
-        begun = time.monotonic()
-        with tqdm(total=len(todo), initial=len(todo) - len(open_), desc=title, unit="cell") as bar:
-            for done, reason in _results(open_, jobs) if open_ else ():
+        begun, n_done = time.monotonic(), len(works) - len(todo)
+        with tqdm(total=len(works), initial=n_done, desc=title, unit="cell") as bar:
+            for work, reason in _results(todo, jobs) if todo else ():
                 bar.update()
                 if reason:
-                    self.work.fail(cells[done.scores], reason)
+                    self.work.fail(cells[work.scores], reason)
                 begun = self._note_time(begun)
 
     def _note_time(self, begun: float) -> float:
         """Adds the seconds since then to the study's, and returns the time that it is now."""
         now, folder = time.monotonic(), RunFolder(self.work.path)
-        folder.write_note("study_seconds", self.seconds() + now - begun)
+        folder.write_note(self._clock, self.seconds() + now - begun)
         return now
 
     def seconds(self) -> float:
         """What the study's cells took, all its interrupted parts together."""
-        return RunFolder(self.work.path).read_notes().get("study_seconds", 0.0)
+        return RunFolder(self.work.path).read_notes().get(self._clock, 0.0)
+
+    @property
+    def _clock(self) -> str:
+        """The name of the note of this study's seconds."""
+        return f"seconds of the study {self.definition.name}"
 
     def _work_of(self, cell: Cell, half: Half) -> CellWork:
         how = self._how(cell)
@@ -140,7 +151,8 @@ class _Study:
         return dataclasses.replace(cell.config, generate=base_config(self.definition).generate)
 
     def _held_out_folder(self, how: Config, half: Half) -> Path:
-        parts = ("data.task", "models", "generate", "runtime.dtype")
+        """By what the teacher writes about the half, and the students' prompts."""
+        parts = ("data.task", "generate", *TEACHER, "models.student", "runtime.dtype")
         return self.work.folder("held_out", fingerprint(how, parts, *half.ids))
 
     def _hold_out(self, todo: Sequence[CellWork], cells: dict[Path, list[Cell]]) -> None:
@@ -156,7 +168,7 @@ class _Study:
         for cell in self.cells:
             for half in self.halves.values():
                 work = self._work_of(cell, half)
-                if cell.id not in self.work.failed and work.is_done:
+                if work.is_done:
                     found.append(self._line(cell, half, work.read_scores()))
         return found
 
@@ -166,11 +178,11 @@ class _Study:
         return CellScores(cell.id, name, cell.point, cell.seed, cell.student, n, means, scores)
 
 
-def _begun(definition: Definition, out: Path) -> _Study:
+def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     """The study with all that its cells share."""
-    work, cells = Work(out / "work"), cells_of(definition)
+    work, cells = Work(folder.absolute()), cells_of(definition)
     halves = make_halves(definition, cells, work)
-    write_text(out / "study.toml", toml_text(definition))
+    write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
     write_halves(out / HALVES, halves)
     make_shared(cells, work, base_config(definition).runtime.threads)
