@@ -59,8 +59,9 @@ class Finding:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.ci95[0] > 0 or self.ci95[1] < 0
+        """Whether the interval leaves zero out; one without a width comes of too few passages."""
+        low, high = self.ci95
+        return low < high and (low > 0 or high < 0)
 
     def __str__(self) -> str:
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
@@ -134,7 +135,7 @@ def _choice(
             best, most = pair, better
     if best is None:
         return None
-    open_axes = [name for name in definition.axis_names if name not in contrast.plus.at]
+    open_axes = [n for n in definition.axis_names if len({plus[n] for plus, _ in pairs}) > 1]
     return Choice(contrast, *best, tried, {name: best[0][name] for name in open_axes})
 
 

@@ -184,6 +184,7 @@ def test_titles_and_readings_say_what_is_sure():
     assert title == "Of 4 differences 2 are better beyond chance, 1 is worse, 1 is undecided"
     assert forest([unsure]).title == "kd minus sft: +3.0 EM, which may be chance"
     assert finding(0, 0, 0).sure is False
+    assert finding(3, 3, 3).sure is False  # no width: one passage, say
 
 
 class Reader(HTMLParser):
