@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TRAIN_PASSAGES, DEV_PASSAGES, QUESTIONS_PER_PASSAGE = 300, 100, 4
+TRAIN_PASSAGES, DEV_PASSAGES, STUDY_PASSAGES, QUESTIONS_PER_PASSAGE = 300, 100, 250, 4
 
 _STARTS: Sequence[str] = (
     "Al An Ar Bel Ber Bor Bran Cal Cor Dal Dar Del Dor Ed El Fal Fen Gar Gel Gil Had Hal Hel Ing Is Jar Jor Kal Ker Kol Lan "
@@ -229,10 +229,12 @@ def squad_json(split: str, seed: int, passages: int, held_out: bool) -> str:
 
 
 def files() -> dict[str, str]:
-    """Name to text of the two files."""
+    """Name to text of the files. On choose.json a study chooses settings, on report.json it reports."""
     return {
         "train.json": squad_json("train", 1, TRAIN_PASSAGES, held_out=False),
         "dev.json": squad_json("dev", 2, DEV_PASSAGES, held_out=True),
+        "choose.json": squad_json("choose", 3, STUDY_PASSAGES, held_out=True),
+        "report.json": squad_json("report", 4, STUDY_PASSAGES, held_out=True),
     }
 
 

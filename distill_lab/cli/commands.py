@@ -163,6 +163,21 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1))
 
 
+# -- studies
+
+
+def _study_run(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import study
+
+    return study.StudyRun(), study.run
+
+
+def _study_check(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import study
+
+    return study.StudyCheck, study.check
+
+
 # -- the course
 
 
@@ -211,6 +226,13 @@ COMMANDS = Group(
         },
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
+        "study": Group(
+            "Run a grid of settings by seeds, or check the findings of one.",
+            {
+                "run": Command("Run a study, or go on with one.", _study_run),
+                "check": Command("Compute every finding of studies again.", _study_check),
+            },
+        ),
         "notebooks": Group(
             "Build or check the labs' notebooks, or measure the numbers in their text.",
             {word: Command(text, partial(_notebooks, word)) for word, text in _NOTEBOOKS.items()},

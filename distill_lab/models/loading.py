@@ -253,7 +253,7 @@ def require_known_head(model: LanguageModel) -> None:
 
 
 def require_shared_tokenizer(
-    teacher: LanguageModel | TokenizerOnly, student: LanguageModel
+    teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
 ) -> None:
     """KL compares token by token: LabError unless each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()

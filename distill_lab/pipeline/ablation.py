@@ -10,9 +10,10 @@ import random
 from collections.abc import Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from distill_lab.pipeline import evaluate, train
+from distill_lab.run.arms import AblationArm
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
@@ -27,9 +28,6 @@ from distill_lab.run.saved_settings import claim_run_folder
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
 
-# Traces as they come, right and wrong; the wrong ones alone; or as many right ones of as many
-# questions, which tells what is due to their being wrong from what is due to their being few.
-AblationArm = Literal["unfiltered", "wrong-only", "right-only"]
 KINDS = get_args(AblationArm)
 FOLDER = "no_filter"  # below the run's
 
@@ -46,13 +44,14 @@ def student_of(kind: AblationArm, config: Config, out: Path) -> list[Prediction]
     claim_run_folder(config, folder)
     run, ablated = RunFolder(out), RunFolder(folder)
     ablated.eval_questions.write(run.eval_questions.read())
-    ablated.examples.write(_examples(kind, config, run))
+    ablated.examples.write(examples_of(kind, config, run))
     train.run(config, folder, ("sft",))
     evaluate.run(config, folder, ("sft",))
     return ablated.predictions("sft").read()
 
 
-def _examples(kind: AblationArm, config: Config, run: RunFolder) -> list[Example]:
+def examples_of(kind: AblationArm, config: Config, run: RunFolder) -> list[Example]:
+    """As many examples as the run kept, chosen as `kind` says. LabError where there is none."""
     n = len(run.examples.read())
     chosen = draw(run.traces.read(), run.verdicts.read(), n, kind, config.train.seed)
     user_text = task_of(config).user_text

@@ -97,8 +97,8 @@ def _numbers(config: Config, run: RunRecords, values: Mapping[str, Values]) -> d
         "gap_closed": {arm: _gap(values, arm) for arm in ARMS},
         "seconds": {stage: round(took, 1) for stage, took in run.notes.get("seconds", {}).items()},
         "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
-        "versions": _versions(),
-        "git": _git(),
+        "versions": versions(),
+        "git": git_state(),
         "config": dataclasses.asdict(config),
     }
 
@@ -163,7 +163,7 @@ def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page
     return differences
 
 
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
     """Of Python, of the libraries behind the numbers, and of this package; None if missing."""
     installed = {package: version(package) for package in PACKAGES}
     return {
@@ -181,7 +181,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def _git() -> dict[str, Any] | None:
+def git_state() -> dict[str, Any] | None:
     """The checkout's commit, and whether files differ from it; None outside a checkout."""
     root = Path(distill_lab.__file__).resolve().parent.parent
 

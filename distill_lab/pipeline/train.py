@@ -37,8 +37,13 @@ from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fi
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 
-def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
-    """Writes students/<arm>/model and log.jsonl for these arms. False if all were there."""
+def run(
+    config: Config, out: Path, arms: Sequence[str] = tuple(ARMS), cache: Path | None = None
+) -> bool:
+    """Writes students/<arm>/model and log.jsonl for these arms. False if all were there.
+
+    `cache` is the folder of the teacher's targets, where it is not the run's own.
+    """
     folder = RunFolder(out)
     examples = folder.examples.read()
     if not examples:
@@ -53,7 +58,7 @@ def run(config: Config, out: Path, arms: Sequence[str] = tuple(ARMS)) -> bool:
         )
     todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
     for arm in todo:
-        _train_arm(arm, examples, config, folder)
+        _train_arm(arm, examples, config, folder, cache or folder.teacher_cache)
     return bool(todo)
 
 
@@ -76,13 +81,14 @@ def hyperparameters_of(config: Config, dtype: str) -> Hyperparameters:
         micro_batch=runtime.micro_batch,
         dtype=dtype,
         save_every=runtime.save_every,
+        steps=settings.steps,
     )
 
 
 def encode_for(
     config: Config,
     examples: Sequence[Example],
-    student: LanguageModel,
+    student: LanguageModel | TokenizerOnly,
     teacher: LanguageModel | TokenizerOnly | None,
 ) -> list[Encoded]:
     """The examples in the prompts of the run's task: the student's, and the teacher's if any."""
@@ -96,7 +102,19 @@ def encode_for(
     )
 
 
-def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFolder) -> None:
+def fill_teacher_cache(config: Config, out: Path, examples: Sequence[Example], cache: Path) -> None:
+    """Makes the cache of the teacher's targets for these examples, or what is missing of it, so
+    that trainings which share it only read. `out` is where the backend is noted."""
+    backend = start(config, out)
+    student, teacher = (load_tokenizer_only(who, config.models) for who in ("base", "teacher"))
+    require_shared_tokenizer(teacher, student)
+    encoded = encode_for(config, examples, student, teacher)
+    _teacher(teacher, student, encoded, backend, config, cache)
+
+
+def _train_arm(
+    arm: str, examples: Sequence[Example], config: Config, run: RunFolder, cache: Path
+) -> None:
     folder = run.student(arm)
     models, objective = config.models, objective_of(arm, config.train)
     backend = start(config, run.path)
@@ -109,7 +127,7 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFo
     encoded = encode_for(config, examples, base, tokenizer_only)
     teacher = None
     if tokenizer_only:
-        teacher = _teacher(tokenizer_only, base, encoded, backend, config, run.teacher_cache)
+        teacher = _teacher(tokenizer_only, base, encoded, backend, config, cache)
     student = for_training(base, models.lora_rank)
     hyperparameters = hyperparameters_of(config, backend.dtype)
     trainer = DistillationTrainer(
@@ -121,7 +139,7 @@ def _train_arm(arm: str, examples: Sequence[Example], config: Config, run: RunFo
 
 def _teacher(
     tokenizer_only: TokenizerOnly,
-    base: LanguageModel,
+    base: LanguageModel | TokenizerOnly,
     encoded: Sequence[Encoded],
     backend: Backend,
     config: Config,

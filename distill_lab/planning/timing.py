@@ -151,12 +151,13 @@ class _Work:
         examples = min(examples, questions * most) if most else examples
         completions = examples * self.written * c.generate.max_new_tokens  # tokens
         tokens = examples * self._prompt + completions
-        passes = 0 if s.alpha == 0 else s.epochs if s.cache == "none" else 1
+        epochs = s.steps * s.batch_size / examples if s.steps else s.epochs
+        passes = 0 if s.alpha == 0 else epochs if s.cache == "none" else 1
         # forward, and back for the states; for the weights too; and forward once more
         each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
-        operations = len(ARMS) * s.epochs * tokens * each * student.matrices
+        operations = len(ARMS) * epochs * tokens * each * student.matrices
         operations += passes * tokens * 2 * teacher.matrices
-        operations += len(ARMS) * s.epochs * completions * 4 * student.embedding
+        operations += len(ARMS) * epochs * completions * 4 * student.embedding
         return operations / self.flops
 
     def _sampling(self, who: str, questions: int, n: int, prompts: int, new: int) -> float:

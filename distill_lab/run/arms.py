@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 ArmName = Literal["sft", "kd"]
+# What an arm learns from where it is not the kept traces, but as many: traces as they come, right
+# and wrong; the wrong ones alone; or right ones that are as few, of as many questions, which tells
+# what is due to their being wrong from what is due to their being few.
+AblationArm = Literal["unfiltered", "wrong-only", "right-only"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,26 +54,34 @@ def bounds_of_settings() -> dict[str, Bounds]:
 
 
 # What the records of each slow stage depend on; what only cheap stages made is simply made again.
-_TRACES = ("data.task", "data.train", "data.n_train", "data.seed", "models.teacher",
+TRACES = ("data.task", "data.train", "data.n_train", "data.seed", "models.teacher",
            "models.teacher_shots", "models.teacher_4bit", "generate", "runtime.dtype",
            "runtime.sampler")  # fmt: skip
-_STUDENTS = (*_TRACES, "models", "reject", "train")
-_PREDICTIONS = (*_STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
-_CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",
+STUDENTS = (*TRACES, "models", "reject", "train")
+PREDICTIONS = (*STUDENTS, "data.eval", "data.n_eval", "evaluate.max_new_tokens")
+CACHE = ("models.teacher", "models.teacher_shots", "models.teacher_4bit", "models.student",
           "runtime.dtype", "train.temperature", "train.cache", "train.cache_k")  # fmt: skip
 
 
 def _made_from(run: RunFolder) -> list[tuple[Path, tuple[str, ...]]]:
     return [
-        (run.traces.path, _TRACES),
-        (run.teacher_cache, _CACHE),
-        (run.students, _STUDENTS),
-        (run.all_predictions, _PREDICTIONS),
+        (run.traces.path, TRACES),
+        (run.teacher_cache, CACHE),
+        (run.students, STUDENTS),
+        (run.all_predictions, PREDICTIONS),
     ]
 
 
 def _matters(name: str, parts: tuple[str, ...]) -> bool:
     return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def fingerprint(config: Config, parts: tuple[str, ...], *more: str) -> str:
+    """Twelve hexadecimal digits of the settings that these parts name (`train`, `data.seed`), and
+    of what else is given: what agrees in them can share what was made from them."""
+    values = {name: value for name, value in settings(config) if _matters(name, parts)}
+    text = json.dumps([values, *more], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _has_records(path: Path) -> bool:

@@ -43,7 +43,8 @@ class DataSettings:
     train: str = BUNDLED
     """Questions for the teacher: 'bundled', a file, or for SQuAD a hub name (rajpurkar/squad)."""
     eval: str = BUNDLED
-    """Questions all models are scored on, never trained on: same choices."""
+    """Questions all models are scored on, never trained on: same choices, and 'bundled-choose' and
+    'bundled-report', two larger sets."""
     n_train: Annotated[int, Bounds(0)] = 400
     """How many training questions (0: all), drawn with the seed."""
     n_eval: Annotated[int, Bounds(0)] = 240
@@ -121,6 +122,8 @@ class TrainSettings:
     """How many tokens `topk` or `sampled` stores for each position."""
     epochs: Annotated[int, Bounds(1)] = 3
     """Passes over the examples."""
+    steps: Annotated[int, Bounds(0)] = 0
+    """Optimiser steps, however many passes that takes (0: as many as the epochs have)."""
     learning_rate: Annotated[float, Bounds(1e-12, 10)] = 1e-3
     """Peak learning rate; linear warm-up, then cosine to 0."""
     warmup: Annotated[float, Bounds(0, 1)] = 0.1

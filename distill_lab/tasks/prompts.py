@@ -54,6 +54,19 @@ def answer_text(completion: str) -> str:
     return _TAG.sub(" ", completion.rpartition("</think>")[2]).strip()
 
 
+def answer_span(completion: str) -> tuple[int, int]:
+    """Where in the completion its answer stands, from and up to which character: the text between
+    the answer's tags, or all that `answer_text` takes where the form is broken."""
+    match = _WHOLE.fullmatch(completion)
+    if match is None or parse(completion) is None:
+        start = completion.rfind("</think>")
+        start, end = (start + len("</think>") if start >= 0 else 0), len(completion)
+    else:
+        start, end = match.span("answer")
+    text = completion[start:end]
+    return start + len(text) - len(text.lstrip()), end - len(text) + len(text.rstrip())
+
+
 def messages(text: str, n_shots: int = 0, task: Task = SQUAD) -> list[dict[str, str]]:
     """The conversation that ends with the user's `text`: instruction, worked examples, question."""
     turns = [{"role": "system", "content": task.instruction}]

@@ -40,7 +40,8 @@ class Hyperparameters:
     `warmup` is a share of the steps. `batch_size` examples make an optimiser step, over all
     micro-batches and processes; `micro_batch` of them go through the model at once (0: all that one
     process has of a step). `dtype` is that of matrix products on a GPU. `save_every` steps a
-    checkpoint is written (0: never).
+    checkpoint is written (0: never). `steps` counts optimiser steps, whatever `epochs` says (0: as
+    many as the epochs have).
     """
 
     epochs: int
@@ -52,6 +53,7 @@ class Hyperparameters:
     micro_batch: int = 0
     dtype: str = "float32"
     save_every: int = 0
+    steps: int = 0
 
 
 class EpochShuffle(Sampler[int]):
@@ -206,6 +208,7 @@ def _arguments(h: Hyperparameters, device: torch.device, folder: Path) -> Traini
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=h.epochs,
+        max_steps=h.steps or -1,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=each // micro,
         learning_rate=h.learning_rate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,29 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrain
     objective = train.objective_of("kd", replace(config.train, alpha=alpha))
     hyperparameters = train.hyperparameters_of(config, backend.dtype)
     return DistillationTrainer(student, data, objective, teacher, hyperparameters, folder)
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [2, 7])  # 10 examples are 3 steps a pass
+def test_steps_count_whatever_the_epochs_say(tiny_model, tmp_path, steps):
+    config = settings(tiny_model("llama"), tiny_model("llama"), steps=steps, epochs=2)
+    run_in(tmp_path, config)
+    rows = log(tmp_path, "sft")
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    # the rate at which step k begins: a cosine over just these steps
+    cosine = [1e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx(cosine)
+
+
+def test_as_many_steps_as_two_epochs_have_are_two_epochs(tiny_model, tmp_path):
+    kind = tiny_model("llama")
+    two, six = settings(kind, kind, epochs=2), settings(kind, kind, steps=6)
+    run_in(tmp_path / "two", two)
+    run_in(tmp_path / "six", six)
+    for arm in ("sft", "kd"):
+        assert_same(weights(tmp_path / "two", arm, two), weights(tmp_path / "six", arm, six), 0)
 
 
 # --- the loss of a step ---------------------------------------------------------------------------

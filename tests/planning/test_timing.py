@@ -46,6 +46,18 @@ def test_twice_the_work_takes_twice_the_time(name, value, times):
             assert other / one == pytest.approx(factor, rel=0.15)
 
 
+def test_steps_take_their_time_whatever_the_number_of_questions():
+    few, more, of_many = (
+        changed("train.steps", 2000),
+        changed("train.steps", 4000),
+        replace(changed("data.n_train", 2000), train=changed("train.steps", 4000).train),
+    )
+    few, more, of_many = (estimate(c, WAY, T4)["train"] for c in (few, more, of_many))
+    for one, twice, same in zip(few, more, of_many, strict=True):
+        assert twice / one == pytest.approx(2, rel=0.15)
+        assert same / twice == pytest.approx(1, rel=0.15)
+
+
 def test_the_teacher_at_every_step_costs_more_than_its_cache():
     cached, online = (
         estimate(c, WAY, T4)["train"] for c in (PROFILES["colab"], changed("train.cache", "none"))

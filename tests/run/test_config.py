@@ -58,6 +58,7 @@ OUT_OF_BOUNDS = (
     ("train.learning_rate", math.nan),
     ("train.warmup", 1.1),
     ("train.epochs", 0),
+    ("train.steps", -1),
     ("train.batch_size", 0),
     ("train.max_length", 0),
     ("runtime.save_every", 0),

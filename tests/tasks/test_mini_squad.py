@@ -11,8 +11,9 @@ import pytest
 
 from data.mini_squad.make import CHAINS, KINDS, files
 from distill_lab.run.settings import data_folder
+from distill_lab.tasks.squad.questions import load
 
-SPLITS = ("train", "dev")
+SPLITS = ("train", "dev", "choose", "report")
 # How sentences and questions start: all other words that begin with a capital are names.
 STARTS = set("The Visitors People By In On What When Where Which Who".split())
 
@@ -38,15 +39,16 @@ def two_sentence(question: str) -> bool:
 
 def test_the_files_are_what_the_generator_makes_byte_for_byte():
     made = files()
-    assert sorted(made) == ["dev.json", "train.json"]
+    assert sorted(made) == ["choose.json", "dev.json", "report.json", "train.json"]
     for name, text in made.items():
         assert (data_folder() / "mini_squad" / name).read_bytes() == text.encode(), (
             f"run `make data` for {name}"
         )
 
 
-def test_no_name_of_dev_occurs_in_train():
-    train, dev = words("train"), words("dev")
+@pytest.mark.parametrize("split", SPLITS[1:])
+def test_no_name_that_is_asked_about_occurs_in_train(split):
+    train, dev = words("train"), words(split)
     names = {word for word in dev if word[0].isupper()} - STARTS
     assert len(names) > 200
     assert names & train == set()
@@ -65,7 +67,9 @@ def test_each_answer_stands_at_its_offset_as_a_word_of_its_own(split):
             assert answer["text"] not in qa["question"]
 
 
-@pytest.mark.parametrize(("split", "least"), [("train", 1000), ("dev", 200)])
+@pytest.mark.parametrize(
+    ("split", "least"), list(zip(SPLITS, (1000, 200, 1000, 1000), strict=True))
+)
 def test_there_are_enough_questions_and_no_id_twice(split, least):
     ids = [qa["id"] for paragraph in paragraphs(split) for qa in paragraph["qas"]]
     assert len(ids) >= least
@@ -118,3 +122,15 @@ def test_no_two_names_of_a_passage_begin_alike(split):
     for paragraph in paragraphs(split):
         names = sorted(set(re.findall(r"\b[A-Z]\w+", paragraph["context"])) - STARTS)
         assert all(not later.startswith(name) for name, later in pairwise(names))
+
+
+def test_the_sets_of_a_study_are_named_and_share_no_passage_with_another():
+    seen: set[str] = set()
+    for split in SPLITS:
+        contexts = {paragraph["context"] for paragraph in paragraphs(split)}
+        assert not contexts & seen
+        seen |= contexts
+    for half in ("choose", "report"):
+        loaded = load(f"bundled-{half}", "validation").questions
+        asked = [qa["question"] for paragraph in paragraphs(half) for qa in paragraph["qas"]]
+        assert [question.question for question in loaded] == asked

@@ -21,10 +21,12 @@ from distill_lab.tasks.task import LoadedQuestions, Split, require_usable
 Json = dict[str, Any]
 
 _BUNDLED_FILES: dict[Split, str] = {"train": "train.json", "validation": "dev.json"}
+_STUDY_FILES = {"bundled-choose": "choose.json", "bundled-report": "report.json"}
 
 
 def load(source: str, split: Split, strict: bool = False) -> LoadedQuestions:
-    """The questions of 'bundled', a SQuAD 1.1 or 2.0 JSON file (which has no splits) or a hub name.
+    """The questions of 'bundled', of a study's bundled half, of a SQuAD 1.1 or 2.0 JSON file (these
+    have no splits), or of a hub name.
 
     Bad questions are left out and named in `problems`; `strict` makes them a LabError, and so is a
     set with no good one.
@@ -35,8 +37,9 @@ def load(source: str, split: Split, strict: bool = False) -> LoadedQuestions:
 def _dataset(source: str, split: Split) -> Json:
     """The source in the schema of a SQuAD file, whatever it was."""
     path = Path(source).expanduser()
-    if source == BUNDLED:
-        return read_dataset(data_folder() / "mini_squad" / _BUNDLED_FILES[split])
+    bundled = {BUNDLED: _BUNDLED_FILES[split], **_STUDY_FILES}
+    if source in bundled:
+        return read_dataset(data_folder() / "mini_squad" / bundled[source])
     if path.exists() or source.endswith(".json"):
         return read_dataset(path)
     return from_hub(source, split)

@@ -1,0 +1,114 @@
+"""Measures along an axis, a line for each student."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from distill_lab.reporting.plots import INK, REST, Plot, _figure, _png
+from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
+from distill_lab.studies.pictures.look import MARKS, Picture, colours, number, short, tick
+from distill_lab.studies.series import Point, Series
+
+_LINE = 0.045  # of the axes' height, at least between two labels
+
+
+def line_plot(panels: Sequence[Series]) -> Picture:
+    """Measures along one axis, a panel each and a line a student; the first panel gives the
+    title."""
+    first = panels[0]
+    students = list(first.students)
+    figure, axes = _figure(0.35 + 2.5 * len(panels), rows=len(panels), sharex=True)
+    shades = colours(students)
+    for series, ax in zip(panels, axes, strict=True):
+        _lines(ax, series, shades)
+        ax.set_title(_with_direction(series.measure), fontsize=11, loc="left", color=INK)
+    axes[-1].set_xlabel(short(first.axis), fontsize=11, color=INK)
+    caption = (
+        f"Means over seeds on the half “{first.half}”; bands: 95 % intervals over passages. Where "
+        "other axes vary too, the mean over their values."
+    )
+    alt = ". ".join(_described(series) for series in panels) + "."
+    name = f"{first.axis.replace('.', '-')}-{first.measure.replace('@', '-').replace(':', '-')}"
+    return Picture(_line_title(first), caption, Plot(name, alt, _png(figure)))
+
+
+def _with_direction(measure: str) -> str:
+    return label(measure) + (" (lower is better)" if split(measure)[0] in LOWER_IS_BETTER else "")
+
+
+def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
+    values = list(dict.fromkeys(p.value for points in series.students.values() for p in points))
+    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    place = {value: value if numeric else n for n, value in enumerate(values)}
+    ends: dict[str, float] = {}
+    for n, (student, points) in enumerate(series.students.items()):
+        xs, means = [place[p.value] for p in points], [p.mean for p in points]
+        low, high = [p.low for p in points], [p.high for p in points]
+        style = {"color": shades[student], "marker": MARKS[n % len(MARKS)]}
+        if numeric:
+            ax.fill_between(xs, low, high, color=shades[student], alpha=0.13, linewidth=0)
+            ax.plot(xs, means, linewidth=2, markersize=5, **style)
+        else:
+            errors = [np.subtract(means, low), np.subtract(high, means)]
+            ax.errorbar(xs, means, errors, linestyle="none", elinewidth=2, **style)
+        ends[student] = means[-1]
+    if numeric and is_geometric(values):
+        ax.set_xscale("log")
+    ax.set_xticks(list(place.values()), [tick(value) for value in values])
+    ax.minorticks_off()
+    ax.margins(x=0.06 if numeric else 0.2)
+    ax.grid(axis="y", color=REST, linewidth=0.8)
+    _labels_at_the_end(ax, ends, shades)
+
+
+def is_geometric(values: Sequence[float]) -> bool:
+    """Whether values grow by about the same factor, rather than by the same amount."""
+    if len(values) < 3 or min(values) <= 0 or list(values) != sorted(values):
+        return False
+    factors, steps = np.diff(np.log(values)), np.diff(values)
+    return bool(np.std(factors) / np.mean(factors) < np.std(steps) / np.mean(steps))
+
+
+def _labels_at_the_end(ax: Any, ends: Mapping[str, float], shades: Mapping[str, str]) -> None:
+    """Each student's name right of its line, moved apart where two would overlap."""
+    low, high = ax.get_ylim()
+    at = {name: (value - low) / (high - low) for name, value in ends.items()}
+    lowest = -math.inf
+    for name in sorted(at, key=lambda name: at[name]):
+        lowest = max(at[name], lowest + 2 * _LINE)
+        text = {"xycoords": "axes fraction", "va": "center", "fontsize": 11}
+        ax.annotate(name, (1.02, lowest), color=shades[name], annotation_clip=False, **text)
+
+
+def _described(series: Series) -> str:
+    return f"{label(series.measure)} along {short(series.axis)}: " + "; ".join(
+        f"{student} "
+        + ", ".join(f"{number(p.mean, series.measure)} at {tick(p.value)}" for p in points)
+        for student, points in series.students.items()
+    )
+
+
+def _line_title(series: Series) -> str:
+    """What the measure does along the axis: of up to two students from where to where, of more the
+    best and the worst at the last value."""
+    name, axis = label(series.measure), short(series.axis)
+    ends = {student: (points[0], points[-1]) for student, points in series.students.items()}
+
+    def at(point: Point) -> str:
+        return number(point.mean, series.measure)
+
+    if len(ends) <= 2:
+        parts = [f"{who} {at(a)} → {at(b)}" for who, (a, b) in ends.items()]
+        a, b = next(iter(ends.values()))
+        return f"{name} by {axis}, {tick(a.value)} to {tick(b.value)}: {', '.join(parts)}"
+    ranked = sorted(ends, key=lambda who: gain(series.measure, ends[who][1].mean), reverse=True)
+    best, worst = ranked[0], ranked[-1]
+    where = f"{axis} {tick(ends[best][1].value)}"
+    of_best, of_worst = at(ends[best][1]), at(ends[worst][1])
+    if ends[best][1].overlaps(ends[worst][1]):
+        return f"{name} at {where}: the students' intervals overlap ({of_worst} to {of_best})"
+    return f"{name} at {where}: {best} is best ({of_best}), {worst} worst ({of_worst})"

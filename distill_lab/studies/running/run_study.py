@@ -1,0 +1,223 @@
+"""A study from its definition to its findings. Whatever is there is not made again, so that the
+same command goes on after it was killed, and ends with the same cells.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from distill_lab.pipeline.report import git_state, versions
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError, write_text
+from distill_lab.run.saved_settings import fingerprint
+from distill_lab.run.settings import Config
+from distill_lab.studies import page, results
+from distill_lab.studies.cells import CellScores, means_of, write_cells
+from distill_lab.studies.definition import Definition, HalfName
+from distill_lab.studies.findings import choose, unanswered
+from distill_lab.studies.halves import REPORT, Half, write_halves
+from distill_lab.studies.measure_names import OF_TRACES, needed
+from distill_lab.studies.results import CELLS, HALVES, PAGE
+from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of
+from distill_lab.studies.running.cell_work import CellWork, do
+from distill_lab.studies.running.definition_file import DEFINITION, write_definition
+from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
+from distill_lab.tasks.all_tasks import task_of
+
+
+def run_study(
+    definition: Definition,
+    out: Path,
+    jobs: int = 1,
+    keep_models: bool = False,
+    work: Path | None = None,
+) -> dict[str, str]:
+    """Runs what is missing of the study in the folder `out`. Returns the reason of each cell that
+    failed, by what the cell is.
+
+    What cells share lies in the folder `work`, by default the study's own; studies that name the
+    same one, one after the other, share traces and students too.
+
+    With one job the cells are done in this process, or as `joblib.parallel_config` says.
+    """
+    study = _begun(definition, out, work or out / "work")
+    every = [(cell, half) for cell in study.cells for half in list(study.halves.values())[:1]]
+    every += [(cell, study.halves[REPORT]) for cell in study.cells if cell.is_reference]
+    study.do(every, jobs, "cells")
+    chosen = choose(definition, study.lines(), study.halves)
+    sides = [(each.contrast.plus.student, each.plus) for each in chosen]
+    sides += [(each.contrast.minus.student, each.minus) for each in chosen]
+    wanted = [cell for cell in study.cells if (cell.student, cell.point) in sides]
+    study.do([(cell, study.halves[REPORT]) for cell in wanted], jobs, "cells to report")
+    _write(study)
+    if not keep_models:
+        for cell in study.cells:
+            shutil.rmtree(RunFolder(study.folder(cell)).students, ignore_errors=True)
+    named = {cell.id: str(cell) for cell in study.cells}
+    return {named[cell]: reason for cell, reason in study.work.failed.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    definition: Definition
+    out: Path
+    work: Work
+    cells: Sequence[Cell]
+    halves: dict[str, Half]
+
+    def folder(self, cell: Cell) -> Path:
+        return self.work.folder("students", cell.student_key)
+
+    def do(self, wanted: Sequence[tuple[Cell, Half]], jobs: int, title: str) -> None:
+        """Trains and measures these cells on these halves, as far as it is not done: once where
+        several cells have one student."""
+        works: dict[Path, CellWork] = {}
+        cells: dict[Path, list[Cell]] = {}
+        for cell, half in wanted:
+            if cell.id not in self.work.failed:
+                work = self._work_of(cell, half)
+                works[work.scores] = work
+                cells.setdefault(work.scores, []).append(cell)
+        self._hold_out([work for work in works.values() if not work.is_done], cells)
+        todo = [
+            work
+            for scores, work in works.items()
+            if not work.is_done and self.work.left(cells[scores])
+        ]
+        begun, n_done = time.monotonic(), len(works) - len(todo)
+        with tqdm(total=len(works), initial=n_done, desc=title, unit="cell") as bar:
+            for work, reason in _results(todo, jobs) if todo else ():
+                bar.update()
+                if reason:
+                    self.work.fail(cells[work.scores], reason)
+                begun = self._note_time(begun)
+
+    def _note_time(self, begun: float) -> float:
+        """Adds the seconds since then to the study's, and returns the time that it is now."""
+        now, folder = time.monotonic(), RunFolder(self.work.path)
+        folder.write_note(self._clock, self.seconds() + now - begun)
+        return now
+
+    def seconds(self) -> float:
+        """What the study's cells took, all its interrupted parts together."""
+        return RunFolder(self.work.path).read_notes().get(self._clock, 0.0)
+
+    @property
+    def _clock(self) -> str:
+        """The name of the note of this study's seconds."""
+        return f"seconds of the study {self.definition.name}"
+
+    def _work_of(self, cell: Cell, half: Half) -> CellWork:
+        how = self._how(cell)
+        targets = cell.softened and cell.config.train.cache != "none"
+        names = self._measures()
+        of_traces = {*names} & {*OF_TRACES}
+        held_out = self._held_out_folder(how, half) if of_traces else None
+        parts = ("data.task", "generate", "evaluate.max_new_tokens")
+        key = fingerprint(how, parts, *names, str(held_out and held_out.name), *half.ids)
+        return CellWork(
+            cell=cell,
+            folder=self.folder(cell),
+            targets=self.work.folder("targets", cell.cache_key) if targets else None,
+            half=half,
+            measures=names,
+            how=how,
+            held_out=held_out,
+            key=key,
+            owner=os.getpid(),
+        )
+
+    def _measures(self) -> tuple[str, ...]:
+        """All that the study and its findings name."""
+        of_findings = [each.measure for each in self.definition.findings]
+        task = task_of(base_config(self.definition))
+        return tuple(needed([*self.definition.measures, *of_findings], task))
+
+    def _how(self, cell: Cell) -> Config:
+        """The settings with which a cell is measured: samples are drawn as the study says, whatever
+        the axes do to the teacher's."""
+        return dataclasses.replace(cell.config, generate=base_config(self.definition).generate)
+
+    def _held_out_folder(self, how: Config, half: Half) -> Path:
+        """By what the teacher writes about the half, and the students' prompts."""
+        parts = ("data.task", "generate", *TEACHER, "models.student", "runtime.dtype")
+        return self.work.folder("held_out", fingerprint(how, parts, *half.ids))
+
+    def _hold_out(self, todo: Sequence[CellWork], cells: dict[Path, list[Cell]]) -> None:
+        """The teacher's held-out traces that these need."""
+        for each in todo:
+            if each.held_out:
+                with self.work.naming(cells[each.scores]):
+                    hold_out(each.how, each.half, each.held_out, self.work.path)
+
+    def lines(self) -> list[CellScores]:
+        """What has been measured, in the order of the cells."""
+        found: list[CellScores] = []
+        for cell in self.cells:
+            for half in self.halves.values():
+                work = self._work_of(cell, half)
+                if work.is_done:
+                    found.append(self._line(cell, half, work.read_scores()))
+        return found
+
+    def _line(self, cell: Cell, half: Half, scores: dict[str, list[float]]) -> CellScores:
+        n = 0 if cell.is_reference else len(RunFolder(self.folder(cell)).examples.read())
+        means, name = means_of(scores, half.kinds), cast("HalfName", half.name)
+        return CellScores(cell.id, name, cell.point, cell.seed, cell.student, n, means, scores)
+
+
+def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
+    """The study with all that its cells share."""
+    work, cells = Work(folder.absolute()), cells_of(definition)
+    halves = make_halves(definition, cells, work)
+    write_definition(out / DEFINITION, definition)
+    write_text(out / ".gitignore", "work/\n")
+    write_halves(out / HALVES, halves)
+    make_shared(cells, work, base_config(definition).runtime.threads)
+    return _Study(definition, out, work, cells, halves)
+
+
+def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, str]]:
+    """Each work as it is done, by joblib's back end."""
+    options: dict[str, Any] = {"n_jobs": jobs if jobs > 1 else None}
+    try:
+        parallel = Parallel(return_as="generator_unordered", **options)
+    except ValueError:  # a back end that hands all results back at the end
+        parallel = Parallel(**options)
+    try:
+        yield from parallel(delayed(do)(each) for each in todo)  # type: ignore[misc]
+    except BrokenProcessPool:
+        raise LabError(
+            f"--jobs {jobs}: expected memory for so many cells at a time, found that one was ended "
+            "by the system. Run the same command with fewer; it goes on from here."
+        ) from None
+
+
+def _write(study: _Study) -> None:
+    """What the study's folder ships: cells.jsonl, and all that follows from it."""
+    write_cells(study.out / CELLS, study.lines())
+    about = {
+        "failed": len(study.work.failed),
+        "versions": versions(),
+        "git": git_state(),
+        "seconds": round(study.seconds(), 1),
+    }
+    made = results.write(study.out, study.definition, about)
+    page.write(study.out)
+    for finding in made:
+        print(finding)
+    for name in unanswered(study.definition, made):
+        print(f"Finding {name}: left out, as no seed has both its sides.", file=sys.stderr)
+    print(f"\nStudy: {study.out / PAGE}")

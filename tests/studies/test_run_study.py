@@ -1,0 +1,178 @@
+"""A small study on the bundled models: what is shared is made once, a kill changes nothing, two
+jobs are as one, and a cell that fails is named while the others go on.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from distill_lab.cli.main import main
+from distill_lab.pipeline import data
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError
+from distill_lab.sampling import decode
+from distill_lab.studies import results
+from distill_lab.studies.cells import cell_id, read_cells
+from distill_lab.studies.running import cell_work
+from distill_lab.tasks.squad.questions import load
+
+# 8 questions of 4 samples and 16 of 2 share traces; of the third point no trace is kept
+STUDY = """
+question = "Is kd better?"
+seeds = 1
+[settings]
+"train.steps" = 2
+"data.n_eval" = 4
+[[axes]]
+"data.n_train" = [8, 16, 8]
+"generate.n_samples" = [4, 2, 2]
+"reject.max_paragraph" = [120, 120, 1]
+[[findings]]
+id = "kd-best"
+measure = "f1"
+plus = {student = "kd"}
+minus = {student = "sft"}
+"""
+POINTS = [
+    {"data.n_train": n, "generate.n_samples": samples, "reject.max_paragraph": words}
+    for n, samples, words in ((8, 4, 120), (16, 2, 120), (8, 2, 1))
+]
+
+
+def command(folder: Path, *more: str) -> list[str]:
+    (folder / "small.toml").write_text(STUDY, encoding="utf-8")
+    return ["study", "run", str(folder / "small.toml"), "--out", str(folder / "out"), *more]
+
+
+def run(folder: Path, *more: str) -> int | str | None:
+    """The command's exit status."""
+    with pytest.raises(SystemExit) as ended:
+        main(command(folder, *more))
+    return ended.value.code
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> tuple[Path, list[int], int | str | None]:
+    """The study's folder, how many traces were sampled at each call, and its exit status."""
+    folder, sampled = tmp_path_factory.mktemp("study"), []
+    complete = decode.complete
+
+    def counting(model, jobs, sampling, ids=None):
+        sampled.extend([len(jobs) * sampling.n] * (sampling.temperature > 0))
+        return complete(model, jobs, sampling, ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "complete", counting)
+        status = run(folder)
+    return folder / "out", sampled, status
+
+
+def test_no_trace_is_made_twice(small):
+    """Each question as often as the cell that needs most samples of it."""
+    out, sampled, _ = small
+    questions = load("bundled", "train").questions
+    need: dict[str, int] = {}
+    for n, samples in ((8, 4), (16, 2), (8, 2)):
+        for question in data.draw(questions, n, 0):
+            need[question.id] = max(samples, need.get(question.id, 0))
+    [store] = (out / "work" / "traces").iterdir()
+    traces = RunFolder(store).traces.read()
+    assert sum(sampled) == len(traces) == sum(need.values())
+    assert {(t.question_id, t.sample) for t in traces} == {
+        (id, sample) for id, n in need.items() for sample in range(n)
+    }
+
+
+def test_each_cell_has_the_traces_of_its_own_settings(small):
+    out, _, _ = small
+    counts = sorted(
+        len(RunFolder(folder).traces.read()) for folder in (out / "work" / "examples").iterdir()
+    )
+    assert counts == [8 * 2, 8 * 4, 16 * 2]
+
+
+def test_the_lines_are_those_of_the_grid_in_its_order(small):
+    """All on the half to choose on; on the other the references and what was chosen."""
+    out, _, _ = small
+    lines = read_cells(out / "cells.jsonl")
+    chosen = json.loads((out / "study.json").read_text())["findings"][0]["chosen"]
+    expected = [(None, who, {}, half) for who in ("base", "teacher") for half in results_halves()]
+    for point in POINTS[:2]:
+        for student in ("sft", "kd"):
+            halves = results_halves() if point == chosen else ["choose"]
+            expected += [(0, student, point, half) for half in halves]
+    assert [(line.seed, line.student, line.settings, line.half) for line in lines] == expected
+    for line in lines:
+        assert line.cell == cell_id(line.settings, line.seed, line.student)
+        assert {len(scores) for scores in line.scores.values()} == {4}
+
+
+def results_halves() -> list[str]:
+    return ["choose", "report"]
+
+
+def test_a_cell_that_fails_is_named_the_others_go_on_and_the_status_says_so(small, capfd):
+    out, _, status = small
+    assert status == 1
+    before = (out / "cells.jsonl").read_bytes()
+    assert run(out.parent) == 1  # tried again; nothing that is done is done again
+    printed = capfd.readouterr().err
+    assert (out / "cells.jsonl").read_bytes() == before
+    for student in ("sft", "kd"):
+        at = "data.n_train 8, generate.n_samples 2, reject.max_paragraph 1, seed 0"
+        assert f"Failed: {student}, {at}: " in printed
+    assert printed.count("Failed: ") == 2
+    assert "expected at least one trace to keep, found 16 refused (long_paragraph" in printed
+    assert "distill-lab: 2 cells failed" in printed
+
+
+def test_the_folder_is_checked_and_its_models_are_gone(small):
+    out, _, _ = small
+    assert results.check(out) == []
+    assert not [*out.rglob("*.safetensors")]
+    assert (out / ".gitignore").read_text() == "work/\n"
+
+
+def test_a_student_that_diverged_is_a_reason_and_is_trained_again(tmp_path):
+    run_folder = RunFolder(tmp_path)
+    log = run_folder.training_log("kd")
+    log.parent.mkdir(parents=True)
+    log.write_text('{"step": 1, "loss": 3.5}\n{"step": 2, "loss": NaN}\n')
+    with pytest.raises(LabError, match=r"at step 2\. Lower train\.learning_rate"):
+        cell_work._require_finite(tmp_path, "kd")
+    assert not run_folder.students.exists()
+
+
+@pytest.mark.slow
+def test_two_jobs_give_the_numbers_of_one(small, tmp_path):
+    assert run(tmp_path, "--jobs", "2") == 1
+    assert left(tmp_path / "out") == left(small[0])
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_twice_ends_with_the_same_cells(small, tmp_path):
+    kill_when(tmp_path, lambda: [*(tmp_path / "out").glob("work/traces/*/traces.jsonl")])
+    kill_when(tmp_path, lambda: [*(tmp_path / "out").glob("work/students/*/students/sft/model")])
+    assert run(tmp_path) == 1
+    assert left(tmp_path / "out") == left(small[0])
+
+
+def kill_when(folder: Path, is_time: Callable[[], list[Path]]) -> None:
+    words = [sys.executable, "-m", "distill_lab", *command(folder)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not is_time():
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+        process.kill()
+
+
+def left(out: Path) -> dict[str, bytes]:
+    """What a study ships that does not tell the time."""
+    return {name: (out / name).read_bytes() for name in ("cells.jsonl", "halves.json", "study.csv")}
