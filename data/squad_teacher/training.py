@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -20,6 +21,7 @@ from distill_lab.run.settings import RuntimeSettings
 
 LORA_RANK, LEARNING_RATE, EPOCHS = 16, 1e-3, 1
 PARAGRAPHS = 2  # rows in an optimiser step
+SEED = 0
 
 
 class PackedTrainer(Trainer):
@@ -59,13 +61,14 @@ def train(
     minutes: float = float("inf"),
     learning_rate: float = LEARNING_RATE,
     epochs: int = EPOCHS,
+    base: str = SMOLLM2,
 ) -> bool:
     """Trains on the articles of a SQuAD file (`packing.rows` says what of them), from the adapter
     `init` or from new layers; goes on from the last checkpoint in `work`.
 
     Returns whether it is done, and then the adapter lies in work/adapter.
     """
-    model = load(SMOLLM2, choose_backend(RuntimeSettings(dtype="bfloat16")), "base")
+    model = load(base, choose_backend(RuntimeSettings(dtype="bfloat16")), "base")
     packed, n_too_long = rows(articles, model.tokenizer, completions)
     n_tokens = sum(len(row.ids) for row in packed)
     print(f"{len(packed)} rows, {n_tokens} tokens; left out as too long: {n_too_long}", flush=True)
@@ -74,6 +77,7 @@ def train(
     if init:
         lm = PeftModel.from_pretrained(lm, init, is_trainable=True)  # its layers in float32
     else:
+        torch.manual_seed(SEED)  # of the new layers
         lm = for_training(model, LORA_RANK).lm
     arguments = _arguments(work, learning_rate, epochs)
     trainer = PackedTrainer(lm, arguments, batch, train_dataset=packed)  # type: ignore[arg-type]
@@ -103,5 +107,5 @@ def _arguments(work: Path, learning_rate: float, epochs: int) -> TrainingArgumen
         logging_steps=10,
         report_to="none",
         remove_unused_columns=False,
-        seed=0,
+        seed=SEED,
     )
