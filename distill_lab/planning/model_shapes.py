@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_lab.models.adapters import whole_model
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import BUNDLED, data_folder
 
@@ -67,8 +68,10 @@ _KNOWN = Path(__file__).with_name("known_models.json")
 
 
 def shape_of(name: str, role: str) -> Shape:
-    """The shape of a model named as in the settings; `role` (teacher or base) chooses between the
-    two bundled ones. LabError where it is neither known nor here."""
+    """The shape of a model named as in the settings, of an adapter that of its base, to which it
+    adds next to nothing; `role` (teacher or base) chooses between the two bundled ones. LabError
+    where it is neither known nor here."""
+    name = whole_model(name)
     folder = data_folder() / "tiny_models" / role if name == BUNDLED else Path(name)
     short = name.rpartition("/")[2].lower().removesuffix("-bnb-4bit").removesuffix("-unsloth")
     # what the config.json of each of these says on the hub

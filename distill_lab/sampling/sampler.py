@@ -10,6 +10,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
+from distill_lab.models.adapters import adapter_of
 from distill_lab.models.backend import Backend
 from distill_lab.models.loading import LanguageModel, load_model
 from distill_lab.run.distributed import from_main, is_main, size
@@ -94,6 +95,8 @@ def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
         return "the package vllm", "none", 'Install it: pip install "vllm>=0.33" (Python 3.11 on)'
     if config.models.teacher_4bit:
         return "a teacher in 16 bits", "--models.teacher-4bit", "Leave that out"
+    if adapter_of(config.models.teacher):
+        return "a whole model as the teacher", "an adapter", "Merge it into its base"
     if size() > 1:
         return "one process (it takes all GPUs)", str(size()), "Start it without more"
     return None

@@ -180,10 +180,10 @@ PARSED = (
     ("--models.no-teacher-4bit", "models.teacher_4bit", False),
     ("--reject.keep at-most-k", "reject.keep", "at-most-k"),
     ("--models.teacher a/b", "models.teacher", "a/b"),
-    ("--profile cpu", "models.teacher_shots", 3),
-    ("--profile tiny --profile cpu", "models.teacher_shots", 3),
-    ("--profile=cpu --models.teacher-shots 1", "models.teacher_shots", 1),
-    ("--models.teacher-shots 1 --profile cpu", "models.teacher_shots", 1),
+    ("--profile cpu", "models.lora_rank", 16),
+    ("--profile tiny --profile cpu", "models.lora_rank", 16),
+    ("--profile=cpu --models.lora-rank 1", "models.lora_rank", 1),
+    ("--models.lora-rank 1 --profile cpu", "models.lora_rank", 1),
 )
 
 

@@ -21,6 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from distill_lab.course import colab_install, install_cell
+from distill_lab.models.adapters import CONFIG, WEIGHTS
 from distill_lab.run.records import LabError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -70,6 +71,7 @@ def test_the_wheel_brings_all_that_lies_beside_the_package_in_a_checkout(package
             ("constraints.txt", "constraints.txt"),
             ("manifest.json", "lab_notebooks/manifest.json"),
             ("data/mini_squad/make.py", "data/mini_squad/make.py"),
+            *((f"data/squad_teacher/adapter/{file}",) * 2 for file in (CONFIG, WEIGHTS)),
         ):
             assert wheel.read(f"distill_lab/{inside}") == (ROOT / beside).read_bytes()
 

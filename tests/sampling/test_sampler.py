@@ -56,6 +56,8 @@ def test_what_vllm_lacks_is_said(monkeypatch):
         choose(config("vllm"), CPU, None)
     with pytest.raises(LabError, match=r"expected a teacher in 16 bits"):
         choose(config("vllm", teacher_4bit=True), CUDA, None)
+    with pytest.raises(LabError, match=r"expected a whole model as the teacher"):
+        choose(config("vllm", teacher="squad-teacher"), CUDA, None)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(LabError, match=r"expected one process"):
         choose(config("vllm"), CUDA, None)
