@@ -109,9 +109,8 @@ def _sample(cells: Sequence[Cell], folder: Path, threads: int) -> bool:
     run = RunFolder(folder)
     config = changed(cells[0].config, {"runtime.threads": threads})
     made = False
-    if run.train_questions.path.exists():
-        begun = changed(config, {"generate.n_samples": run.read_notes()["n_samples"]})
-        made = generate.run(begun, folder)
+    if n_begun := run.read_notes().get("n_samples"):
+        made = generate.run(changed(config, {"generate.n_samples": n_begun}), folder)
     most: dict[Question, int] = {}
     for each in dict.fromkeys(cell.config for cell in cells):
         for question in questions_of(each):
@@ -121,8 +120,8 @@ def _sample(cells: Sequence[Cell], folder: Path, threads: int) -> bool:
     for n in sorted(set(most.values())):
         missing = [q for q in most if most[q] == n and have[q.id] < n]
         if missing:
-            run.write_note("n_samples", n)
             run.train_questions.write(missing)
+            run.write_note("n_samples", n)
             made |= generate.run(changed(config, {"generate.n_samples": n}), folder)
     return made
 
