@@ -170,6 +170,7 @@ def test_the_folder_is_checked_and_its_models_are_gone(small):
     assert (out / ".gitignore").read_text() == "work/\n"
 
 
+@pytest.mark.slow
 def test_a_student_that_diverges_is_named_and_nothing_is_measured_of_it(tmp_path, capfd):
     """Weights grow by a factor of 99 each step, until they are infinite."""
     words = [
