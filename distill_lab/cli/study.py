@@ -150,5 +150,5 @@ def check(settings: StudyCheck) -> int:
     for line in found:
         print(line, file=sys.stderr)
     if not found:
-        print("Every finding, mean and table is what the cells' scores come to.")
+        print("Every finding and every mean that has its scores is what they come to.")
     return 2 if found else 0

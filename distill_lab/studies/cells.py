@@ -16,13 +16,12 @@ from typing import Any, get_args
 from distill_lab.run.json_files import bad_file, read_json_lines
 from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.definition import HalfName, Settings
-from distill_lab.studies.measure_names import CONFIDENCE, ECE
+from distill_lab.studies.measure_names import CONFIDENCE, ECE, digits
 from distill_lab.studies.statistics import error_of
 
 Scores = Mapping[str, Sequence[float]]  # one number a question, by measure
 REFERENCES = ("base", "teacher")  # measured beside the students, without a seed
 HALVES = get_args(HalfName)
-_DIGITS = 3  # of a score in the file
 _ADVICE = "Run the study again"
 
 
@@ -31,7 +30,8 @@ class CellScores:
     """What one cell scored on one half: a student at a point of the grid and with a seed, or one of
     the references, which have no seed.
 
-    `scores` has one number a question, in the order of the half's questions; `means` are theirs,
+    `scores` has one number a question, in the order of the half's questions: in a study's folder
+    of the score that decides, and of what a finding is computed from. `means` has all measures,
     over all questions and of each kind (`em:one-fact`).
     """
 
@@ -52,27 +52,36 @@ def cell_id(settings: Settings, seed: int | None, student: str) -> str:
 
 
 def rounded(scores: Scores) -> dict[str, list[float]]:
-    """The scores as the file keeps them. LabError for one that is no number."""
+    """The scores as the file keeps them: tenths of a point, thousandths of a nat. LabError for one
+    that is no number."""
     for name, values in scores.items():
         if not all(map(math.isfinite, values)):
             raise LabError(
                 f"{name}: expected a number for every question, found NaN or infinity. The student "
                 "may have diverged: lower --train.learning-rate."
             )
-    return {name: [round(value, _DIGITS) for value in values] for name, values in scores.items()}
+    return {
+        name: [round(value, digits(name) - 1) for value in values]
+        for name, values in scores.items()
+    }
 
 
 def means_of(scores: Scores, kinds: Sequence[str | None]) -> dict[str, float]:
     """The mean of each measure, over all questions and, where there are several, by their kind; and
     where confidence was measured its calibration error."""
-    means = {name: round(fmean(values), 4) for name, values in scores.items()}
-    if CONFIDENCE in scores:  # held against the first score, the one that decides
-        means[ECE] = round(error_of(scores[CONFIDENCE], next(iter(scores.values()))), 4)
+    means = _means(scores)
     for kind in sorted({kind for kind in kinds if kind}) if len({*kinds}) > 1 else ():
         at = [n for n, other in enumerate(kinds) if other == kind]
-        for name, values in scores.items():
-            means[f"{name}:{kind}"] = round(fmean(values[n] for n in at), 4)
+        of_kind = _means({name: [values[n] for n in at] for name, values in scores.items()})
+        means |= {f"{name}:{kind}": mean for name, mean in of_kind.items()}
     return means
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    means = {name: fmean(values) for name, values in scores.items()}
+    if CONFIDENCE in scores:  # held against the first score, the one that decides
+        means[ECE] = error_of(scores[CONFIDENCE], next(iter(scores.values())))
+    return {name: round(mean, 4) for name, mean in means.items()}
 
 
 def write_cells(path: Path, cells: Iterable[CellScores]) -> None:
@@ -90,7 +99,7 @@ def to_line(cell: CellScores) -> str:
     """A cell as one line of JSON; scores that are all 0 or 100 are a text of 0 and 1."""
     fields = {name: getattr(cell, name) for name in CellScores.__slots__}
     fields["scores"] = {name: _packed(values) for name, values in cell.scores.items()}
-    return json.dumps(fields, ensure_ascii=False) + "\n"
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ": ")) + "\n"
 
 
 def from_json(line: Any, path: Path, n: int) -> CellScores:
@@ -113,7 +122,7 @@ def from_json(line: Any, path: Path, n: int) -> CellScores:
 def _packed(values: Sequence[float]) -> str | list[float]:
     if all(value in (0, 100) for value in values):
         return "".join("1" if value else "0" for value in values)
-    return list(values)
+    return [int(value) if value == int(value) else value for value in values]
 
 
 def _unpacked(values: str | list[float]) -> list[float]:

@@ -14,7 +14,18 @@ from distill_lab.run.records import LabError
 from distill_lab.studies.cells import CellScores
 from distill_lab.studies.definition import Contrast, Definition, Settings
 from distill_lab.studies.halves import CHOOSE, REPORT, Half
-from distill_lab.studies.measure_names import CONFIDENCE, ECE, digits, gain, split, unit
+from distill_lab.studies.measure_names import (
+    CONFIDENCE,
+    ECE,
+    digits,
+    gain,
+    interval,
+    label,
+    scored_as,
+    signed,
+    split,
+    unit,
+)
 from distill_lab.studies.statistics import (
     Statistic,
     calibration_error,
@@ -63,22 +74,18 @@ class Finding:
         low, high = self.ci95
         return low < high and (low > 0 or high < 0)
 
+    @property
+    def title(self) -> str:
+        """The contrast, and the measure where the unit does not tell it."""
+        name = label(self.measure)
+        return self.contrast if name in (self.unit, self.contrast) else f"{self.contrast}, {name}"
+
     def __str__(self) -> str:
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
         return (
-            f"{self.contrast}: {signed(self.difference, self.measure)} {self.unit} "
+            f"{self.title}: {signed(self.difference, self.measure)} {self.unit} "
             f"(95 % interval {interval(self.ci95, self.measure)}; {seeds})"
         )
-
-
-def signed(value: float, measure: str) -> str:
-    """`+4.2`, `−0.021`: a difference as texts print it, with one decimal or, in nats, three."""
-    return f"{value:+.{digits(measure) - 1}f}".replace("-", "−")
-
-
-def interval(ends: tuple[float, float], measure: str) -> str:
-    """`−3.3 to +6.7`."""
-    return " to ".join(signed(end, measure) for end in ends)
 
 
 def findings(
@@ -146,21 +153,28 @@ def mean_difference(
     lines: Sequence[CellScores],
     half: Half,
 ) -> float | None:
-    """The contrast at one setting, averaged over seeds; None where no seed has both sides."""
-    sides = _statistics(contrast, plus, minus, lines, half)
-    if sides is None:
-        return None
-    return float(np.mean([above.value - below.value for above, below in zip(*sides, strict=True)]))
+    """The contrast at one setting, averaged over seeds, from the lines' means; None where no seed
+    has both sides."""
+    pairs = _pairs(contrast, plus, minus, lines, half)
+    differences = [
+        mean_of_line(above, contrast.measure, half) - mean_of_line(below, contrast.measure, half)
+        for above, below in pairs
+    ]
+    return float(np.mean(differences)) if differences else None
 
 
 def _finding(
     definition: Definition, choice: Choice, lines: Sequence[CellScores], half: Half
 ) -> Finding | None:
     contrast = choice.contrast
-    sides = _statistics(contrast, choice.plus, choice.minus, lines, half)
-    if sides is None:
+    pairs = _pairs(contrast, choice.plus, choice.minus, lines, half)
+    if not pairs:
         return None
-    made, n = difference(*sides, draws_of(half.n_passages)), digits(contrast.measure)
+    plus, minus = (
+        [statistic_of(line, contrast.measure, half) for line in side]
+        for side in zip(*pairs, strict=True)
+    )
+    made, n = difference(plus, minus, draws_of(half.n_passages)), digits(contrast.measure)
     return Finding(
         id=contrast.id,
         contrast=contrast.contrast,
@@ -182,26 +196,21 @@ def _rounded(values: Sequence[float], n: int) -> tuple[Any, ...]:
     return tuple(round(value, n) for value in values)
 
 
-def _statistics(
+def _pairs(
     contrast: Contrast,
     plus: Settings,
     minus: Settings,
     lines: Sequence[CellScores],
     half: Half,
-) -> tuple[list[Statistic], list[Statistic]] | None:
-    """The measure of both sides, a statistic a seed that both have; None where there is no such
-    seed. One line of a reference stands beside each seed of the other side."""
+) -> list[tuple[CellScores, CellScores]]:
+    """The lines of both sides, for each seed that both have. One line of a reference stands beside
+    each seed of the other side."""
     points = ((contrast.plus, plus), (contrast.minus, minus))
     above, below = (lines_of(side.student, point, half.name, lines) for side, point in points)
-    seeds = _seeds_of_both(above, below)
-    if not seeds:
-        return None
-
-    def of_side(by_seed: Mapping[int | None, CellScores]) -> list[Statistic]:
-        ours = [by_seed[seed] if seed in by_seed else by_seed[None] for seed in seeds]
-        return [statistic_of(line, contrast.measure, half) for line in ours]
-
-    return of_side(above), of_side(below)
+    return [
+        (above.get(seed) or above[None], below.get(seed) or below[None])
+        for seed in _seeds_of_both(above, below)
+    ]
 
 
 def _seeds_of_both(
@@ -227,10 +236,23 @@ def lines_of(
     return {seed: found[seed] for seed in sorted(found, key=lambda seed: (seed is None, seed))}
 
 
+def lines_behind(choice: Choice, lines: Sequence[CellScores], half: Half) -> list[CellScores]:
+    """The lines from whose scores a choice is reported."""
+    pairs = _pairs(choice.contrast, choice.plus, choice.minus, lines, half)
+    return [line for pair in pairs for line in pair]
+
+
+def mean_of_line(line: CellScores, measure: str, half: Half) -> float:
+    """A measure of one line over its half, as its means tell it. LabError as in `statistic_of`."""
+    name, kind = split(measure)
+    mean = line.means.get(name if all(half.of_kind(kind)) else measure)
+    return statistic_of(line, measure, half).value if mean is None else mean
+
+
 def statistic_of(line: CellScores, measure: str, half: Half) -> Statistic:
     """A measure of one line over its half. LabError where the line or the half lacks it."""
     name, kind = split(measure)
-    needed, counted = CONFIDENCE if name == ECE else name, half.of_kind(kind)
+    needed, counted = scored_as(measure), half.of_kind(kind)
     if needed not in line.scores:
         raise LabError(
             f"{measure}: expected one of {', '.join(line.scores)}, which cell {line.cell} has; "

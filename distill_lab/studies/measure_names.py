@@ -44,10 +44,13 @@ def pass_size(name: str) -> int | None:
 def needed(names: Sequence[str], task: Task) -> list[str]:
     """What has to be measured, once each, so that these measures, with kinds or without, can be
     told: the score that decides comes first, and confidence stands for the calibration error."""
-    plain = [split(name)[0] for name in names]
-    return list(
-        dict.fromkeys([task.score_names[0], *(CONFIDENCE if n == ECE else n for n in plain)])
-    )
+    return list(dict.fromkeys([task.score_names[0], *map(scored_as, names)]))
+
+
+def scored_as(measure: str) -> str:
+    """The measure that has a score for each question, from which this one is computed."""
+    name, _ = split(measure)
+    return CONFIDENCE if name == ECE else name
 
 
 def label(measure: str) -> str:
@@ -71,3 +74,13 @@ def digits(measure: str) -> int:
 def gain(measure: str, difference: float) -> float:
     """The difference, turned so that more is better."""
     return -difference if split(measure)[0] in LOWER_IS_BETTER else difference
+
+
+def signed(value: float, measure: str) -> str:
+    """`+4.2`, `−0.021`: a difference as texts print it, with one decimal or, in nats, three."""
+    return f"{value:+.{digits(measure) - 1}f}".replace("-", "−")
+
+
+def interval(ends: tuple[float, float], measure: str) -> str:
+    """`−3.3 to +6.7`."""
+    return " to ".join(signed(end, measure) for end in ends)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from distill_lab.reporting.page import duration
 from distill_lab.run.records import write_bytes, write_text
 from distill_lab.run.saved_settings import flag
 from distill_lab.studies import series
-from distill_lab.studies.cells import REFERENCES
-from distill_lab.studies.findings import Finding, interval, lines_of, signed, unanswered
+from distill_lab.studies.cells import REFERENCES, CellScores
+from distill_lab.studies.findings import Finding, lines_of, unanswered
 from distill_lab.studies.halves import Half
-from distill_lab.studies.measure_names import CONFIDENCE, gain, label
+from distill_lab.studies.measure_names import CONFIDENCE, ECE, gain, interval, label, signed
 from distill_lab.studies.pictures.calibration_plot import calibration
 from distill_lab.studies.pictures.findings_plot import forest
 from distill_lab.studies.pictures.heat_map import heat_map
@@ -26,9 +27,12 @@ from distill_lab.studies.results import PAGE, Study, note_page, read
 PLOTS = "plots"
 
 
-def write(folder: Path) -> None:
-    """Writes page.html and plots/ of the study in this folder, from its other files."""
+def write(folder: Path, lines: Sequence[CellScores] = ()) -> None:
+    """Writes page.html and plots/ of the study in this folder, from its other files; `lines` are
+    its cells with all their scores, where they are at hand: else a measure whose scores the folder
+    does not keep stands in the table alone."""
     study = read(folder)
+    study = dataclasses.replace(study, lines=[*lines]) if lines else study
     made = draw(study)
     for picture in made:
         assert picture.plot.png is not None, picture.plot.name
@@ -78,9 +82,14 @@ def _along_axes(study: Study) -> list[Picture]:
 
 def _measured(study: Study) -> list[str]:
     """The measures that all students' lines have, the calibration error instead of confidence."""
-    lines = [line for line in study.lines if line.student in study.definition.students]
-    names = [name for name in lines[0].scores if all(name in line.scores for line in lines)]
-    return ["ece" if name == CONFIDENCE else name for name in names] if lines else []
+    scored = [line.scores for line in study.lines if line.student in study.definition.students]
+    names = [name for name in scored[0] if all(name in each for each in scored)] if scored else []
+    return [ECE if name == CONFIDENCE else name for name in names]
+
+
+def _tabled(study: Study) -> list[str]:
+    """The measures whose means there are, over all questions."""
+    return list(dict.fromkeys(n for line in study.lines for n in line.means if ":" not in n))
 
 
 def reading(finding: Finding) -> str:
@@ -96,6 +105,11 @@ def chosen(finding: Finding) -> str:
         return ""
     at = ", ".join(f"{short(name)} {tick(value)}" for name, value in finding.chosen.items())
     return f"{at}, of {finding.settings_tried} settings"
+
+
+def sentence(finding: Finding) -> str:
+    """The finding, what it says, and where it was chosen."""
+    return "; ".join(filter(None, [f"{finding}: {reading(finding)}", chosen(finding)])) + "."
 
 
 def means(study: Study, half: str) -> Iterator[dict[str, Any]]:
@@ -133,10 +147,11 @@ def _render(study: Study, made: list[Picture]) -> str:
         pictures=made,
         halves=[half_name(study, half) for half in study.halves.values()],
         means={half: list(means(study, half)) for half in study.halves},
-        columns=_measured(study),
+        columns=[name for name in _tabled(study) if name != CONFIDENCE],
         number=number,
         signed=signed,
         interval=interval,
         reading=reading,
+        sentence=sentence,
         chosen=chosen,
     )

@@ -19,8 +19,9 @@ from distill_lab.run.json_files import bad_file, read_json
 from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.cells import CellScores, means_of, read_cells
 from distill_lab.studies.definition import Contrast, Definition, Side
-from distill_lab.studies.findings import Finding, findings
-from distill_lab.studies.halves import Half, read_halves
+from distill_lab.studies.findings import Finding, choose, findings, lines_behind
+from distill_lab.studies.halves import REPORT, Half, read_halves
+from distill_lab.studies.measure_names import scored_as
 
 CELLS, HALVES, STUDY, TABLE, PAGE = (
     "cells.jsonl",
@@ -45,6 +46,27 @@ class Study:
     def findings(self) -> list[Finding]:
         """The findings as they are stored."""
         return [_finding(each) for each in self.values["findings"]]
+
+
+def stored(
+    definition: Definition, lines: Sequence[CellScores], halves: Mapping[str, Half]
+) -> list[CellScores]:
+    """The lines as the study's folder keeps them, so that it stays small: question by question only
+    the score that decides, and the measures of the findings in the cells that they report."""
+    wanted = {
+        (line.cell, scored_as(choice.contrast.measure))
+        for choice in choose(definition, lines, halves)
+        for line in lines_behind(choice, lines, halves[REPORT])
+    }
+
+    def kept(line: CellScores) -> dict[str, Sequence[float]]:
+        return {
+            name: values
+            for n, (name, values) in enumerate(line.scores.items())
+            if n == 0 or (line.half == REPORT and (line.cell, name) in wanted)
+        }
+
+    return [dataclasses.replace(line, scores=kept(line)) for line in lines]
 
 
 def write(folder: Path, definition: Definition, about: Mapping[str, Any]) -> list[Finding]:
@@ -141,13 +163,10 @@ def _check_cells(study: Study) -> Iterator[str]:
         where, half = f"cell {line.cell}, {line.half}", study.halves.get(line.half)
         if half is None or {len(values) for values in line.scores.values()} != {len(half)}:
             yield f"{where}: expected a score for each question of {HALVES}, found others."
-        elif (means := means_of(line.scores, half.kinds)) != line.means:
-            names = [name for name in {**means, **line.means} if _differ(name, means, line.means)]
+            continue
+        means = means_of(line.scores, half.kinds)
+        if names := [name for name, mean in means.items() if mean != line.means.get(name)]:
             yield f"{where}: expected means that follow from its scores, found others: {names}."
-
-
-def _differ(name: str, some: Mapping[str, float], others: Mapping[str, float]) -> bool:
-    return some.get(name) != others.get(name)
 
 
 def _check_table(study: Study, folder: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from distill_lab.run.records import LabError, Question
 from distill_lab.studies import page, results
-from distill_lab.studies.cells import CellScores, cell_id, means_of, write_cells
+from distill_lab.studies.cells import CellScores, cell_id, means_of, rounded, write_cells
 from distill_lab.studies.definition import Contrast, Definition, Side
 from distill_lab.studies.findings import choose, findings, statistic_of, unanswered
 from distill_lab.studies.halves import half_of, write_halves
@@ -299,6 +300,55 @@ def test_a_finding_that_was_taken_out_or_added_is_noticed(folder):
         path.write_text(json.dumps(values))
         assert any("study.json" in problem for problem in results.check(folder))
     path.write_text(text)
+
+
+def test_a_folder_keeps_the_scores_of_its_findings_and_stays_small(tmp_path):
+    """60 cells of 1,000 questions and all measures; the findings need some of ten cells."""
+    rng = np.random.default_rng(0)
+    half = half_of("report", [replace(QUESTIONS[n % 8], id=str(n)) for n in range(1000)])
+
+    def cell(student, alpha, seed):
+        scores = {"em": (100.0 * (rng.random(1000) < 0.5)).tolist()}
+        scores |= {name: (100 * rng.random(1000)).tolist() for name in ("f1", "confidence")}
+        scores |= {name: rng.random(1000).tolist() for name in ("nll", "kl")}
+        at, kept = {"train.alpha": alpha}, rounded(scores)
+        id, means = cell_id(at, seed, student), means_of(kept, half.kinds)
+        return CellScores(id, "report", at, seed, student, 9, means, kept)
+
+    alphas = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+    lines = [cell(who, a, seed) for a in alphas for seed in range(5) for who in ("sft", "kd")]
+    at = {"train.alpha": 0.5}
+    study = definition(
+        contrast(Side("kd", at), Side("sft", at), "nll:two-fact", "nll"),
+        contrast(Side("kd", at), Side("kd", {"train.alpha": 0.0}), "ece", "ece"),
+        axes=({"train.alpha": alphas},),
+        choose="",
+    )
+    halves = {"report": half}
+    stored = results.stored(study, lines, halves)
+    assert findings(study, stored, halves) == findings(study, lines, halves)
+    assert {name for line in stored for name in line.scores} == {"em", "nll", "confidence"}
+    write_cells(tmp_path / "cells.jsonl", stored)
+    write_halves(tmp_path / "halves.json", halves)
+    results.write(tmp_path, study, {"seconds": 1, "versions": None, "git": None})
+    page.write(tmp_path, lines)
+    assert (tmp_path / "cells.jsonl").stat().st_size <= 300_000
+    assert results.check(tmp_path) == []
+    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 5  # of all measures
+    page.write(tmp_path)  # from the folder alone: of the score that all cells have
+    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 1
+    assert results.check(tmp_path) == []
+
+
+def test_a_choice_is_made_from_the_means_alone():
+    """Of the half to choose on no scores but those of the score that decides are kept."""
+    lines = [line(e.student, e.settings, e.seed, e.half, 1, f1=e.scores["em"]) for e in LINES]
+    study = definition(contrast(Side("kd"), Side("sft"), "f1:two-fact"))
+    (whole,) = findings(study, lines, HALVES)
+    stored = results.stored(study, lines, HALVES)
+    assert {name for e in stored if e.half == "choose" for name in e.scores} == {"em"}
+    assert findings(study, stored, HALVES) == [whole]
+    assert str(whole).startswith("plus minus minus, F1 on two-fact questions: ")
 
 
 def test_what_is_no_study_is_said_in_one_sentence(folder, tmp_path):

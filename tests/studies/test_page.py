@@ -259,3 +259,12 @@ def test_an_axis_of_names_is_drawn_without_lines(tmp_path):
     results.write(tmp_path, study, {"seconds": 1, "versions": None, "git": None})
     (picture, *_) = page.draw(results.read(tmp_path))
     assert picture.title == "EM by divergence, forward-kl to jsd: kd 37.5 → 50.0"
+
+
+def test_a_study_all_of_whose_students_failed_has_a_page(tmp_path):
+    write_cells(tmp_path / "cells.jsonl", [each for each in LINES if each.student == "base"])
+    write_halves(tmp_path / "halves.json", HALVES)
+    results.write(tmp_path, STUDY, {"seconds": 1, "versions": None, "git": None})
+    page.write(tmp_path)
+    assert "Not answered" in (tmp_path / "page.html").read_text()
+    assert results.check(tmp_path) == []

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from distill_lab.run.records import LabError
+from distill_lab.sampling import decode
 from distill_lab.studies.halves import Half
 from distill_lab.studies.running.cell_configs import cells_of
 from distill_lab.studies.running.parse_definition import definition_from
-from distill_lab.studies.running.shared_work import Work, make_halves, reason_of
+from distill_lab.studies.running.shared_work import make_halves, make_shared, questions_of
+from distill_lab.studies.running.work_folder import Work, reason_of
 from distill_lab.tasks.squad.questions import load
 
 
@@ -66,6 +68,53 @@ def test_a_training_set_that_is_not_there_fails_its_cells_alone(tmp_path):
     assert len(make_halves(definition, cells, work)) == 2
     failed = {str(cell) for cell in cells if cell.id in work.failed}
     assert failed == {f"{arm}, data.train none.json, seed 0" for arm in ("sft", "kd")}
+
+
+def test_a_study_that_has_grown_samples_what_is_missing(tmp_path, monkeypatch):
+    sampled: list[tuple[str, int]] = []
+    complete = decode.complete
+
+    def counting(model, jobs, sampling, ids=None):
+        sampled.extend((job.question_id, n) for job in jobs for n in range(sampling.n))
+        return complete(model, jobs, sampling, ids)
+
+    monkeypatch.setattr(decode, "complete", counting)
+    for sizes in ([8], [8, 12]):
+        axes = [{"data.n_train": sizes}]
+        settings = {"generate.n_samples": 2}
+        definition = definition_from(
+            {"name": "", "question": "", "seeds": 1, "students": ["sft"], "axes": axes}
+            | {"settings": settings}
+        )
+        cells = [cell for cell in cells_of(definition) if not cell.is_reference]
+        make_shared(cells, Work(tmp_path), 1)
+    wanted = {
+        (question.id, n) for cell in cells for question in questions_of(cell.config) for n in (0, 1)
+    }
+    assert sorted(sampled) == sorted(wanted)
+
+
+def test_a_seed_changes_questions_samples_and_order_and_no_evaluation_question(tmp_path):
+    settings = {"train.steps": 7}
+    values = {"name": "", "question": "", "settings": settings, "axes": [{"data.n_train": [8]}]}
+    one, more = (definition_from({**values, "seeds": n}) for n in (1, 3))
+    sft = [cell for cell in cells_of(more) if cell.student == "sft"]
+    assert [cell.config.train.seed for cell in sft] == [0, 1, 2]  # from which the order follows
+    assert len({tuple(questions_of(cell.config)) for cell in sft}) == 3
+    assert len({cell.traces_key for cell in sft}) == 3
+    assert {cell.config.train.steps for cell in sft} == {7}
+    halves_of = [make_halves(each, cells_of(each), Work(tmp_path)) for each in (one, more)]
+    assert halves_of[0] == halves_of[1]
+
+
+def test_where_alpha_and_temperature_vary_a_seed_has_one_sft(tmp_path):
+    axes = [{"train.alpha": [0.0, 0.5]}, {"train.temperature": [1.0, 2.0]}]
+    definition = definition_from({"name": "", "question": "", "seeds": 2, "axes": axes})
+    cells = [cell for cell in cells_of(definition) if not cell.is_reference]
+    keys = {name: {c.student_key for c in cells if c.student == name} for name in ("sft", "kd")}
+    assert len(keys["sft"]) == 2
+    assert len(keys["kd"]) == 2 + 2 * 2  # with alpha 0 it is sft
+    assert keys["sft"] < keys["kd"]
 
 
 def test_a_reason_is_one_line():

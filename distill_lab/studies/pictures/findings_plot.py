@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, _figure, _png
-from distill_lab.studies.findings import Finding, signed
-from distill_lab.studies.measure_names import gain
+from distill_lab.studies.findings import Finding
+from distill_lab.studies.measure_names import gain, signed
 from distill_lab.studies.pictures.look import SOFT, Picture
 
 
@@ -47,7 +47,7 @@ def _forest_row(ax: Any, y: int, finding: Finding) -> None:
     text = {"transform": ax.get_yaxis_transform(), "va": "bottom", "color": INK, "fontsize": 11}
     text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over the zero line
     values = f"{signed(finding.difference, finding.measure)}"
-    ax.text(0, y - 0.17, _cut(finding.contrast), ha="left", **text)
+    ax.text(0, y - 0.17, _cut(finding.title), ha="left", **text)
     ax.text(1, y - 0.17, values, ha="right", **{**text, "color": colour, "weight": "bold"})
 
 
@@ -59,7 +59,7 @@ def _forest_title(findings: Sequence[Finding]) -> str:
     if len(findings) == 1:
         (only,) = findings
         how = "beyond chance" if only.sure else "which may be chance"
-        return f"{only.contrast}: {signed(only.difference, only.measure)} {only.unit}, {how}"
+        return f"{only.title}: {signed(only.difference, only.measure)} {only.unit}, {how}"
     sure = [gain(f.measure, f.difference) > 0 for f in findings if f.sure]
     parts = [
         f"{n} {'is' if n == 1 else 'are'} {what}"

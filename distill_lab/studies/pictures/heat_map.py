@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, _figure, _png
-from distill_lab.studies.findings import Finding, signed
-from distill_lab.studies.measure_names import gain
+from distill_lab.studies.findings import Finding
+from distill_lab.studies.measure_names import gain, signed
 from distill_lab.studies.pictures.look import Picture, short, tick
 from distill_lab.studies.series import Map
 
@@ -38,7 +38,7 @@ def heat_map(of: Map, finding: Finding) -> Picture:
     best = max(chosen, key=lambda value: gain(measure, value))
     where = ", ".join(f"{short(name)} {tick(value)}" for name, value in finding.chosen.items())
     title = (
-        f"{finding.contrast}: best at {where}, {signed(best, measure)} {finding.unit} where it was "
+        f"{finding.title}: best at {where}, {signed(best, measure)} {finding.unit} where it was "
         f"chosen and {signed(finding.difference, measure)} on the other questions"
     )
     caption = (

@@ -53,6 +53,8 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
             ax.fill_between(xs, low, high, color=shades[student], alpha=0.13, linewidth=0)
             ax.plot(xs, means, linewidth=2, markersize=5, **style)
         else:
+            aside = 0.16 * (n - (len(series.students) - 1) / 2)  # else one would hide another
+            xs = [x + aside for x in xs]
             errors = [np.subtract(means, low), np.subtract(high, means)]
             ax.errorbar(xs, means, errors, linestyle="none", elinewidth=2, **style)
         ends[student] = means[-1]

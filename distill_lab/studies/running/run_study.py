@@ -8,7 +8,6 @@ import dataclasses
 import os
 import shutil
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,12 +27,16 @@ from distill_lab.studies.cells import CellScores, means_of, write_cells
 from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
+from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measure_names import OF_TRACES, needed
 from distill_lab.studies.results import CELLS, HALVES, PAGE
 from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of
-from distill_lab.studies.running.cell_work import CellWork, do
+from distill_lab.studies.running.cell_work import CellWork
+from distill_lab.studies.running.clock import Clock
 from distill_lab.studies.running.definition_file import DEFINITION, write_definition
-from distill_lab.studies.running.shared_work import Work, hold_out, make_halves, make_shared
+from distill_lab.studies.running.shared_work import hold_out, make_halves, make_shared
+from distill_lab.studies.running.work_folder import Work
+from distill_lab.studies.running.worker import do
 from distill_lab.tasks.all_tasks import task_of
 
 
@@ -76,6 +79,7 @@ class _Study:
     work: Work
     cells: Sequence[Cell]
     halves: dict[str, Half]
+    clock: Clock
 
     def folder(self, cell: Cell) -> Path:
         return self.work.folder("students", cell.student_key)
@@ -96,28 +100,13 @@ class _Study:
             for scores, work in works.items()
             if not work.is_done and self.work.left(cells[scores])
         ]
-        begun, n_done = time.monotonic(), len(works) - len(todo)
-        with tqdm(total=len(works), initial=n_done, desc=title, unit="cell") as bar:
+        n, n_done = len(works), len(works) - len(todo)
+        with tqdm(total=n, initial=n_done, desc=title, unit="cell", disable=not n) as bar:
             for work, reason in _results(todo, jobs) if todo else ():
                 bar.update()
                 if reason:
                     self.work.fail(cells[work.scores], reason)
-                begun = self._note_time(begun)
-
-    def _note_time(self, begun: float) -> float:
-        """Adds the seconds since then to the study's, and returns the time that it is now."""
-        now, folder = time.monotonic(), RunFolder(self.work.path)
-        folder.write_note(self._clock, self.seconds() + now - begun)
-        return now
-
-    def seconds(self) -> float:
-        """What the study's cells took, all its interrupted parts together."""
-        return RunFolder(self.work.path).read_notes().get(self._clock, 0.0)
-
-    @property
-    def _clock(self) -> str:
-        """The name of the note of this study's seconds."""
-        return f"seconds of the study {self.definition.name}"
+                self.clock.tick()
 
     def _work_of(self, cell: Cell, half: Half) -> CellWork:
         how = self._how(cell)
@@ -157,10 +146,15 @@ class _Study:
 
     def _hold_out(self, todo: Sequence[CellWork], cells: dict[Path, list[Cell]]) -> None:
         """The teacher's held-out traces that these need."""
+        works: dict[Path, list[CellWork]] = {}
         for each in todo:
-            if each.held_out:
-                with self.work.naming(cells[each.scores]):
-                    hold_out(each.how, each.half, each.held_out, self.work.path)
+            if each.held_out and not HeldOut.is_saved(each.held_out):
+                works.setdefault(each.held_out, []).append(each)
+        bar = tqdm(works.items(), "held-out traces", unit="setting", disable=not works)
+        for folder, group in bar:
+            needing = [cell for work in group for cell in cells[work.scores]]
+            with self.work.naming(needing), self.work.logged():
+                hold_out(group[0].how, group[0].half, folder, self.work.path)
 
     def lines(self) -> list[CellScores]:
         """What has been measured, in the order of the cells."""
@@ -180,13 +174,14 @@ class _Study:
 
 def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     """The study with all that its cells share."""
+    clock = Clock(folder, definition.name)
     work, cells = Work(folder.absolute()), cells_of(definition)
     halves = make_halves(definition, cells, work)
     write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
     write_halves(out / HALVES, halves)
-    make_shared(cells, work, base_config(definition).runtime.threads)
-    return _Study(definition, out, work, cells, halves)
+    make_shared(cells, work, base_config(definition).runtime.threads, clock.tick)
+    return _Study(definition, out, work, cells, halves, clock)
 
 
 def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, str]]:
@@ -207,17 +202,18 @@ def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, st
 
 def _write(study: _Study) -> None:
     """What the study's folder ships: cells.jsonl, and all that follows from it."""
-    write_cells(study.out / CELLS, study.lines())
+    lines = study.lines()
+    write_cells(study.out / CELLS, results.stored(study.definition, lines, study.halves))
     about = {
         "failed": len(study.work.failed),
         "versions": versions(),
         "git": git_state(),
-        "seconds": round(study.seconds(), 1),
+        "seconds": round(study.clock.seconds, 1),
     }
     made = results.write(study.out, study.definition, about)
-    page.write(study.out)
+    page.write(study.out, lines)
     for finding in made:
-        print(finding)
+        print(page.sentence(finding))
     for name in unanswered(study.definition, made):
         print(f"Finding {name}: left out, as no seed has both its sides.", file=sys.stderr)
-    print(f"\nStudy: {study.out / PAGE}")
+    print(f"\nThe page of the study: {study.out / PAGE}")

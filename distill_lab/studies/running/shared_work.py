@@ -4,18 +4,17 @@ targets, held-out traces. It lies in the study's `work` folder, by what it depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
-from io import StringIO
 from pathlib import Path
+
+from tqdm import tqdm
 
 from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model, load_tokenizer_only
 from distill_lab.pipeline import ablation, data, generate, reject, train
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.json_text import first_line
 from distill_lab.run.records import Example, LabError, Question, by_question
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
@@ -24,51 +23,9 @@ from distill_lab.studies.halves import Half, half_of
 from distill_lab.studies.held_out import HeldOut, make_held_out
 from distill_lab.studies.running.cell_configs import Cell, base_config
 from distill_lab.studies.running.setting_values import changed
+from distill_lab.studies.running.work_folder import Work, grouped
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.task import LoadedQuestions
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """The folder, and why cells failed, by their ids."""
-
-    path: Path
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def folder(self, what: str, key: str) -> Path:
-        """Where `traces`, `examples`, `targets`, `students` or `held_out` with this key lie."""
-        return self.path / what / key
-
-    @contextmanager
-    def naming(self, cells: Sequence[Cell]) -> Iterator[None]:
-        """An error is noted as the reason why these cells failed; the others go on."""
-        try:
-            yield
-        except Exception as error:
-            self.fail(cells, reason_of(error))
-
-    def fail(self, cells: Sequence[Cell], reason: str) -> None:
-        """Notes why these cells failed; the first reason stays."""
-        for cell in cells:
-            self.failed.setdefault(cell.id, reason)
-
-    def left(self, cells: Sequence[Cell]) -> list[Cell]:
-        """The cells that have not failed."""
-        return [cell for cell in cells if cell.id not in self.failed]
-
-
-def reason_of(error: Exception) -> str:
-    """The error in one line; one that is not the user's mistake with its type."""
-    text = " ".join(str(error).split()) if isinstance(error, LabError) else first_line(error)
-    return text if isinstance(error, LabError) else f"{type(error).__name__}: {text}"
-
-
-def grouped(cells: Sequence[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:
-    """The cells by what they share, in their order."""
-    groups: dict[str, list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault(key(cell), []).append(cell)
-    return groups
 
 
 @cache
@@ -117,14 +74,19 @@ def make_halves(definition: Definition, cells: Sequence[Cell], work: Work) -> di
     return halves
 
 
-def make_shared(cells: Sequence[Cell], work: Work, threads: int) -> None:
-    """Traces, examples and the teacher's targets of these cells, or what is missing of them."""
+def make_shared(
+    cells: Sequence[Cell], work: Work, threads: int, tick: Callable[[], object] = lambda: None
+) -> None:
+    """Traces, examples and the teacher's targets of these cells, or what is missing of them; `tick`
+    is called each time that traces were made."""
     cells = [cell for cell in cells if not cell.is_reference]
-    for key, group in grouped(cells, lambda cell: cell.traces_key).items():
-        with work.naming(group):
-            _sample(group, work.folder("traces", key), threads)
+    groups = grouped(cells, lambda cell: cell.traces_key)
+    for key, group in tqdm(groups.items(), "traces", unit="setting"):
+        with work.naming(group), work.logged():
+            if _sample(group, work.folder("traces", key), threads):
+                tick()
     for key, group in grouped(work.left(cells), lambda cell: cell.examples_key).items():
-        with work.naming(group):
+        with work.naming(group), work.logged():
             _judge(group[0], work.folder("examples", key), work)
     for key, group in grouped(work.left(cells), lambda cell: cell.student_key).items():
         with work.naming(group):
@@ -132,24 +94,36 @@ def make_shared(cells: Sequence[Cell], work: Work, threads: int) -> None:
     softened = [
         cell for cell in work.left(cells) if cell.softened and cell.config.train.cache != "none"
     ]
-    for key, group in grouped(softened, lambda cell: cell.cache_key).items():
-        with work.naming(group):
+    groups = grouped(softened, lambda cell: cell.cache_key)
+    for key, group in tqdm(groups.items(), "teacher's targets", unit="setting", disable=not groups):
+        with work.naming(group), work.logged():
             _ask_teacher(group, work.folder("targets", key), work, threads)
 
 
-def _sample(cells: Sequence[Cell], folder: Path, threads: int) -> None:
+def _sample(cells: Sequence[Cell], folder: Path, threads: int) -> bool:
     """Each question is sampled as often as the cell that needs most of it does, so that no trace is
-    made twice."""
+    made twice: not by two cells, and not where a study has grown. False if all were there.
+
+    What was begun is ended first, in the same batches, as a batch's size may change a last digit.
+    """
+    run = RunFolder(folder)
+    config = changed(cells[0].config, {"runtime.threads": threads})
+    made = False
+    if n_begun := run.read_notes().get("n_samples"):
+        made = generate.run(changed(config, {"generate.n_samples": n_begun}), folder)
     most: dict[Question, int] = {}
-    for config in dict.fromkeys(cell.config for cell in cells):
-        n = config.generate.n_samples
-        for question in questions_of(config):
-            most[question] = max(n, most.get(question, 0))
+    for each in dict.fromkeys(cell.config for cell in cells):
+        for question in questions_of(each):
+            most[question] = max(each.generate.n_samples, most.get(question, 0))
+    with run.traces.log() as log:
+        have = Counter(trace.question_id for trace in log.records)
     for n in sorted(set(most.values())):
-        config = changed(cells[0].config, {"generate.n_samples": n, "runtime.threads": threads})
-        RunFolder(folder).train_questions.write(q for q in most if most[q] == n)
-        with redirect_stdout(StringIO()):
-            generate.run(config, folder)
+        missing = [q for q in most if most[q] == n and have[q.id] < n]
+        if missing:
+            run.train_questions.write(missing)
+            run.write_note("n_samples", n)
+            made |= generate.run(changed(config, {"generate.n_samples": n}), folder)
+    return made
 
 
 def _judge(cell: Cell, folder: Path, work: Work) -> None:
@@ -166,8 +140,7 @@ def _judge(cell: Cell, folder: Path, work: Work) -> None:
         for trace in sorted(traces[question.id], key=lambda trace: trace.sample)
         if trace.sample < cell.config.generate.n_samples
     )
-    with redirect_stdout(StringIO()):
-        reject.run(cell.config, folder)
+    reject.run(cell.config, folder)
 
 
 def _choose_examples(cell: Cell, student: RunFolder, work: Work) -> None:
@@ -187,15 +160,13 @@ def _ask_teacher(cells: Sequence[Cell], folder: Path, work: Work, threads: int) 
     for key in grouped(cells, lambda cell: cell.student_key):
         examples |= dict.fromkeys(RunFolder(work.folder("students", key)).examples.read())
     config = changed(cells[0].config, {"runtime.threads": threads})
-    with redirect_stdout(StringIO()):
-        train.fill_teacher_cache(config, work.path, list(examples), folder)
+    train.fill_teacher_cache(config, work.path, list(examples), folder)
 
 
 def hold_out(config: Config, half: Half, folder: Path, out: Path) -> None:
     """The teacher's held-out traces of a half, unless they are there."""
     if HeldOut.is_saved(folder):
         return
-    with redirect_stdout(StringIO()):
-        teacher = load_model("teacher", config.models, start(config, out))
+    teacher = load_model("teacher", config.models, start(config, out))
     student = load_tokenizer_only("base", config.models)
     make_held_out(teacher, student.tokenizer, half, config).save(folder)

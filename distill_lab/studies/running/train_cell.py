@@ -1,0 +1,47 @@
+"""A cell's student is trained, if it is not there, and measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+from distill_lab.models.backend import start
+from distill_lab.models.loading import load_model
+from distill_lab.models.sources import source_of
+from distill_lab.pipeline import train
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.records import LabError, write_text
+from distill_lab.studies.cells import rounded
+from distill_lab.studies.held_out import HeldOut
+from distill_lab.studies.measures import measure
+from distill_lab.studies.running.cell_work import CellWork
+
+
+def train_and_measure(work: CellWork) -> None:
+    """Writes the cell's scores on its half; LabError where its student diverged."""
+    cell, config = work.cell, work.cell.config
+    who = cell.student if cell.is_reference else cell.arm
+    if not cell.is_reference:
+        train.run(config, work.folder, (who,), work.targets)
+        _require_finite(work.folder, who)
+    model = load_model(who, config.models, start(config, work.folder), work.folder)
+    held_out = HeldOut.load(work.held_out) if work.held_out else None
+    shots = source_of(who, config.models).shots
+    scores = rounded(measure(model, work.half, work.measures, work.how, held_out, shots))
+    write_text(work.scores, json.dumps(scores) + "\n")
+
+
+def _require_finite(folder: Path, arm: str) -> None:
+    """A student that diverged answers too, and at random. Its model is removed, so that it is
+    trained again."""
+    run = RunFolder(folder)
+    rows = run.read_training_log(arm)
+    steps = [row["step"] for row in rows if not all(map(math.isfinite, row.values()))]
+    if steps:
+        shutil.rmtree(run.students)
+        raise LabError(
+            f"expected a finite loss and gradient, found NaN or infinity at step {steps[0]}. "
+            "Lower train.learning_rate."
+        )
