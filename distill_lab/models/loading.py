@@ -126,16 +126,17 @@ def load(
 def _load_adapted(
     adapter: Adapter, name: str, backend: Backend, role: str, four_bit: bool
 ) -> LanguageModel:
-    """A base with its adapter, merged where the weights are float32. In 16 or 4 bits a teacher
-    keeps the layers beside them; a student's base, which is to get layers of its own, is merged in
-    float32 and rounded once.
+    """A base with its adapter, merged in float32 and rounded once: a student's base is to get
+    layers of its own, and on a CPU layers beside the weights make a teacher slow. Elsewhere a
+    16-bit teacher keeps them, as one of 4 bits must.
     """
     if role == "base" and backend.name == "unsloth":
         raise LabError(
             f"--models.student {name}: expected a whole model under Unsloth, found an adapter. "
             "Take --runtime.backend transformers."
         )
-    loading = replace(backend, dtype="float32") if role == "base" else backend
+    merge = role == "base" or backend.device == "cpu"
+    loading = replace(backend, dtype="float32") if merge else backend
     base = load(adapter.base, loading, "base", four_bit)  # merged, where it is an adapter itself
     lm = lay_on(base.lm, adapter.folder, merge=loading.dtype == "float32" and not four_bit)
     if loading is not backend:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from distill_lab.models.loading import LanguageModel
+from distill_lab.sampling.grouped_attention import for_sampling
 from distill_lab.sampling.jobs import (
     Batch,
     Completion,
@@ -73,7 +74,8 @@ def complete(
     cache = with_room(cache, sampling.max_new_tokens, len(jobs), sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     ends = end_ids(getattr(lm.generation_config, "eos_token_id", None), tokenizer)
-    rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
+    with for_sampling(lm):
+        rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
     for i, job in enumerate(jobs):
         made = rows[i * sampling.n : (i + 1) * sampling.n]
         yield job, [completion_of(job.begun, row, tokenizer, ends) for row in made]

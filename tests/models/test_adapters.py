@@ -82,20 +82,9 @@ def test_in_float32_it_is_merged_into_the_weights_of_the_base_that_it_names(
     )
 
 
-def test_a_teacher_in_16_bits_keeps_its_layers_beside_the_weights(tiny_model, adapter):
-    """So that no small update is rounded away."""
-    plain = load(str(tiny_model("llama")), HALF, "teacher").lm.state_dict()
-    lm = load(str(adapter), HALF, "teacher").lm
-    found = lm.state_dict()
-    assert any("lora_A" in name for name in found)
-    for name, weight in plain.items():
-        beside = name.replace("_proj.weight", "_proj.base_layer.weight")
-        assert torch.equal(found[beside], weight), name
-    assert (logits(lm) - logits(load(str(adapter), CPU, "teacher").lm)).abs().max() < 0.02
-
-
-def test_a_base_in_16_bits_is_rounded_once_after_the_merge(tiny_model, adapter):
-    found = load(str(adapter), HALF, "base").lm.state_dict()
+@pytest.mark.parametrize("role", ["teacher", "base"])
+def test_in_16_bits_it_is_merged_in_32_and_rounded_once(tiny_model, adapter, role):
+    found = load(str(adapter), HALF, role).lm.state_dict()
     for name, weight in merged_by_hand(tiny_model("llama"), adapter).items():
         assert found[name].dtype == torch.bfloat16
         error = (found[name].double() - weight).abs()
@@ -112,7 +101,8 @@ def test_a_student_of_it_is_loaded_again_as_a_student_and_by_its_folder(adapter,
     student = load_student(folder, models, backend)
     alone = load(str(folder), backend, "teacher")
     assert (logits(student.lm) - logits(load(str(adapter), backend, "base").lm)).abs().max() > 0.1
-    torch.testing.assert_close(logits(alone.lm), logits(student.lm), rtol=0, atol=1e-5)
+    rounding = 1e-5 if backend is CPU else 0.01  # merged, or in layers beside the weights
+    torch.testing.assert_close(logits(alone.lm), logits(student.lm), rtol=0, atol=rounding)
 
 
 def test_what_asks_for_a_models_files_or_shape_gets_the_bases(tiny_model, adapter):
