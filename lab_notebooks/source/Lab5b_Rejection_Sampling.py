@@ -92,8 +92,8 @@ show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
 
 # %% [markdown] id="about-refused"
 # The bundled teacher was made for this task: it never breaks the format and knows only one language, so two rules do all
-# the work. A real small teacher is different. Of {cpu.traces} traces of SmolLM2-135M on real SQuAD (profile `cpu`),
-# {cpu.accepted} were accepted.
+# the work. A real small teacher is different. Of {cpu.traces} traces of a SmolLM2-135M that has learnt SQuAD (the teacher
+# of the profile `cpu`), {cpu.accepted} were accepted.
 #
 # Read five refused traces aloud, each with its reason. For each, say what a student would learn from it.
 
@@ -324,7 +324,7 @@ show(compared(ems, "EM"))
 #
 # *Unfiltered* hardly differs from sft: {tiny.wrong_percent:.0f} of {setting:100} traces of this teacher are wrong, and
 # {arithmetic:93} right ones outweigh them. **What the filter is worth depends on what it filters.** On the profile `cpu`,
-# {cpu.refused_percent:.0f} of {setting:100} are refused; there, a student without the filter would learn mostly mistakes.
+# {cpu.refused_percent:.0f} of {setting:100} are refused; there, a student without the filter learns from those too.
 #
 # *Wrong-only* is far below both. Did it learn wrong facts, and state them firmly? It looks so until you look at its
 # control. *Right-only*, in which every answer is right, is no better: wrong-only is {tiny.wrong_minus_right.em} points

@@ -33,7 +33,8 @@ class Measure:
     """Measure the figures that the prose names: of a run, and of what the solved notebooks show."""
 
     run: Path | None = None
-    """The folder of a finished run, with Lab 5b's ablations. Without it, a run's figures stay."""
+    """The folder of a finished run, of tiny with Lab 5b's ablations. Without it, runs' figures
+    stay."""
     folder: Path = Path("lab_notebooks")
     """The folder that holds the sources and the notebooks."""
 

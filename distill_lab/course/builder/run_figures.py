@@ -22,7 +22,10 @@ from distill_lab.run.saved_settings import saved
 from distill_lab.run.whole_run import RunRecords, read_run
 from distill_lab.tasks.squad.task import SQUAD
 
-SOURCE = "a run of this profile and Lab 5b's ablations: distill-lab notebooks figures --run DIR"
+SOURCE = (
+    "a run of this profile, of tiny with Lab 5b's ablations: "
+    "distill-lab notebooks figures --run DIR"
+)
 
 
 def compute(out: Path) -> tuple[str, dict[str, Figure]]:
@@ -32,7 +35,8 @@ def compute(out: Path) -> tuple[str, dict[str, Figure]]:
     assert config
     run, results = read_run(out), report.build(config, out)
     figures = dict(of_scores(results)) | dict(of_traces(run)) | dict(of_errors(run))
-    figures |= dict(of_ablations(run, out / ablation.FOLDER))
+    if config.profile == "tiny" or (out / ablation.FOLDER).is_dir():
+        figures |= dict(of_ablations(run, out / ablation.FOLDER))
     return config.profile, {
         name: round(value, 4) if isinstance(value, float) else value
         for name, value in figures.items()
@@ -70,6 +74,7 @@ def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
     the first sample missed, and how many of these a later sample answered."""
     pairs = judged(run.traces, run.verdicts)
     yield "traces", len(pairs)
+    yield "accepted", sum(verdict.reason == "ok" for _, verdict in pairs)
     yield "examples", len(run.examples)
     yield "refused_percent", 100 * fmean(verdict.reason != "ok" for _, verdict in pairs)
     yield "wrong_percent", 100 * fmean(not verdict.right for _, verdict in pairs)
