@@ -43,7 +43,7 @@ CHANGES = (
     ("README.md", "| 65.4<!-- ", "| 66.4<!-- ", "expected 65.4 as in tiny.sft.one-fact.em"),
     ("README.md", "took 67<!--", "took 76<!--", "expected 67 as in times.run.seconds, found 76"),
     ("README.md", "| 2.50<!-- ", "| 2.60<!-- ", "expected 2.50 as in bench.loss.liger.cpu"),
-    ("README.md", "traces 99<!-- ", "traces 199<!-- ", "expected 99 as in cpu.accepted"),
+    ("README.md", "traces 217<!-- ", "traces 317<!-- ", "expected 217 as in cpu.accepted"),
     (READING, "keeps 91<!-- ", "keeps 19<!-- ", "expected 91 as in kept.Qwen-32B.aime_pass1"),
     (READING, "| R1-Distill-Qwen-7B | 55.5", "| R1-Distill-Qwen-7B | 55.6", "paper.table-5"),
     (A, "{tiny.two-fact.tokens:.1f} tokens", "35.9 tokens", "source for the number 35.9"),
