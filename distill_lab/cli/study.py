@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 from tyro.conf import Positional, UseAppendAction, arg
 
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import flag
+from distill_lab.run.saved_settings import bounds_among, flag
 from distill_lab.run.settings import Bounds
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.check_definition import checked
@@ -112,11 +112,10 @@ def definition_of(settings: StudyRun) -> Definition:
 
 
 def _check_bounds(settings: StudyRun) -> None:
-    for name, hint in get_type_hints(StudyRun, include_extras=True).items():
-        for bounds in getattr(hint, "__metadata__", ()):
-            if isinstance(bounds, Bounds) and getattr(settings, name) not in bounds:
-                found = getattr(settings, name)
-                raise LabError(f"{flag(name)}: expected {bounds}, found {found}.")
+    for name, bounds in bounds_among(get_type_hints(StudyRun, include_extras=True)).items():
+        found = getattr(settings, name)
+        if found not in bounds:
+            raise LabError(f"{flag(name)}: expected {bounds}, found {found}.")
 
 
 def _given(settings: StudyRun) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -40,16 +40,29 @@ def check(config: Config) -> None:
             raise LabError(f"{flag(name)}: expected {bounds}, found {values[name]}.")
 
 
-@functools.cache
 def bounds_of_settings() -> dict[str, Bounds]:
     """The bounds of each setting that has some, by `section.name`."""
+    return bounds_among(hints_of_settings())
+
+
+def bounds_among(hints: Mapping[str, Any]) -> dict[str, Bounds]:
+    """The bounds that stand beside types, of those names that have some."""
     return {
-        f"{section.name}.{name}": bounds
+        name: bounds
+        for name, hint in hints.items()
+        for bounds in getattr(hint, "__metadata__", ())
+        if isinstance(bounds, Bounds)
+    }
+
+
+@functools.cache
+def hints_of_settings() -> dict[str, Any]:
+    """The type of each setting, with its bounds beside it, by `section.name`."""
+    return {
+        f"{section.name}.{name}": hint
         for section in dataclasses.fields(Config)
         if section.default_factory is not dataclasses.MISSING
         for name, hint in get_type_hints(section.default_factory, include_extras=True).items()
-        for bounds in getattr(hint, "__metadata__", ())
-        if isinstance(bounds, Bounds)
     }
 
 

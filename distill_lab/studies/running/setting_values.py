@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from distill_lab.run.json_text import listed, shown
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import bounds_of_settings, settings
+from distill_lab.run.saved_settings import bounds_of_settings, hints_of_settings, settings
 from distill_lab.run.settings import Config
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -34,7 +33,8 @@ def require_known(what: str, name: str, known: Collection[str]) -> None:
 
 def setting_value(name: str, given: Any) -> Any:
     """The value, or the text that stands for it, as the setting has it; LabError for another."""
-    hint = _hints()[name]
+    hint = hints_of_settings()[name]
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(hint) is Literal:
         if given not in get_args(hint):
             raise _refused(name, f"one of {', '.join(map(repr, get_args(hint)))}", given)
@@ -71,14 +71,3 @@ def _parsed(text: str, hint: type) -> Any:
 
 def _refused(name: str, expected: str, given: Any) -> LabError:
     return LabError(f"{name}: expected {expected}, found {shown(given)}.")
-
-
-@functools.cache
-def _hints() -> dict[str, Any]:
-    """The type of each setting, by `section.name`."""
-    return {
-        f"{section.name}.{name}": hint
-        for section in dataclasses.fields(Config)
-        if section.default_factory is not dataclasses.MISSING
-        for name, hint in get_type_hints(section.default_factory).items()
-    }
