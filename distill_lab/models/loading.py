@@ -6,7 +6,7 @@ output head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -126,23 +126,38 @@ def load(
 def _load_adapted(
     adapter: Adapter, name: str, backend: Backend, role: str, four_bit: bool
 ) -> LanguageModel:
-    """A base with its adapter, merged in float32 and rounded once: a student's base is to get
-    layers of its own, and on a CPU layers beside the weights make a teacher slow. Elsewhere a
-    16-bit teacher keeps them, as one of 4 bits must.
-    """
+    """A base with its adapter; merged where a student's base is to get layers of its own."""
     if role == "base" and backend.name == "unsloth":
         raise LabError(
             f"--models.student {name}: expected a whole model under Unsloth, found an adapter. "
             "Take --runtime.backend transformers."
         )
-    merge = role == "base" or backend.device == "cpu"
-    loading = replace(backend, dtype="float32") if merge else backend
-    base = load(adapter.base, loading, "base", four_bit)  # merged, where it is an adapter itself
-    lm = lay_on(base.lm, adapter.folder, merge=loading.dtype == "float32" and not four_bit)
-    if loading is not backend:
-        lm.to(getattr(torch, backend.dtype))
+
+    def base(backend: Backend) -> LanguageModel:  # merged, where it is an adapter itself
+        return load(adapter.base, backend, "base", four_bit)
+
+    merge = role == "base" or (_merges(backend) and not four_bit)
+    lm, tokenizer = _adapted(base, adapter.folder, backend, merge)
     lm.name_or_path = str(adapter.folder)  # what the adapter of a student of it names as its base
-    return LanguageModel(lm.eval(), base.tokenizer, name)
+    return LanguageModel(lm, tokenizer, name)
+
+
+def _merges(backend: Backend) -> bool:
+    """Whether an adapter is added to the weights: always on a CPU, where layers beside them make a
+    model half as fast; elsewhere only where nothing is rounded."""
+    return backend.device == "cpu" or backend.dtype == "float32"
+
+
+def _adapted(
+    base: Callable[[Backend], LanguageModel], folder: Path, backend: Backend, merge: bool
+) -> tuple[Any, Any]:
+    """The model of `base` with an adapter, and its tokenizer: merged in float32 and rounded once,
+    or in layers beside its weights, as one of 4 bits must have it."""
+    model = base(replace(backend, dtype="float32") if merge else backend)
+    lm = lay_on(model.lm, folder, merge)
+    if merge:
+        lm.to(getattr(torch, backend.dtype))
+    return lm.eval(), model.tokenizer
 
 
 def load_tokenizer_only(who: str, models: ModelSettings) -> TokenizerOnly:
@@ -226,9 +241,12 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Langu
     """A trained student: `folder` holds a whole model, or an adapter for `models.student`."""
     if not (folder / CONFIG).exists():
         return load(str(folder), backend, "student")
-    base = load_model("base", models, backend)
-    lm = lay_on(base.lm, folder, merge=backend.dtype == "float32")
-    return LanguageModel(lm.eval(), base.tokenizer, str(folder))
+
+    def base(backend: Backend) -> LanguageModel:
+        return load_model("base", models, backend)
+
+    lm, tokenizer = _adapted(base, folder, backend, _merges(backend))
+    return LanguageModel(lm, tokenizer, str(folder))
 
 
 def decoder(lm: PreTrainedModel) -> torch.nn.Module:
