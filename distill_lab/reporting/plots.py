@@ -46,7 +46,7 @@ def draw(
     ]
 
 
-def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
+def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
     """A figure without pyplot: a notebook's backend and its open figures stay as they are."""
     from matplotlib.figure import Figure
 
@@ -58,13 +58,13 @@ def _figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> t
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def png_of(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _rows(ax: Any, names: Sequence[str], scale: bool = False) -> None:
+def name_rows(ax: Any, names: Sequence[str], scale: bool = False) -> None:
     """One row a name, the first on top; the scale goes where every bar carries its number."""
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -83,13 +83,13 @@ def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
     """Each score of the models that were evaluated, with its 95 % interval."""
     models = {model: values for model, values in of_models.items() if values}
     names = [name for name in models["base"] if f"{name}_ci95" in models["base"]]
-    figure, axes = _figure(0.6 + 0.55 * len(models), columns=len(names), sharey=True)
+    figure, axes = new_figure(0.6 + 0.55 * len(models), columns=len(names), sharey=True)
     described: list[str] = []
     for metric, ax in zip(names, axes, strict=True):
         ax.set_title(score_label(metric), fontsize=11, color=INK)
         ax.set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100))
         ax.grid(axis="x", color=REST, linewidth=0.8)
-        _rows(ax, list(models), scale=True)
+        name_rows(ax, list(models), scale=True)
         for y, (model, values) in enumerate(models.items()):
             value, (low, high) = values[metric], values[f"{metric}_ci95"]
             colour = COLOURS[model]
@@ -98,7 +98,7 @@ def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
             ax.text(value, y - 0.2, f"{value:.1f}", ha="center", va="bottom", color=colour)
             text = f"{score_label(metric)} of {model} {value:.1f} ({low:.1f} to {high:.1f})"
             described.append(text)
-    return Plot("scores", ", ".join(described) + ".", _png(figure))
+    return Plot("scores", ", ".join(described) + ".", png_of(figure))
 
 
 def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
@@ -112,7 +112,7 @@ def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
     ]
     if not bars:
         return Plot("gap", "Nothing to draw: no student, or no gap between base and teacher.")
-    figure, (ax,) = _figure(0.75 + 0.42 * len(bars))
+    figure, (ax,) = new_figure(0.75 + 0.42 * len(bars))
     low, high = min(0, *(bar[2] for bar in bars)), max(100, *(bar[2] for bar in bars))
     room = 0.16 * (high - low)  # for the labels at the bars' ends
     for y, (_, colour, share) in enumerate(bars):
@@ -124,10 +124,10 @@ def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
         ax.axvline(x, color=COLOURS[model], linewidth=1.5)
         top = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
         ax.text(x, 1.02, model, color=COLOURS[model], **top)
-    _rows(ax, [bar[0] for bar in bars])
+    name_rows(ax, [bar[0] for bar in bars])
     ax.set_xlim(low - room * (low < 0), high + room)
     alt = ", ".join(f"{name} {share:.0f} %" for name, _, share in bars)
-    return Plot("gap", f"Share of the gap between base and teacher closed: {alt}.", _png(figure))
+    return Plot("gap", f"Share of the gap between base and teacher closed: {alt}.", png_of(figure))
 
 
 def funnel(rejection: Mapping[str, Any]) -> Plot:
@@ -142,20 +142,20 @@ def funnel(rejection: Mapping[str, Any]) -> Plot:
         bars.append((reason, left, count, f"−{count:,} ({_share(count, traces)})"))
     for name, count in (("accepted", accepted), ("examples", examples)):
         bars.append((name, 0, count, f"{count:,} ({_share(count, traces)})"))
-    figure, (ax,) = _figure(0.4 + 0.32 * len(bars))
+    figure, (ax,) = new_figure(0.4 + 0.32 * len(bars))
     for y, (name, start, length, label) in enumerate(bars):
         ax.barh(y, start, color=REST, height=0.62)
         colour = REFUSED if name in rejection["reasons"] else KEPT
         ax.barh(y, length, left=start, color=colour, height=0.62)
         ax.text(start + length + traces * 0.015, y, label, va="center", color=INK)
-    _rows(ax, [bar[0] for bar in bars])
+    name_rows(ax, [bar[0] for bar in bars])
     ax.set_xlim(0, traces * 1.3)  # room for the label of the longest bar
     refused = ", ".join(f"{count:,} {reason}" for reason, count in rejection["reasons"].items())
     alt = (
         f"Of {traces:,} traces {accepted:,} ({_share(accepted, traces)}) were accepted and "
         f"{examples:,} became examples. Refused, in the order of the rules: {refused or 'none'}."
     )
-    return Plot("funnel", alt, _png(figure))
+    return Plot("funnel", alt, png_of(figure))
 
 
 def yields(verdicts: Sequence[Verdict]) -> Plot:
@@ -168,7 +168,7 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
     questions = Counter(accepted[question] for question in sampled)
     ks = list(range(1, min(sampled.values()) + 1))
     shares = [100 * fmean(pass_at_k(n, right[q], k) for q, n in sampled.items()) for k in ks]
-    figure, (above, below) = _figure(4.4, rows=2)
+    figure, (above, below) = new_figure(4.4, rows=2)
     counts = list(range(max(sampled.values()) + 1))
     bars = above.bar(counts, [questions[c] for c in counts], color=[REFUSED] + [KEPT] * counts[-1])
     above.bar_label(bars, [f"{questions[c]:,}" if questions[c] else "" for c in counts], padding=2)
@@ -186,7 +186,7 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
         f"Questions with no accepted trace: {questions[0]:,} of {len(sampled):,}. "
         f"pass@k goes from {shares[0]:.0f} % at k = 1 to {shares[-1]:.0f} % at k = {ks[-1]}."
     )
-    return Plot("yield", alt, _png(figure))
+    return Plot("yield", alt, png_of(figure))
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float) -> Plot:
@@ -202,7 +202,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float
                 panels.setdefault(term, {})[arm] = points
     if not panels:
         return Plot("curves", "Nothing to draw: the training logs are empty.")
-    figure, axes = _figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
+    figure, axes = new_figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
     described: list[str] = []
     for (term, lines), ax in zip(panels.items(), axes, strict=True):
         ax.set_title(titles[term], fontsize=11, loc="left", color=INK)
@@ -212,7 +212,7 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float
         ax.set_ylim(bottom=0)
         ax.legend(frameon=False, loc="upper right")
     axes[-1].set_xlabel("optimiser step")
-    return Plot("curves", ", ".join(described) + " nats per completion token.", _png(figure))
+    return Plot("curves", ", ".join(described) + " nats per completion token.", png_of(figure))
 
 
 def _curve(ax: Any, arm: str, points: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -237,7 +237,7 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
     if not rows:
         return Plot("cached-teacher", "Nothing to draw: nothing was measured.")
     titles = {"per_token": "of one token (mean)", "of_mean": "of the mean over tokens"}
-    figure, axes = _figure(4.8, rows=2, sharex=True, sharey=True)
+    figure, axes = new_figure(4.8, rows=2, sharex=True, sharey=True)
     ks = sorted({row["k"] for row in rows})
     described: list[str] = []
     for (measure, title), ax in zip(titles.items(), axes, strict=True):
@@ -258,4 +258,4 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
         ax.legend(frameon=False)
     axes[-1].set_xlabel("k, tokens kept or drawn")
     alt = f"Error of the KL to a cached teacher, in nats: {'; '.join(described)}."
-    return Plot("cached-teacher", alt, _png(figure))
+    return Plot("cached-teacher", alt, png_of(figure))

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, _figure, _png, _rows
+from distill_lab.reporting.plots import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    Plot,
+    name_rows,
+    new_figure,
+    png_of,
+)
 
 _LINES = ("-", "--", ":", "-.")
 _HUES = (KEPT, REFUSED, "#007a5a", "#6b6b6b")  # beside _LINES, for those who see no colours
@@ -17,7 +26,7 @@ def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) 
     chances: for each temperature, the probability (0 to 1) of each of `tokens`.
     """
     rows = [*(token.strip() or repr(token) for token in tokens), "all others"]
-    figure, axes = _figure(0.7 + 0.3 * len(rows), columns=len(chances), sharey=True)
+    figure, axes = new_figure(0.7 + 0.3 * len(rows), columns=len(chances), sharey=True)
     phrases: list[str] = []
     for (temperature, probabilities), ax in zip(chances.items(), axes, strict=True):
         shares = [*probabilities, max(0.0, 1 - sum(probabilities))]
@@ -26,11 +35,11 @@ def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) 
         for y, p in enumerate(shares):
             ax.text(100 * p + 3, y, _percent(p), va="center", color=INK, fontsize=9)
         ax.set_title(f"T = {temperature:g}", fontsize=11, color=INK)
-        _rows(ax, rows)
+        name_rows(ax, rows)
         ax.set_xlim(0, 150)  # room for a label beside a bar of 100 %
         each = ", ".join(f"{row} {_percent(p)}" for row, p in zip(rows, shares, strict=True))
         phrases.append(f"at T = {temperature:g} {each}")
-    return Plot("next-token", f"Chances of the next token: {'; '.join(phrases)}.", _png(figure))
+    return Plot("next-token", f"Chances of the next token: {'; '.join(phrases)}.", png_of(figure))
 
 
 def _percent(share: float) -> str:
@@ -41,7 +50,7 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     """pass@k in percent against k = 1, 2, …, one line for each name."""
     if not curves:
         return Plot("passes", "Nothing to draw: no curves.")
-    figure, (ax,) = _figure(3.2)
+    figure, (ax,) = new_figure(3.2)
     phrases: list[str] = []
     for n, (name, shares) in enumerate(curves.items()):
         style = {"color": _HUES[n % 4], "linestyle": _LINES[n % 4], "linewidth": 2, "marker": "o"}
@@ -57,14 +66,14 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     ax.set_xticks(range(1, most + 1))
     ax.grid(axis="y", color=REST, linewidth=0.8)
     ax.legend(frameon=False, loc="lower right", handlelength=3)
-    return Plot("passes", f"pass@k: {'; '.join(phrases)}.", _png(figure))
+    return Plot("passes", f"pass@k: {'; '.join(phrases)}.", png_of(figure))
 
 
 def lengths(right: Sequence[int], wrong: Sequence[int]) -> Plot:
     """How long right and wrong traces are, in tokens: two histograms, in percent of each group."""
     if not right or not wrong:
         return Plot("lengths", "Nothing to draw: it takes right traces and wrong ones.")
-    figure, axes = _figure(3.4, rows=2, sharex=True, sharey=True)
+    figure, axes = new_figure(3.4, rows=2, sharex=True, sharey=True)
     edges = _edges(min(*right, *wrong), max(*right, *wrong))
     groups = (("right", right, KEPT), ("wrong", wrong, REFUSED))
     for (name, group, colour), ax in zip(groups, axes, strict=True):
@@ -82,7 +91,7 @@ def lengths(right: Sequence[int], wrong: Sequence[int]) -> Plot:
         f"({min(right)} to {max(right)}), {len(wrong):,} wrong ones with {_median(wrong)} "
         f"({min(wrong)} to {max(wrong)})."
     )
-    return Plot("lengths", alt, _png(figure))
+    return Plot("lengths", alt, png_of(figure))
 
 
 def _median(values: Sequence[int]) -> int:

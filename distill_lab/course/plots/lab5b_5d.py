@@ -17,9 +17,9 @@ from distill_lab.reporting.plots import (
     REFUSED,
     REST,
     Plot,
-    _figure,
-    _png,
-    _rows,
+    name_rows,
+    new_figure,
+    png_of,
 )
 from distill_lab.reporting.stats import bootstrap_interval
 from distill_lab.run.records import Prediction, Question, Verdict
@@ -40,7 +40,7 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
         100 * len({verdict.question_id for verdict in right if verdict.sample < n}) / n_questions
         for n in ns
     ]
-    figure, (above, below) = _figure(4.4, rows=2, sharex=True)
+    figure, (above, below) = new_figure(4.4, rows=2, sharex=True)
     above.plot(ns, [examples[0] * n for n in ns], ":", color=INK, linewidth=1.5)
     text = {"textcoords": "offset points", "color": INK, "va": "center"}
     above.annotate("N times the first", (ns[-1], examples[0] * ns[-1]), (-8, 0), ha="right", **text)
@@ -55,7 +55,7 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
         f"With one sample a question {examples[0]:,} examples and {covered[0]:.0f} % of the "
         f"questions; with {ns[-1]} samples {examples[-1]:,} examples and {covered[-1]:.0f} %."
     )
-    return Plot("yield-against-n", alt, _png(figure))
+    return Plot("yield-against-n", alt, png_of(figure))
 
 
 def in_order(
@@ -69,7 +69,7 @@ def in_order(
 
 def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
     """The mean scores of several models on the same questions, each with its 95 % interval."""
-    figure, (ax,) = _figure(0.9 + 0.5 * len(scores))
+    figure, (ax,) = new_figure(0.9 + 0.5 * len(scores))
     phrases: list[str] = []
     for y, (who, values) in enumerate(scores.items()):
         mean, (low, high) = fmean(values), bootstrap_interval(values)
@@ -78,10 +78,12 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
         ax.plot(mean, y, "o", color=colour, markersize=7, clip_on=False)
         ax.text(mean, y - 0.18, f"{mean:.1f}", ha="center", va="bottom", color=colour)
         phrases.append(f"{who} {mean:.1f} ({low:.1f} to {high:.1f})")
-    _rows(ax, list(scores), scale=True)
+    name_rows(ax, list(scores), scale=True)
     ax.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), xlabel=what)
     ax.grid(axis="x", color=REST, linewidth=0.8)
-    return Plot("compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", _png(figure))
+    return Plot(
+        "compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", png_of(figure)
+    )
 
 
 def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
@@ -89,7 +91,7 @@ def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
     values, rng = np.asarray(scores, dtype=np.float64), np.random.default_rng(seed)
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(1000)]
     low, high = bootstrap_interval(scores, seed)
-    figure, (ax,) = _figure(2.6)
+    figure, (ax,) = new_figure(2.6)
     unit = 100 / len(values)  # means of EM are multiples of it: each bar covers equally many
     wide = max(1, round((max(means) - min(means)) / 25 / unit))
     first, last = int(min(means) / unit) // wide, int(max(means) / unit) // wide
@@ -107,7 +109,7 @@ def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
         f"Means of 1,000 resamples of {len(values)} scores, {what}: 95 % of them lie between "
         f"{low:.1f} and {high:.1f}, around the mean {values.mean():.1f}."
     )
-    return Plot("bootstrap", alt, _png(figure))
+    return Plot("bootstrap", alt, png_of(figure))
 
 
 def size_of(model: str) -> float:
@@ -124,7 +126,7 @@ _LINES = (COLOURS["base"], COLOURS["sft"], COLOURS["teacher"], COLOURS["kd"])
 def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
     """Table 5 divided by table 4: how much of DeepSeek-R1's score each student keeps, against its
     size. A line joins the Qwen students; the Llamas are single points, as they have other bases."""
-    figure, (ax,) = _figure(3.9)
+    figure, (ax,) = new_figure(3.9)
     titles = {benchmark.key: benchmark.title for benchmark in paper.BENCHMARKS}
     phrases: list[str] = []
     for key, colour in zip(benchmarks, _LINES, strict=False):
@@ -144,7 +146,7 @@ def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
     ax.set_xlabel("parameters of the student (filled: Qwen, open: Llama)")
     ax.legend(frameon=False, loc="lower right")
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    return Plot("retention", f"Kept by the Qwen students: {'; '.join(phrases)}.", _png(figure))
+    return Plot("retention", f"Kept by the Qwen students: {'; '.join(phrases)}.", png_of(figure))
 
 
 def _family_lines(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, _figure, _png
+from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
 
 
 def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float]]) -> Plot:
@@ -14,7 +14,9 @@ def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float
         return Plot("softened", "Nothing to draw: there are no probabilities.")
     columns = 2
     rows = (len(probabilities) + 1) // columns
-    figure, axes = _figure(0.3 + 1.7 * rows, rows=rows, columns=columns, sharex=True, sharey=True)
+    figure, axes = new_figure(
+        0.3 + 1.7 * rows, rows=rows, columns=columns, sharex=True, sharey=True
+    )
     phrases: list[str] = []
     highest = max(max(shares) for shares in probabilities.values())
     for (temperature, shares), ax in zip(probabilities.items(), axes, strict=False):
@@ -29,7 +31,7 @@ def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float
     for ax in axes[len(probabilities) :]:
         ax.set_visible(False)
     alt = f"The same logits, softened. {'; '.join(phrases)}."
-    return Plot("softened", alt, _png(figure))
+    return Plot("softened", alt, png_of(figure))
 
 
 def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plot:
@@ -38,7 +40,7 @@ def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plo
     if not temperatures:
         return Plot("gradient-norms", "Nothing to draw: there are no temperatures.")
     without = [norm / t**2 for norm, t in zip(norms, temperatures, strict=True)]
-    figure, (ax,) = _figure(3.2)
+    figure, (ax,) = new_figure(3.2)
     phrases: list[str] = []
     lines = (("with T²", norms, KEPT, "-"), ("without", without, REFUSED, "--"))
     for name, values, colour, style in lines:
@@ -56,4 +58,4 @@ def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plo
     ax.minorticks_off()
     ax.grid(axis="y", color=REST, linewidth=0.8)
     alt = f"Norm of the KL's gradient in the student's logits: {', '.join(phrases)}."
-    return Plot("gradient-norms", alt, _png(figure))
+    return Plot("gradient-norms", alt, png_of(figure))

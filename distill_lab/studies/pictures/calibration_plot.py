@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, Plot, _figure, _png
+from distill_lab.reporting.plots import INK, Plot, new_figure, png_of
 from distill_lab.studies.pictures.look import MARKS, SOFT, Picture, colours
 from distill_lab.studies.series import Calibration
 
@@ -14,7 +14,7 @@ from distill_lab.studies.series import Calibration
 def calibration(of_students: Mapping[str, Calibration]) -> Picture:
     """Share of right answers against confidence, in bins; on the diagonal a model is as sure as it
     is right."""
-    figure, (ax,) = _figure(4.2)
+    figure, (ax,) = new_figure(4.2)
     shades = colours(list(of_students))
     ax.plot((0, 100), (0, 100), color=SOFT, linewidth=1, linestyle=":")
     for n, (student, made) in enumerate(of_students.items()):
@@ -39,4 +39,4 @@ def calibration(of_students: Mapping[str, Calibration]) -> Picture:
         "line a model is surer than it is right. ECE: the mean distance from that line, in points."
     )
     title = "; ".join(parts)
-    return Picture(title, caption, Plot("calibration", f"{title}.", _png(figure)))
+    return Picture(title, caption, Plot("calibration", f"{title}.", png_of(figure)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, _figure, _png
+from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
 from distill_lab.studies.pictures.look import SOFT, Picture
@@ -19,7 +19,7 @@ def forest(findings: Sequence[Finding]) -> Picture:
     sizes = [len(rows) for rows in panels.values()]
     height = 0.55 * sum(sizes) + 0.75 * len(panels)
     ratios = {"height_ratios": [size + 0.6 for size in sizes]}
-    figure, axes = _figure(height, rows=len(panels), gridspec_kw=ratios)
+    figure, axes = new_figure(height, rows=len(panels), gridspec_kw=ratios)
     for (unit, rows), ax in zip(panels.items(), axes, strict=True):
         for y, finding in enumerate(rows):
             _forest_row(ax, y, finding)
@@ -34,7 +34,7 @@ def forest(findings: Sequence[Finding]) -> Picture:
         "better beyond chance, orange worse, grey may be chance."
     )
     alt = f"{'; '.join(map(str, findings))}."
-    return Picture(_forest_title(findings), caption, Plot("findings", alt, _png(figure)))
+    return Picture(_forest_title(findings), caption, Plot("findings", alt, png_of(figure)))
 
 
 def _forest_row(ax: Any, y: int, finding: Finding) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, _figure, _png
+from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
 from distill_lab.studies.pictures.look import Picture, short, tick
@@ -19,7 +19,7 @@ def heat_map(of: Map, finding: Finding) -> Picture:
     setting on the other half in the title."""
     table, measure = of.differences, of.contrast.measure
     most = max(float(np.nanmax(np.abs(table))), 1e-9)
-    figure, (ax,) = _figure(0.9 + 0.5 * len(table))
+    figure, (ax,) = new_figure(0.9 + 0.5 * len(table))
     better = np.vectorize(lambda value: gain(measure, value))(table)
     ax.imshow(better, cmap=_cmap(), vmin=-most, vmax=most, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
@@ -46,7 +46,7 @@ def heat_map(of: Map, finding: Finding) -> Picture:
         "blue is better. The best of many is partly luck: only the other half tells its worth."
     )
     alt = f"{title}. Mean of all settings {signed(fmean(chosen), measure)}."
-    return Picture(title, caption, Plot(f"map-{finding.id}", alt, _png(figure)))
+    return Picture(title, caption, Plot(f"map-{finding.id}", alt, png_of(figure)))
 
 
 def _is_chosen(of: Map, finding: Finding, row: int, column: int) -> bool:

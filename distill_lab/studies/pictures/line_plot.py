@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, REST, Plot, _figure, _png
+from distill_lab.reporting.plots import INK, REST, Plot, new_figure, png_of
 from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
 from distill_lab.studies.pictures.look import MARKS, Picture, colours, number, short, tick
 from distill_lab.studies.series import Point, Series
@@ -21,7 +21,7 @@ def line_plot(panels: Sequence[Series]) -> Picture:
     title."""
     first = panels[0]
     students = list(first.students)
-    figure, axes = _figure(0.35 + 2.5 * len(panels), rows=len(panels), sharex=True)
+    figure, axes = new_figure(0.35 + 2.5 * len(panels), rows=len(panels), sharex=True)
     shades = colours(students)
     for series, ax in zip(panels, axes, strict=True):
         _lines(ax, series, shades)
@@ -33,7 +33,7 @@ def line_plot(panels: Sequence[Series]) -> Picture:
     )
     alt = ". ".join(_described(series) for series in panels) + "."
     name = f"{first.axis.replace('.', '-')}-{first.measure.replace('@', '-').replace(':', '-')}"
-    return Picture(_line_title(first), caption, Plot(name, alt, _png(figure)))
+    return Picture(_line_title(first), caption, Plot(name, alt, png_of(figure)))
 
 
 def _with_direction(measure: str) -> str:
