@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,32 +133,29 @@ def _load_adapted(
             f"--models.student {name}: expected a whole model under Unsloth, found an adapter. "
             "Take --runtime.backend transformers."
         )
-
-    def base(backend: Backend) -> LanguageModel:  # merged, where it is an adapter itself
-        return load(adapter.base, backend, "base", four_bit)
-
-    merge = role == "base" or (_merges(backend) and not four_bit)
-    lm, tokenizer = _adapted(base, adapter.folder, backend, merge)
-    lm.name_or_path = str(adapter.folder)  # what the adapter of a student of it names as its base
-    return LanguageModel(lm, tokenizer, name)
+    base = partial(load, adapter.base, role="base", four_bit=four_bit)  # it may be an adapter, too
+    merge = not four_bit and (role == "base" or _merges(backend))
+    model = _adapted(base, adapter.folder, backend, merge)
+    model.lm.name_or_path = model.name  # what the adapter of a student of it names as its base
+    return replace(model, name=name)
 
 
 def _merges(backend: Backend) -> bool:
-    """Whether an adapter is added to the weights: always on a CPU, where layers beside them make a
-    model half as fast; elsewhere only where nothing is rounded."""
+    """Whether an adapter is added to the weights: always on a CPU, where layers beside them cost
+    time at every token; elsewhere only where nothing is rounded."""
     return backend.device == "cpu" or backend.dtype == "float32"
 
 
 def _adapted(
     base: Callable[[Backend], LanguageModel], folder: Path, backend: Backend, merge: bool
-) -> tuple[Any, Any]:
-    """The model of `base` with an adapter, and its tokenizer: merged in float32 and rounded once,
-    or in layers beside its weights, as one of 4 bits must have it."""
+) -> LanguageModel:
+    """The model of `base` with an adapter: merged in float32 and rounded once, or in layers beside
+    its weights, as one of 4 bits must have it. Its name is the adapter's folder."""
     model = base(replace(backend, dtype="float32") if merge else backend)
     lm = lay_on(model.lm, folder, merge)
     if merge:
         lm.to(getattr(torch, backend.dtype))
-    return lm.eval(), model.tokenizer
+    return LanguageModel(lm.eval(), model.tokenizer, str(folder))
 
 
 def load_tokenizer_only(who: str, models: ModelSettings) -> TokenizerOnly:
@@ -241,12 +239,7 @@ def load_student(folder: Path, models: ModelSettings, backend: Backend) -> Langu
     """A trained student: `folder` holds a whole model, or an adapter for `models.student`."""
     if not (folder / CONFIG).exists():
         return load(str(folder), backend, "student")
-
-    def base(backend: Backend) -> LanguageModel:
-        return load_model("base", models, backend)
-
-    lm, tokenizer = _adapted(base, folder, backend, _merges(backend))
-    return LanguageModel(lm, tokenizer, str(folder))
+    return _adapted(partial(load_model, "base", models), folder, backend, _merges(backend))
 
 
 def decoder(lm: PreTrainedModel) -> torch.nn.Module:
