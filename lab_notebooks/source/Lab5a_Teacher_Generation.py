@@ -19,7 +19,7 @@
 # | profile | runs on | this part takes |
 # |---|---|---|
 # | `tiny` | any computer, no network | about a minute on two idle cores |
-# | `cpu` | a laptop with {setting:6} GB of free memory | about {times.cpu.minutes} minutes, nearly all of it for traces: an estimate |
+# | `cpu` | a laptop with {setting:6} GB of free memory | about {rough:20} minutes, nearly all of it for traces: an estimate |
 # | `colab` | a free T4 in Colab | {rough:20} minutes to {rough:2} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 

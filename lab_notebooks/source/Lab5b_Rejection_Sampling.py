@@ -20,7 +20,7 @@
 # | profile | runs on | this part takes |
 # |---|---|---|
 # | `tiny` | any computer, no network | about {times.lab5b.minutes} minutes on two idle cores, most of it in the last section |
-# | `cpu` | a laptop with {setting:6} GB of free memory | about {times.lab5b.cpu.minutes} minutes |
+# | `cpu` | a laptop with {setting:6} GB of free memory | about {rough:90} minutes, as it trains five students: an estimate |
 # | `colab` | a free T4 in Colab | {rough:1} to {rough:3} hours: predicted, not measured |
 # | `cluster` | several GPUs | hours: predicted, not measured |
 
