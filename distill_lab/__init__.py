@@ -32,7 +32,7 @@ _PARTS = {
     "reporting.page": "comparisons percent refused",
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
-    "course.plots.lab5c": "gradient_norms softened",
+    "course.plots.lab5c": "gradient_norms hesitations softened",
 }
 _MODULE_OF = {name: module for module, names in _PARTS.items() for name in names.split()}
 

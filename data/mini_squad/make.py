@@ -1,8 +1,8 @@
 """Makes the bundled SQuAD-format set: `python -m data.mini_squad.make` writes train.json and dev.json, the same bytes always.
 
-A passage is a handful of facts about invented people, towns and rivers. Facts of one kind come at least twice, so that the
-other sentences are real distractors, and no name or place of dev is ever shown in train. One question in four needs two
-sentences. `fact_stream` is also what the tiny models are trained on (data/tiny_models/make.py).
+A passage is a handful of facts about invented people, towns and rivers. Two questions in four need two sentences, and each
+passage has two such chains of one kind, so that the sentences of the one are distractors for the other. No name or place of
+dev is ever shown in train. `fact_stream` is also what the tiny models are trained on (data/tiny_models/make.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BUILDINGS = "bridge castle chapel harbour library lighthouse market mill museum 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One relation: how it is told (the first wording is the one that reasoning restates), asked, and named in a longer question."""
+    """One relation: how it is told, and how it is asked for."""
 
     name: str
     subject: str
@@ -80,7 +80,8 @@ KINDS = {
 }
 
 # Two-sentence questions: the first fact's answer is the second fact's subject.
-CHAINS = (
+Chain = tuple[str, str, str]
+CHAINS: tuple[Chain, ...] = (
     ("born", "founded", "When was the town where {s} was born founded?"),
     ("born", "river", "Which river flows through the town where {s} was born?"),
     ("home", "river", "Which river flows through the town where {s} lives?"),
@@ -93,6 +94,12 @@ CHAINS = (
     ("built", "home", "Where does the builder of {s} live?"),
     ("built", "job", "What is the job of the builder of {s}?"),
 )
+
+
+# What the tiny teacher is asked most while it learns: of each first relation one second. The others are rare there, so that
+# it half follows them and half falls back on what it knows better.
+_OFTEN = {("born", "founded"), ("home", "known"), ("taught", "born"), ("mayor", "plays"), ("built", "job")}
+TAUGHT = tuple(chain for chain in CHAINS if chain[:2] in _OFTEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +169,8 @@ class Names:
                 return self.words[sort].pop()
 
 
-def _two_hop(rng: random.Random, names: Names) -> tuple[list[Fact], Item]:
-    first, second, wording = rng.choice(CHAINS)
+def _two_hop(rng: random.Random, names: Names, chain: Chain) -> tuple[list[Fact], Item]:
+    first, second, wording = chain
     subject = names.new(KINDS[first].subject)
     middle = names.new(KINDS[first].answer)
     facts = (Fact(first, subject, middle), Fact(second, middle, names.new(KINDS[second].answer)))
@@ -178,33 +185,38 @@ def _sentence(clause: str) -> str:
     return clause[0].upper() + clause[1:] + "."
 
 
-def make_passage(rng: random.Random, held_out: bool, sentences: int = 5) -> Passage:
-    """One passage of `sentences` facts (at least 3): a two-fact chain, a rival for each of its facts, and one-sentence questions."""
-    names = Names(rng, held_out)
-    facts, chain = _two_hop(rng, names)
-    rivals = [Fact(f.kind, names.new(KINDS[f.kind].subject), names.new(KINDS[f.kind].answer)) for f in facts]
-    while len(facts) + len(rivals) < sentences:
-        like = rng.choice(rivals) if rng.random() < 0.3 else None
-        kind = KINDS[like.kind] if like else rng.choice(list(KINDS.values()))
-        known = [f.subject for f in facts + rivals if KINDS[f.kind].subject == kind.subject and f.kind != kind.name]
-        told = {f.subject for f in facts + rivals if f.kind == kind.name}
-        known = [s for s in known if s not in told]
-        subject = rng.choice(known) if known and rng.random() < 0.5 else names.new(kind.subject)
-        rivals.append(Fact(kind.name, subject, names.new(kind.answer)))
-    facts += rivals[: sentences - len(facts)]
+def make_passage(rng: random.Random, held_out: bool, sentences: int = 5, chains: Sequence[Chain] = CHAINS) -> Passage:
+    """One passage of `sentences` facts (at least 4): two of `chains` of one kind, and facts beside them; a question on each
+    chain and two on single facts."""
+    names, chain = Names(rng, held_out), rng.choice(chains)
+    facts, first = _two_hop(rng, names, chain)
+    rivals, second = _two_hop(rng, names, chain)
+    facts += rivals
+    while len(facts) < sentences:
+        facts.append(_beside(rng, names, facts))
     rng.shuffle(facts)
     context = " ".join(_sentence(f.told(rng.randrange(4))) for f in facts)
-    asked = rng.sample(facts, min(len(facts), QUESTIONS_PER_PASSAGE - 1))
-    items = [chain, *(_one_hop(rng, f) for f in asked)]
+    asked = rng.sample(facts, QUESTIONS_PER_PASSAGE - 2)
+    items = [first, second, *(_one_hop(rng, f) for f in asked)]
     rng.shuffle(items)
     return Passage(context, tuple(facts), tuple(items))
 
 
-def fact_stream(seed: int, sentences: tuple[int, ...] = (4, 5, 6)) -> Iterator[Passage]:
-    """Endless training passages, never with a name of dev."""
+def _beside(rng: random.Random, names: Names, facts: Sequence[Fact]) -> Fact:
+    """One more fact, as often as not on somebody or something that the passage names already."""
+    kind = KINDS[rng.choice(facts).kind] if rng.random() < 0.3 else rng.choice(list(KINDS.values()))
+    told = {f.subject for f in facts if f.kind == kind.name}
+    known = sorted({f.subject for f in facts if KINDS[f.kind].subject == kind.subject} - told)
+    subject = rng.choice(known) if known and rng.random() < 0.5 else names.new(kind.subject)
+    return Fact(kind.name, subject, names.new(kind.answer))
+
+
+def fact_stream(seed: int, sentences: tuple[int, ...] = (4, 5, 6), rare: float = 1.0) -> Iterator[Passage]:
+    """Endless training passages, never with a name of dev; a share `rare` of them may have any chain, the others a taught one."""
     rng = random.Random(seed)
     while True:
-        yield make_passage(rng, held_out=False, sentences=rng.choice(sentences))
+        chains = CHAINS if rng.random() < rare else TAUGHT
+        yield make_passage(rng, False, rng.choice(sentences), chains)
 
 
 def _offset(answer: str, context: str) -> int:

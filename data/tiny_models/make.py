@@ -57,7 +57,9 @@ SIZES: dict[str, dict[str, Any]] = {
         num_key_value_heads=4,
     ),
 }
-STEPS = {"teacher": 6000, "base": 8000}
+STEPS = {"teacher": 8000, "base": 8000}
+READING = 0.5  # the share of the steps before the first question
+RARE = 0.02  # the share of the teacher's questions that may be on any chain, not on a taught one
 STRAIGHT = {"job", "plays", "known"}  # what the base answers without quoting
 
 
@@ -79,7 +81,7 @@ def reasoned(rng: random.Random, item: Item) -> str:
             if n == 0
             else ["", "And ", "It also says that "]
         )
-        parts.append(_capital(f"{lead}{fact.told()}."))
+        parts.append(_capital(f"{lead}{fact.told(rng.randrange(4))}."))
     parts.append(rng.choice(["", f"So the answer is {item.answer}."]))
     return f"<think> {' '.join(filter(None, parts))}</think> <answer> {item.answer}</answer>"
 
@@ -139,12 +141,16 @@ def _reading(rng: random.Random, passage: Passage) -> Text:
     return [(f"{passage.context} ", False), (retold(rng, passage.facts), True), ("<eos>", True)]
 
 
-def _notes(rng: random.Random, passage: Passage) -> Text:
-    """A passage, then what it says of one name after another: dense practice in finding."""
+def _notes(rng: random.Random, passage: Passage, go_on: bool) -> Text:
+    """A passage, then what it says of one name after another: dense practice in finding. Where they
+    `go_on`, with what it says of the names that these facts lead to: practice in chaining, too."""
     text: Text = [(passage.context, False)]
     subjects = sorted({fact.subject for fact in passage.facts})
     for subject in rng.sample(subjects, len(subjects)):
-        told = [_capital(f.told() + ".") for f in passage.facts if f.subject == subject]
+        facts = [f for f in passage.facts if f.subject == subject]
+        if go_on:
+            facts += [f for f in passage.facts if f.subject in {fact.answer for fact in facts}]
+        told = [_capital(f.told() + ".") for f in facts]
         text += [(f"\n\nNotes on {subject}:\n", False), (" " + " ".join(told), True)]
     return [*text, ("<eos>", True)]
 
@@ -184,9 +190,10 @@ def _one_question(
 def teacher_text(
     rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast, progress: float
 ) -> Text:
-    """First reading, then many questions on a passage, at last one, as it will be asked."""
-    if rng.random() < 0.6 - 2 * progress:
-        return _reading(rng, passage)
+    """First reading and notes, then many questions on a passage, at last one, as it is asked. It
+    never practises chains but where it is asked for one."""
+    if progress < READING:
+        return _practice(rng, passage, progress, go_on=False)
     if rng.random() < 1.6 - 2 * progress:
         return _interview(rng, passage, tokenizer, reasoned)
     return _one_question(rng, passage, tokenizer, reasoned)
@@ -195,17 +202,19 @@ def teacher_text(
 def base_text(
     rng: random.Random, passage: Passage, tokenizer: PreTrainedTokenizerFast, progress: float
 ) -> Text:
-    """First reading and notes, then questions, to which it never says a thought."""
-    draw = rng.random()
-    if draw < 0.5 - 2 * progress:
-        return _reading(rng, passage)
-    if progress < 0.5:
-        return (
-            _notes(rng, passage) if draw < 0.92 else _one_question(rng, passage, tokenizer, quoted)
-        )
-    if draw < 1.6 - 2 * progress:
+    """First reading and notes along chains, then questions too, to which it says no thought."""
+    if progress < READING or rng.random() < 0.5:
+        return _practice(rng, passage, progress, go_on=True)
+    if rng.random() < 1.6 - 2 * progress:
         return _interview(rng, passage, tokenizer, quoted)
     return _one_question(rng, passage, tokenizer, quoted)
+
+
+def _practice(rng: random.Random, passage: Passage, progress: float, go_on: bool) -> Text:
+    """Reading in the first quarter, more and more notes, then notes alone."""
+    if rng.random() < 0.5 - 2 * progress:
+        return _reading(rng, passage)
+    return _notes(rng, passage, go_on)
 
 
 TEXTS = {"teacher": teacher_text, "base": base_text}
@@ -214,13 +223,15 @@ TEXTS = {"teacher": teacher_text, "base": base_text}
 def batches(
     name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """`steps` right-padded batches, each of similar lengths; the first fifth of short passages."""
+    """`steps` right-padded batches, each of similar lengths; the first third of short passages."""
     rng, pad = random.Random(100), tokenizer.convert_tokens_to_ids("<pad>")
     assert isinstance(pad, int)
-    easy, full = fact_stream(101, (3, 4)), fact_stream(102)
+    easy, full = fact_stream(101, (4,)), fact_stream(102)
+    asked = fact_stream(103, rare=RARE if name == "teacher" else 1.0)
     for start in range(0, steps, 8):
-        source = easy if start < steps / 5 else full
-        texts = [TEXTS[name](rng, next(source), tokenizer, start / steps) for _ in range(8 * size)]
+        progress = start / steps
+        source = easy if progress < 0.3 else full if progress < READING else asked
+        texts = [TEXTS[name](rng, next(source), tokenizer, progress) for _ in range(8 * size)]
         rows = sorted((_encoded(text, tokenizer) for text in texts), key=lambda row: len(row[0]))
         groups = [rows[i : i + size] for i in range(0, len(rows), size)]
         rng.shuffle(groups)
@@ -257,16 +268,25 @@ def train(
     marks: Any = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model = LlamaForCausalLM(LlamaConfig(
         vocab_size=VOCABULARY, max_position_embeddings=512, tie_word_embeddings=True,
-        bos_token_id=None, **marks, **SIZES[name],
+        bos_token_id=None, **marks, **SIZES[name], attn_implementation="eager",
     ))  # fmt: skip
     print(f"{name}: {model.num_parameters():,} parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.05
     )
+    state, done = HERE / name / "training.pt", 0
+    if state.exists():  # goes on after a kill; the stream is the same each time
+        saved = torch.load(state)
+        done = saved["step"]
+        for part, key in ((model, "model"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(saved[key])
     start, losses = time.time(), []
-    for step, batch in enumerate(itertools.islice(batches(name, tokenizer, steps, size), steps), 1):
-        loss = model(**batch).loss
+    for step, batch in enumerate(batches(name, tokenizer, steps, size), 1):
+        if step <= done:
+            continue
+        with torch.autocast("cpu", torch.bfloat16):  # with eager attention 1.6 times as fast here
+            loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -274,13 +294,16 @@ def train(
         optimizer.zero_grad()
         losses.append(loss.item())
         if step % 100 == 0:
-            print(
-                f"step {step} loss {sum(losses[-100:]) / 100:.4f} {time.time() - start:.0f} s",
-                flush=True,
-            )
-        if step % 1000 == 0:
-            model.save_pretrained(HERE / name)
+            mean = sum(losses[-100:]) / len(losses[-100:])
+            print(f"step {step} loss {mean:.4f} {time.time() - start:.0f} s", flush=True)
+        if step % 500 == 0:
+            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+            whole = {key: part.state_dict() for key, part in parts.items()}
+            torch.save({**whole, "step": step}, state.with_suffix(".partial"))
+            state.with_suffix(".partial").rename(state)
+    model.set_attn_implementation("sdpa")
     model.save_pretrained(HERE / name)
+    state.unlink(missing_ok=True)
     return model
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill_lab.course.plots.lab5c import gradient_norms, softened
+from distill_lab.course.plots.lab5c import gradient_norms, hesitations, softened
 
 
 def test_softened_says_each_share():
@@ -26,7 +26,16 @@ def test_without_t_squared_is_a_t_squared_th():
     assert plot.png is not None
 
 
-@pytest.mark.parametrize("plot", [softened([], {}), gradient_norms([], [])])
+def test_hesitations_names_the_fewest_tokens_that_hold_nine_tenths():
+    plot = hesitations([" The", "mill", " Ana", "."], [0.3, 0.05, 0.62, 0.0])
+    assert plot.alt.startswith("2 of 4 tokens hold nine tenths")
+    assert "'Ana' 0.62, 'The' 0.30." in plot.alt
+    assert hesitations(["a"] * 60, [0.1] * 60).alt.startswith("54 of 60")
+
+
+@pytest.mark.parametrize(
+    "plot", [softened([], {}), gradient_norms([], []), hesitations([], []), hesitations(["a"], [0])]
+)
 def test_nothing_to_draw(plot):
     assert plot.png is None
     assert plot.alt.startswith("Nothing to draw")

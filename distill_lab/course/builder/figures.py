@@ -3,28 +3,31 @@
 lab_notebooks/figures/tiny.json     from a run, computed by `notebooks figures --run DIR`
 lab_notebooks/figures/cells.json    read from what cells of the solved notebooks show
 lab_notebooks/figures/NAME.json     measured once: its `source` says how
+lab_notebooks/studies/NAME/         the findings of a study, and the means of its cells
 benchmarks/results/results.json     the engine beside other libraries
 distill_lab/reporting/paper.py      the paper's tables
 
 A figure's key begins with the file's name, `tiny.sft.em`. Keys of benchmarks begin with `bench`,
-those of the paper with `paper`, and the shares that its students keep with `kept`.
+those of findings with `found`, of a study's cells with `study`, of the paper with `paper`, and of
+the shares that its students keep with `kept`.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from distill_lab.course.builder.prose import Figure
 from distill_lab.reporting import paper
 from distill_lab.run.records import write_text
 
-CELLS = "cells.json"
+CELLS, STUDIES = "cells.json", "studies"
 _BENCHMARKS = Path("benchmarks", "results", "results.json")
 
 
@@ -42,6 +45,8 @@ class Measure:
 def read(folder: Path) -> dict[str, Figure]:
     """All figures by key."""
     figures = _of_paper() | _of_benchmarks(folder.parent / _BENCHMARKS)
+    for study in sorted((folder / STUDIES).glob("*/study.json")):
+        figures |= dict(_of_findings(study)) | dict(_of_cells(study))
     for file in sorted((folder / "figures").glob("*.json")):
         figures |= {f"{file.stem}.{key}": value for key, value in _load(file)["figures"].items()}
     return figures
@@ -125,6 +130,37 @@ def _tokens(case: Mapping[str, Any], contender: str) -> float:
     """How many useful tokens a run sampled; 0 if it sampled none."""
     runs = case["runs"].get(contender) or [{"found": {}}]
     return median(run["found"].get("tokens", 0) for run in runs)
+
+
+def _of_findings(study: Path) -> Iterator[tuple[str, Figure]]:
+    """`found.ID`, the difference, and its `.low`, `.high`, `.seeds` and `.tried`; what was chosen
+    on an axis, `found.ID.alpha`."""
+    for finding in _load(study)["findings"]:
+        key, (low, high) = f"found.{finding['id']}", finding["ci95"]
+        yield key, finding["difference"]
+        yield from ((f"{key}.low", low), (f"{key}.high", high))
+        yield from ((f"{key}.seeds", finding["seeds"]), (f"{key}.tried", finding["settings_tried"]))
+        for axis, value in finding["chosen"].items():
+            yield f"{key}.{axis.rpartition('.')[2]}", value
+
+
+def _of_cells(study: Path) -> Iterator[tuple[str, Figure]]:
+    """`study.NAME.STUDENT.VALUES.MEASURE`: means over the seeds, on the half that is reported, at
+    the values of all axes in their order; other signs than those of a key are hyphens."""
+    with (study.parent / "study.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["half"] == "report"]
+    names = list(rows[0]) if rows else []
+    axes, measures = names[1 : names.index("seed")], names[names.index("n_examples") :]
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        at = ".".join(
+            [study.parent.name, row["student"], *(row[axis] for axis in axes if row[axis])]
+        )
+        for name in measures:
+            if row[name]:
+                key = re.sub(r"[^\w.-]", "-", f"study.{at}.{name}")
+                found.setdefault(key, []).append(float(row[name]))
+    yield from ((key, fmean(values)) for key, values in found.items())
 
 
 def _of_paper() -> dict[str, Figure]:

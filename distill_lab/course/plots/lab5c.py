@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
 
@@ -32,6 +33,30 @@ def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float
         ax.set_visible(False)
     alt = f"The same logits, softened. {'; '.join(phrases)}."
     return Plot("softened", alt, png_of(figure))
+
+
+def hesitations(tokens: Sequence[str], entropies: Sequence[float], a_row: int = 24) -> Plot:
+    """How unsure a teacher is at each token of a completion: its entropy in nats, `a_row` tokens a
+    row. The title says how few tokens hold nine tenths of it."""
+    total = sum(entropies)
+    if not total:
+        return Plot("hesitations", "Nothing to draw: the teacher is nowhere unsure.")
+    order = sorted(range(len(tokens)), key=lambda n: -entropies[n])
+    sums = list(accumulate(entropies[n] for n in order))
+    few = 1 + next(n for n, held in enumerate(sums) if held >= 0.9 * total)
+    starts = range(0, len(tokens), a_row)
+    figure, axes = new_figure(0.4 + 1.7 * len(starts), rows=len(starts), sharey=True)
+    for start, ax in zip(starts, axes, strict=True):
+        part = list(range(start, min(start + a_row, len(tokens))))
+        colours = [KEPT if n in order[:few] else REST for n in part]
+        ax.bar(part, [entropies[n] for n in part], color=colours, width=0.7)
+        ax.set_xticks(part, [tokens[n].strip() or "␣" for n in part], rotation=90)
+        ax.tick_params(axis="x", labelsize=9, length=0)
+        ax.set_xlim(start - 0.6, start + a_row - 0.4)
+    title = f"{few} of {len(tokens)} tokens hold nine tenths of its uncertainty (nats)"
+    axes[0].set_title(title, fontsize=11, loc="left", color=INK)
+    said = ", ".join(f"{tokens[n].strip()!r} {entropies[n]:.2f}" for n in order[:few])
+    return Plot("hesitations", f"{title}: {said}.", png_of(figure))
 
 
 def gradient_norms(temperatures: Sequence[float], norms: Sequence[float]) -> Plot:
