@@ -33,6 +33,7 @@ _PARTS = {
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
     "course.plots.lab5c": "gradient_norms hesitations softened",
+    "course.plots.shipped": "study_pictures",
 }
 _MODULE_OF = {name: module for module, names in _PARTS.items() for name in names.split()}
 

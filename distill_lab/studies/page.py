@@ -42,7 +42,7 @@ def write(folder: Path, lines: Sequence[CellScores] = ()) -> None:
         if path.name not in names:  # of an earlier definition
             path.unlink()
     write_text(folder / PAGE, _render(study, made))
-    note_page(folder)
+    note_page(folder, {picture.plot.name: picture.plot.alt for picture in made})
 
 
 def draw(study: Study) -> list[Picture]:

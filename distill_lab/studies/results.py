@@ -91,10 +91,11 @@ def write(folder: Path, definition: Definition, about: Mapping[str, Any]) -> lis
     return made
 
 
-def note_page(folder: Path) -> None:
-    """Notes in study.json which page was written from it."""
+def note_page(folder: Path, pictures: Mapping[str, str]) -> None:
+    """Notes in study.json which page was written from it, and its pictures in words, by name."""
     values = read_json(folder / STUDY, "a study's results")
     values["sha256"][PAGE] = _digest(folder / PAGE)
+    values["pictures"] = dict(pictures)
     write_text(folder / STUDY, _text(values))
 
 

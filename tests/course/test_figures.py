@@ -23,8 +23,8 @@ def findings(folder: Path) -> list[str]:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """The course's sources, reading, figures and solved notebooks, and the README above them."""
-    for name in ("source", "reading", "figures", "solutions"):
+    """The course's sources, reading, figures, studies and solved notebooks, and its README."""
+    for name in ("source", "reading", "figures", "studies", "solutions"):
         shutil.copytree(REPOSITORY / "lab_notebooks" / name, tmp_path / "lab_notebooks" / name)
     results = tmp_path / "benchmarks" / "results"
     results.mkdir(parents=True)
@@ -167,3 +167,42 @@ def test_measuring_again_says_what_has_changed(copy, capsys):
     file.write_text(kept.replace('"fact.right": 54', '"fact.right": 45'))
     assert figures.measure(figures.Measure(folder=folder)) == ["cells.fact.right: 45 → 54"]
     assert json.loads(file.read_text()) == json.loads(kept)
+
+
+# -- figures of a study
+
+TABLE = """cell,train.alpha,train.divergence,seed,student,half,n_examples,em,em:two-fact,kl
+c0,,,0,base,report,,5.0,2.0,
+c1,,,0,sft,report,300,40.0,20.0,
+c2,,,1,sft,report,300,44.0,30.0,
+c3,0.5,forward-kl,0,kd,choose,300,90.0,90.0,0.9
+c4,0.5,forward-kl,0,kd,report,300,50.0,40.0,0.5
+c5,0.5,forward-kl,1,kd,report,300,51.0,50.0,0.4
+"""
+FINDING = {"id": "kd-best", "difference": 8.5, "ci95": [-1.0, 18.0], "seeds": 2, "settings_tried": 3}
+
+
+def test_findings_and_means_of_a_study_are_figures(copy):
+    """Means are over the seeds, of the half that is reported, and never of an empty field."""
+    folder = copy / "lab_notebooks" / "studies" / "softening"
+    folder.mkdir()
+    finding = {**FINDING, "chosen": {"train.alpha": 0.5}}
+    (folder / "study.json").write_text(json.dumps({"findings": [finding]}))
+    (folder / "study.csv").write_text(TABLE)
+    found = figures.read(copy / "lab_notebooks")
+    expected = {
+        "found.kd-best": 8.5, "found.kd-best.low": -1.0, "found.kd-best.high": 18.0,
+        "found.kd-best.seeds": 2, "found.kd-best.tried": 3, "found.kd-best.alpha": 0.5,
+        "study.softening.base.em": 5.0, "study.softening.sft.em": 42.0,
+        "study.softening.sft.em-two-fact": 25.0, "study.softening.kd.0.5.forward-kl.em": 50.5,
+        "study.softening.kd.0.5.forward-kl.kl": 0.45,
+    }  # fmt: skip
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    assert "study.softening.sft.kl" not in found
+
+
+def test_a_study_that_does_not_follow_from_its_scores_is_found(copy):
+    study = copy / "lab_notebooks" / "studies" / "filter" / "study.json"
+    text = study.read_text()
+    study.write_text(re.sub(r'("difference": -?\d+\.)', r"\g<1>9", text, count=1))
+    assert any("filter" in line and "difference" in line for line in findings(copy / "lab_notebooks"))

@@ -1,0 +1,36 @@
+"""The studies that come with the course, as notebooks show them."""
+
+from __future__ import annotations
+
+import pytest
+
+from distill_lab.course.plots.shipped import studies_folder, study_pictures
+from distill_lab.run.records import LabError
+from distill_lab.studies.results import read
+
+STUDIES = sorted(path.parent for path in studies_folder().glob("*/study.json"))
+REQUIRED = {"filter-tiny", "filter-right-only", "kd-best"}
+
+
+def test_what_the_course_promises_was_found():
+    ids = {finding.id for folder in STUDIES for finding in read(folder).findings}
+    assert ids >= REQUIRED
+    assert any(id.startswith("examples-") for id in ids)
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_each_picture_can_be_shown_and_is_told_in_words(folder):
+    files = {path.stem for path in (folder / "plots").glob("*.png")}
+    assert "findings" in files
+    [default] = study_pictures(folder.name)
+    assert default.name == "findings"
+    for picture in study_pictures(folder.name, *sorted(files)):
+        assert picture.png == (folder / "plots" / f"{picture.name}.png").read_bytes()
+        assert picture.alt
+
+
+def test_names_that_there_are_not():
+    with pytest.raises(LabError, match=r"one of the studies .*filter.*; found 'x'"):
+        study_pictures("x")
+    with pytest.raises(LabError, match=r"pictures of filter: .*findings.*; found 'x'"):
+        study_pictures("filter", "findings", "x")
