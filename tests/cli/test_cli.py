@@ -356,7 +356,7 @@ def test_a_setting_that_would_change_kept_records_is_refused(good, command, tmp_
     write_records(tmp_path / "r" / "traces.jsonl", [trace])
     before = {name: (tmp_path / "r" / name).read_bytes() for name in files(tmp_path / "r")}
     for line, old, new in (
-        ("--generate.temperature 0.9", "0.6", "0.9"),
+        ("--generate.temperature 0.9", "1.0", "0.9"),
         ("--generate.n-samples 2", "4", "2"),
         ("--models.teacher other", "bundled", "other"),
         ("--data.train eval.json", "train.json", "eval.json"),

@@ -115,7 +115,7 @@ def test_steps_count_whatever_the_epochs_say(tiny_model, tmp_path, steps):
     rows = log(tmp_path, "sft")
     assert [row["step"] for row in rows] == list(range(1, steps + 1))
     # the rate at which step k begins: a cosine over just these steps
-    cosine = [1e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
+    cosine = [2e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
     assert [row["learning_rate"] for row in rows] == pytest.approx(cosine)
 
 
