@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill_lab.run.folder import RunFolder
+from distill_lab.run.folder import RecordFile, RunFolder
 from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
@@ -34,8 +34,27 @@ def run(config: Config, out: Path) -> None:
     overlap = len(held_out.questions) - len(others)
     _report("eval", settings.eval, held_out, evaluation, settings.n_eval, overlap)
     folder = RunFolder(out)
+    _require_same(folder.train_questions, chosen, settings.train, folder.traces.path)
+    _require_same(folder.eval_questions, evaluation, settings.eval, folder.predictions("base").path)
     folder.train_questions.write(chosen)
     folder.eval_questions.write(evaluation)
+
+
+def _require_same(
+    file: RecordFile[Question], chosen: Sequence[Question], source: str, made: Path
+) -> None:
+    """LabError where records were made from other questions: the source has changed since then."""
+    if not (file.path.exists() and made.exists()):
+        return
+    before, now = (
+        [(q.id, q.context, q.question, q.answers) for q in questions]
+        for questions in (file.read(), chosen)
+    )
+    if before != now:
+        raise LabError(
+            f"{made}: expected records of the questions that {source} has, found those of others; "
+            "it has changed since. Choose another --out."
+        )
 
 
 def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
