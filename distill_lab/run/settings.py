@@ -46,7 +46,7 @@ class DataSettings:
     eval: str = BUNDLED
     """Questions all models are scored on, never trained on: same choices, and 'bundled-choose' and
     'bundled-report', two larger sets."""
-    n_train: Annotated[int, Bounds(0)] = 400
+    n_train: Annotated[int, Bounds(0)] = 300
     """How many training questions (0: all), drawn with the seed."""
     n_eval: Annotated[int, Bounds(0)] = 240
     """How many evaluation questions (0: all), drawn with the seed."""
@@ -126,7 +126,7 @@ class TrainSettings:
     """Passes over the examples."""
     steps: Annotated[int, Bounds(0)] = 0
     """Optimiser steps, however many passes that takes (0: as many as the epochs have)."""
-    learning_rate: Annotated[float, Bounds(1e-12, 10)] = 2e-3
+    learning_rate: Annotated[float, Bounds(1e-12, 10)] = 3e-3
     """Peak learning rate; linear warm-up, then cosine to 0."""
     warmup: Annotated[float, Bounds(0, 1)] = 0.1
     """Share of the steps spent warming up."""

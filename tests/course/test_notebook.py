@@ -93,7 +93,7 @@ def test_begin_goes_on_with_what_is_there(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "finished stages: data, generate." in said
     assert "for what is left (train " in said
-    assert len(again.questions) == 400
+    assert len(again.questions) == 300
 
 
 def test_begin_predicts_nothing_of_a_run_that_is_finished(tmp_path, capsys):
@@ -238,4 +238,4 @@ def test_in_colab_a_fresh_machine_goes_on_where_the_old_one_stopped(tmp_path, mo
     assert f"two{os.sep}tiny, restored from Drive; finished stages: data." in (
         capsys.readouterr().out
     )
-    assert len(lab.questions) == 400
+    assert len(lab.questions) == 300

@@ -115,7 +115,7 @@ def test_steps_count_whatever_the_epochs_say(tiny_model, tmp_path, steps):
     rows = log(tmp_path, "sft")
     assert [row["step"] for row in rows] == list(range(1, steps + 1))
     # the rate at which step k begins: a cosine over just these steps
-    cosine = [2e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
+    cosine = [3e-3 * (1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps)]
     assert [row["learning_rate"] for row in rows] == pytest.approx(cosine)
 
 
@@ -207,7 +207,7 @@ def test_each_step_logs_ce_and_kl_apart(pair, tmp_path):
     assert log(out, "sft")[0]["ce"] == pytest.approx(log(out, "kd")[0]["ce"], abs=1e-5)
     # cosine, with no warm-up: from the peak to 0
     rates = [row["learning_rate"] for row in log(out, "sft")]
-    assert rates[0] == pytest.approx(1e-3)
+    assert rates[0] == pytest.approx(3e-3)
     assert rates == sorted(rates, reverse=True)
 
 
