@@ -98,7 +98,7 @@ def test_half_precision_answers_as_float32_does(device):
     for dtype in ("float32", half(device)):
         said = answers(load_model("teacher", BUNDLED, backend_on(device, dtype)), len(QUESTIONS))
         right.append(sum(answer_text(s) in q.answers for s, q in zip(said, QUESTIONS, strict=True)))
-    assert right[0] >= 18
+    assert right[0] > len(QUESTIONS) / 2
     assert abs(right[0] - right[1]) <= 2
 
 

@@ -271,7 +271,7 @@ def test_scores_are_of_the_models_own_completions(tmp_path, capsys):
     make.score(data_folder() / "mini_squad" / "dev.json", "bundled", 12, 3)
     greedy, drawn = capsys.readouterr().out.splitlines()
     assert greedy.startswith("12 questions, 1 samples each: EM ")
-    assert float(greedy.split("EM ")[1].split(",")[0]) > 60
+    assert float(greedy.split("EM ")[1].split(",")[0]) > 50
     assert greedy.endswith("malformed 0.0 %")
     assert drawn.startswith("3 questions, 4 samples each")
 
