@@ -425,13 +425,13 @@ def test_a_source_keeps_to_the_rules(lab, old, new, says):
 def test_the_number_of_code_cells_has_bounds(built):
     demo = source.read(built / "source" / "Demo.py")
     assert list(rules.findings(demo)) == []
-    more = [source.Cell(f"more-{n}", "run", "# NBVAL_IGNORE_OUTPUT") for n in range(8)]
+    more = [source.Cell(f"more-{n}", "run", "# NBVAL_IGNORE_OUTPUT") for n in range(12)]
     many = dataclasses.replace(demo, cells=(*demo.cells, *more))
     few = dataclasses.replace(demo, cells=demo.cells[:9])
-    assert "8 to 16 code cells beside install and setup, found 17" in only(
+    assert "4 to 16 code cells beside setup and exercises, found 17" in only(
         list(rules.findings(many))
     )
-    assert "found 6" in only(list(rules.findings(few)))
+    assert "found 2" in only(list(rules.findings(few)))
 
 
 # --- run ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from distill_lab.run.records import LabError
 
 MOST_LINES = 12  # of a code cell, not counting its nbval mark
 MOST_SOLUTION_LINES = 15
-CODE_CELLS = (8, 16)  # not counting install and setup; the last one is `before_submitting()`
+CODE_CELLS = (4, 16)  # beside install, setup and the exercises; the last is `before_submitting()`
 _JOINED_BY_POSITION = re.compile(r"zip\((?=[^)]*traces)(?=[^)]*verdicts)")
 _IMAGE_WITHOUT_TEXT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
 _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
@@ -25,11 +25,11 @@ _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
 
 def findings(source: Source) -> Iterator[str]:
     """Everything that is wrong with a source."""
-    counted = [c for c in source.cells if c.is_code and c.role not in ("install", "setup")]
+    counted = [c for c in source.cells if c.is_code and c.role == "run"]
     fewest, most = CODE_CELLS
     if not fewest <= len(counted) <= most:
         yield (
-            f"{source.name}: expected {fewest} to {most} code cells beside install and setup, "
+            f"{source.name}: expected {fewest} to {most} code cells beside setup and exercises, "
             f"found {len(counted)}. One idea per cell: split some, or join some."
         )
     for number, cell in enumerate(source.cells):
