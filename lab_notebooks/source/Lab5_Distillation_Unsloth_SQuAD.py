@@ -250,7 +250,7 @@ table(
 # ## Three questions to test yourself
 #
 # 1. A blog says: "DeepSeek minimised the KL divergence between R1 and its students." What is wrong?
-# 2. In the table above, `sft` and `kd` differ by a point or so. May you say which is better?
+# 2. In the table above, `sft` and `kd` differ by a few points. May you say which is better?
 # 3. Why does the paper's table 6 compare *the same* 32B model twice, and what would be lost if the one trained by RL
 #    were smaller?
 #

@@ -166,12 +166,13 @@ for start in ("<think>", greedy.text.partition(" in ")[0] + " in"):
     show(next_token(chances, [teacher.tokenizer.decode(i) for i in top]))
 
 # %% [markdown] id="explain-next-token"
-# How to begin is a matter of taste, and the teacher knows three ways. At $T = 2$ they have {cells.begin.the} %,
-# {cells.begin.i} % and {cells.begin.or} % of the probability: {arithmetic:30} % has gone to hundreds of tokens with which
-# no thought begins, a little to each. At the fact the loss is {arithmetic:46} %: only one token is right there, and it
-# keeps {cells.fact.right} %. So a high temperature costs something at both places; it costs more where only one token is
-# right, and there it spoils the answer. *Top-p* cuts off those stray tokens: it keeps the fewest of the likeliest tokens
-# that together hold, say, {setting:95} % of the probability.
+# How to begin is a matter of taste, and the teacher knows several ways: "The question is about …", "I look for …", or the fact
+# at once. At $T = 2$ the first two have {cells.begin.the} % and {cells.begin.i} % of the probability, and about a third has gone
+# to hundreds of tokens with which no thought begins, a little to each. At the fact only one token is right. It has
+# {cells.fact.right_1} % at $T = 1$ and {cells.fact.right} % at $T = 2$; the runner-up, with {cells.fact.rival} %, begins the
+# name of *somebody else's* town. So a high temperature costs something at both places; it costs more where only one token is
+# right, and there it spoils the answer. *Top-p* cuts off the stray tokens: it keeps the fewest of the likeliest tokens that
+# together hold, say, {setting:95} % of the probability. It does not cut off the runner-up.
 #
 # ## 4. The same question, eight times
 #
@@ -220,8 +221,8 @@ show(
 # %% [markdown] id="about-pass"
 # On `tiny` the wrong traces are longer: their median is {tiny.wrong.tokens:.0f} tokens, and {tiny.right.tokens:.0f} for
 # the right ones. Do long thoughts go wrong, then? Before you believe that, ask what else changes with length. The bundled
-# questions are of two kinds: most need one fact of the passage; about a fourth need two, and the second is found through
-# the first.
+# questions are of two kinds: half of them need one fact of the passage; the others need two, and the second is found
+# through the first.
 #
 # *Before you run it:* within one kind, are wrong traces still longer than right ones?
 #
@@ -242,7 +243,7 @@ table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wron
 
 # %% [markdown] id="about-kinds"
 # Questions that need two facts have longer traces (a mean of {tiny.two-fact.tokens:.1f} tokens, against
-# {tiny.one-fact.tokens:.1f} for one fact), *and* they are answered wrongly twice as often
+# {tiny.one-fact.tokens:.1f} for one fact), *and* they are answered wrongly more often
 # ({tiny.two-fact.wrong_percent:.1f} % of them, {tiny.one-fact.wrong_percent:.1f} % of the others). So there are more long
 # traces among the wrong ones, although within one kind right and wrong traces differ by about a token. The kind of
 # question is a **confounder**: it affects both length and mistakes, and whoever looks at these two alone takes one for
@@ -327,10 +328,10 @@ for t, samples in samples_at.items():
 show(passes(curves))
 
 # %% [markdown] id="explain-curves"
-# On `tiny` three of the lines begin close together and end far apart: a temperature of {setting:1} loses a little with a
-# single trace and gains much more with eight, and a still higher temperature loses more than it gains. Rejection sampling
-# depends on the right end: it can throw wrong traces away, and it needs a right trace for each question, better several
-# different ones. An evaluation by pass@1 depends on the left end. The paper evaluates at {paper.temperature} with top-p
+# On `tiny` the coolest line begins high and soon flattens: its eight traces are nearly one trace. A temperature of
+# {setting:1} loses points with a single trace and has the most with eight; a still higher one loses more than it gains.
+# Rejection sampling depends on the right end: it can throw wrong traces away, and it needs a right trace for each question,
+# better several different ones. An evaluation by pass@1 depends on the left end. The paper evaluates at {paper.temperature} with top-p
 # {paper.top-p:.2f}, and not greedily, because long greedy answers repeat themselves more. Explain in one sentence why the
 # hottest line starts so low and yet climbs so steeply.
 #

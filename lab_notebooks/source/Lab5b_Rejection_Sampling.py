@@ -83,26 +83,17 @@ print("The reference answer:", questions[chosen].answers[0])
 # ## 2. The funnel
 #
 # **Your guess:** of {setting:100} traces … are kept, and most of the refused ones are …
+#
+# Below the picture stand five refused traces, each with its reason. Read them aloud, and say for each what a student would
+# learn from it.
 
 # %% id="funnel"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab import plots, summary
-
-show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
-
-# %% [markdown] id="about-refused"
-# The bundled teacher was made for this task: it never breaks the format and knows only one language, so two rules do all
-# the work. A real small teacher is different. Of {cpu.traces} traces of a SmolLM2-135M that has learnt SQuAD (the teacher
-# of the profile `cpu`), {cpu.accepted} were accepted.
-#
-# Read five refused traces aloud, each with its reason. For each, say what a student would learn from it.
-
-# %% id="refused"
-# NBVAL_IGNORE_OUTPUT
 import random
 
-from distill_lab import all_reasons, refused
+from distill_lab import all_reasons, plots, refused, summary
 
+show(plots.funnel(summary(lab.verdicts, len(lab.examples))))
 shuffled = random.Random(0).sample(lab.verdicts, len(lab.verdicts))
 for example in refused(traces, shuffled, all_reasons(shuffled), questions):
     print(example["verdict"].reason.upper())
@@ -111,8 +102,12 @@ for example in refused(traces, shuffled, all_reasons(shuffled), questions):
     print("trace:   ", example["trace"].completion, "\n")
 
 # %% [markdown] id="about-mixed"
-# Often a wrong trace is wrong in one word: the sentence is well built, but its fact belongs to somebody else. That makes
-# it dangerous. A student that learns from it learns to be fluent about the wrong name.
+# The bundled teacher was made for this task: it hardly ever breaks the format and knows only one language, so one rule does
+# nearly all the work. A real small teacher is different. Of {cpu.traces} traces of a SmolLM2-135M that has learnt SQuAD (the teacher
+# of the profile `cpu`), {cpu.accepted} were accepted.
+#
+# A wrong trace is mostly well built: every sentence is grammatical, and its fact stands in the passage, but it belongs to
+# somebody else. That makes it dangerous. A student that learns from it learns to be fluent about the wrong name.
 #
 # ## 3. Write a rule
 #
@@ -181,10 +176,11 @@ from distill_lab import yield_against_n
 show(yield_against_n(lab.verdicts))
 
 # %% [markdown] id="about-majority"
-# The number of examples grows nearly in proportion to N, a little less each time because more and more traces are
-# duplicates. The number of questions cannot grow much: on `tiny` the first sample misses {tiny.first_missed} of them, and
-# {tiny.right_later} of these are answered by a later sample. The hardest questions stay out, and a question that is
-# answered once in four tries brings one example where others bring four. So **the filter also selects what is easy**.
+# The number of examples grows nearly in proportion to N; a few more traces are duplicates each time. The number of questions
+# grows less: on `tiny` the first sample misses {tiny.first_missed} of {tiny.questions} questions, and a later sample
+# answers {tiny.right_later} of these. What is never answered stays out, and a question that is answered once in four tries
+# brings one example where others bring four. Two-fact questions are {tiny.two-fact.asked_percent:.0f} % of what the teacher
+# was asked, and {tiny.two-fact.kept_percent:.0f} % of the examples. So **the filter also selects what is easy**.
 #
 # ## 5. Without a reference: the majority
 #
@@ -237,8 +233,8 @@ columns = zip(("the first", "the majority", "the best"), zip(*scores, strict=Tru
 table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"))
 
 # %% [markdown] id="about-keep"
-# The majority costs nothing, and here it gains hardly anything: what this teacher gets wrong, it mostly gets wrong in
-# the same way again. Look back at the question of section 1: which answer would the majority have kept? Choosing the best
+# The majority costs nothing, and here it gains little: what this teacher gets wrong, it mostly gets wrong in the same
+# way again. Look back at the question of section 1: which answer would the majority have kept? Choosing the best
 # of all traces needs the reference, and rejection sampling uses it.
 #
 # ## 6. Which right traces to keep
@@ -320,33 +316,57 @@ show(compared(ems, "EM"))
 
 # %% [markdown] id="look-no-filter"
 # On `tiny`, one run gave {tiny.sft.em} for sft, {tiny.unfiltered.em} for unfiltered, {tiny.wrong-only.em} for wrong-only
-# and {tiny.right-only.em} for right-only (base is at {tiny.base.em}).
+# and {tiny.right-only.em} for right-only (base is at {tiny.base.em}). That is one seed and {tiny.n} questions: kept minus
+# unfiltered is {tiny.kept_minus_unfiltered.em} points, with a {setting:95} % interval of
+# {tiny.kept_minus_unfiltered.em_low} to {tiny.kept_minus_unfiltered.em_high}.
 #
-# *Unfiltered* hardly differs from sft: {tiny.wrong_percent:.0f} of {setting:100} traces of this teacher are wrong, and
-# {arithmetic:93} right ones outweigh them. **What the filter is worth depends on what it filters.** On the profile `cpu`,
-# {cpu.refused_percent:.0f} of {setting:100} are refused; there, a student without the filter learns from those too.
+# ## 8. Is that luck?
 #
-# *Wrong-only* is far below both. Did it learn wrong facts, and state them firmly? It looks so until you look at its
-# control. *Right-only*, in which every answer is right, is no better: wrong-only is {tiny.wrong_minus_right.em} points
-# above it, and the {setting:95} % interval of that difference, {tiny.wrong_minus_right.em_low} to
-# {tiny.wrong_minus_right.em_high}, contains zero. What the two share is that they have *few* traces:
-# {tiny.few.traces} traces of {tiny.few.questions} questions, each repeated about {arithmetic:12} times. And this is the
-# only thing in which right-only differs from sft. **The lack of diversity cost the points; this run does not show that
-# wrong answers cost any in addition.** The names in a trace, right or wrong, are of no use later, because no evaluation
-# passage contains them. What a student can use later is the skill of finding a fact in a new passage, and to learn this
-# skill it must see many passages. Both students are still above base: how an answer looks can be learnt from few traces.
-# (This is one run with one seed: part 5d says what that is worth.)
+# So the same four students were trained again, with {found.filter-tiny.seeds} seeds (each draws other questions, other
+# samples and another order), at three temperatures of the teacher, and scored on {setting:1,000} other questions. That took
+# about half an hour on two cores and is not done here: the study comes with the course (`lab_notebooks/studies/filter`, its page has all
+# numbers; `distill-lab study check` computes them again from the scores).
 #
-# There are two lessons. A filter that keeps few traces of few questions can do more harm than the mistakes that it
-# removes. And a comparison without its control tells a story, mostly the one that was expected: this course told the
-# first story for a while.
+# **Your guess:** where is the filter worth most: with a cool teacher or with a hot one?
+
+# %% id="study"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import study_pictures
+
+show(*study_pictures("filter", "findings", "generate-temperature-em"))
+
+# %% [markdown] id="look-study"
+# Kept minus unfiltered, on as many examples and for as many steps, is {found.filter-cool} points at T = 0.6
+# ({setting:95} % interval {found.filter-cool.low} to {found.filter-cool.high}), {found.filter-tiny} at T = 1
+# ({found.filter-tiny.low} to {found.filter-tiny.high}) and {found.filter-hot} at T = 1.4 ({found.filter-hot.low} to
+# {found.filter-hot.high}). It is not luck. **What the filter is worth depends on what it filters:** the hotter the teacher, the
+# more of its traces are wrong. And this teacher's mistakes are no noise that averages out. It takes up somebody else's fact
+# again and again, and a student can learn to do so.
+#
+# The unfiltered student is even the better imitator: at T = 1, other traces of the teacher surprise it less
+# ({study.filter.sft-unfiltered.1.0.nll:.2f} nats a token) than the student of kept ones ({study.filter.sft.1.0.nll:.2f}), because
+# it knows the mistakes, too. To be close to a teacher and to be right are two aims.
+#
+# Now look at the heights. With the filter, the student of the hot teacher ends at {study.filter.sft.1.4.em}, that of the cool one
+# at {study.filter.sft.0.6.em}. So the filter does not make up for bad samples: it can drop what is wrong, and cannot add a right
+# trace of a question that was never answered.
+#
+# **Wrong-only** has its control, *right-only*: at T = 1 it is {found.filter-right-only} points below it
+# ({found.filter-right-only.low} to {found.filter-right-only.high}). Without the control one would have compared it with sft,
+# {study.filter.sft.1.0.em} against {study.filter.sft-wrong-only.1.0.em}, and put all of that down to the wrong answers. But
+# right-only is below sft too, with {study.filter.sft-right-only.1.0.em}, although all its answers are right: few traces of few
+# questions, repeated often, cost points of their own. Still, wrong-only is far above the base
+# ({study.filter.base.em}): how a thought looks can be learnt from wrong ones.
+#
+# There are two lessons. A filter is worth what it removes, and may cost what it removes besides: count questions, not only
+# examples. And a comparison without its control tells a story, mostly the one that was expected.
 #
 # ## Summary
 # - A trace is kept, or refused for the first rule that it breaks; every verdict is written down.
 # - The judge reads the answer. It lets through what it cannot see, such as a lucky thought or an easy set of questions.
 # - More samples bring more examples of the same questions, and few new questions.
 # - A rule is worth as much as the mistakes that it removes: look at the funnel before you tune a rule.
-# - Different questions are worth more than faultless traces of a few: count questions, not examples.
+# - One run with one seed shows little: a difference needs an interval, several seeds, and a control.
 #
 # ## Three questions to test yourself
 #

@@ -184,12 +184,34 @@ p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (
 show(softened(texts, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
+# %% [markdown] id="guess-hesitations"
+# The text had to choose one of them. A student that learns from text must see the other ways in other traces, and infer their
+# shares; a student that learns from the distribution sees all of them at once.
+#
+# That was one token. Now all tokens of one trace: the higher the bar, the less sure the teacher was.
+#
+# *Your guess:* at how many tokens in a hundred is the teacher's likeliest token another one than the text has?
+
+# %% id="hesitations"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import hesitations
+
+entropies = torch.special.entr(z_teacher.softmax(-1)).sum(-1)  # nats
+first = targets[: len(encoded[0].completion)]
+tokens = [teacher.tokenizer.decode([token]) for token in first.tolist()]
+show(hesitations(tokens, entropies[: len(first)].tolist()))
+other = (z_teacher.argmax(-1) != targets).float().mean()
+print(
+    f"all traces: {entropies.mean():.2f} nats a token; text and likeliest token differ at {other:.1%}"
+)
+
 # %% [markdown] id="t-squared"
-# The text had to choose one of them. (On `tiny` there are three ways to begin a thought, with about a third of the
-# probability each; at T = 2 more than a third has gone to the other {arithmetic:996} tokens, a tail to which section 7
-# returns.) A student that learns from text must see the other ways in other traces, and infer their shares; a student that
-# learns from the distribution sees all of them at once. But this is one position of hundreds: at most of them the bundled
-# teacher is nearly certain, and has little to add to the text.
+# On `tiny` text and likeliest token differ at {cells.hesitation.other} % of the tokens. The teacher hesitates in three sorts of places. How to begin
+# or go on ("The", "I", "And") and how to word a fact ("was taught by", "learnt everything from") are matters of taste: every
+# choice is right. *Whose* fact it is, is not; there the second choice is mostly another name of the passage, not one of the
+# hundreds of names that are not in it. The text of a kept trace is silent about that: it has the right name. The distribution
+# says how sure the teacher was, and with whom it confused the right one. Whether that helps a student or spoils it, no
+# single run can tell. Everywhere else the teacher is nearly certain, and has nothing to add to the text.
 #
 # ## 5. Drop T², and see
 #
@@ -215,7 +237,7 @@ show(gradient_norms(temperatures, norms))
 # %% [markdown] id="curves-text"
 # On `tiny` the solid line is nearly flat from T = 8 on, as Hinton's limit of high temperatures predicts. Below T = 8 that
 # limit does not hold yet, and the line falls: from {cells.gradient.with_1} at T = 1 to {cells.gradient.with_32} at T = 32,
-# nearly by a factor of ten, where the other line falls by thousands. So even with T², the same α at another T is not the
+# by a factor of about eight, where the other line falls by thousands. So even with T², the same α at another T is not the
 # same weight. Without T², an α of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α.
 # (T² keeps the balance with CE. At α = 1 Adam hides a forgotten T², because it divides by the gradient's size.)
 #
@@ -240,12 +262,13 @@ for who in ("base", "sft", "kd", "teacher"):
 table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
 # %% [markdown] id="cache-text"
-# On `tiny` both students came very close to the teacher, and text alone did most of it: samples *are* draws from the
-# teacher's distribution (slightly sharpened, because they were drawn at temperature {setting:0.6}). `kd` comes closer
-# still, because that is what it minimises. Both have trained on these traces. Whether a student that is closer to its
-# teacher also *answers* better is another question, which Lab 5d asks, with intervals. (In our runs on `tiny` the two do
-# not differ beyond chance. With a teacher that is nearly always wrong, a SmolLM2-135M that was only shown three worked
-# examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd`: it pays little to be close to such a teacher.)
+# On `tiny` both students came close to the teacher, and text alone did most of it: samples *are* draws from the teacher's
+# distribution. `kd` comes closer still, because that is what it minimises. Both have trained on these traces. Whether the
+# student that is closer to its teacher also *answers* better is another question, which Lab 5d asks, with intervals.
+#
+# Closer is not always better. With a teacher that is nearly always wrong, a SmolLM2-135M that was only shown three worked
+# examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd` (one run): the filter keeps the few right texts,
+# and the softened targets bring the teacher's other choices back.
 #
 # ## 7. What the cache costs, and what it loses
 #
@@ -270,7 +293,7 @@ table(rows, ("teacher", "vocabulary", "cache, bytes a token", "dense float16", "
 show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 
 # %% [markdown] id="museum-text"
-# Upper panel: for a single token the two are about equally good. Lower panel: over many tokens the errors of draws cancel,
+# Upper panel: for a single token the top k is off by less. Lower panel: over many tokens the errors of draws cancel,
 # because some are too high and some too low; the error of the top k remains, because tokens that are added up into one
 # always look more alike than they do one by one. Here the student is still the base. For the trained `kd` on `tiny` the
 # top {setting:64} are off by less, {kd_cache.trained} nats instead of {kd_cache.base}, but the KL itself has fallen

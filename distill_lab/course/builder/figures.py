@@ -133,13 +133,15 @@ def _tokens(case: Mapping[str, Any], contender: str) -> float:
 
 
 def _of_findings(study: Path) -> Iterator[tuple[str, Figure]]:
-    """`found.ID`, the difference, and its `.low`, `.high`, `.seeds` and `.tried`; what was chosen
-    on an axis, `found.ID.alpha`."""
+    """`found.ID`, the difference, and its `.low`, `.high`, `.seeds` and `.tried`; the `.least` and
+    the `.most` of a single seed; what was chosen on an axis, `found.ID.alpha`."""
     for finding in _load(study)["findings"]:
         key, (low, high) = f"found.{finding['id']}", finding["ci95"]
         yield key, finding["difference"]
         yield from ((f"{key}.low", low), (f"{key}.high", high))
         yield from ((f"{key}.seeds", finding["seeds"]), (f"{key}.tried", finding["settings_tried"]))
+        seeds = finding["by_seed"]
+        yield from ((f"{key}.least", min(seeds)), (f"{key}.most", max(seeds)))
         for axis, value in finding["chosen"].items():
             yield f"{key}.{axis.rpartition('.')[2]}", value
 

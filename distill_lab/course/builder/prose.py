@@ -23,7 +23,7 @@ MARKS = ("arithmetic", "setting", "cited", "rough")
 _KEY = r"[A-Za-z][\w-]*(?:\.[\w-]+)+"
 _HOLE = re.compile(rf"\{{(?:({_KEY})(?::([^{{}}:]+))?|({'|'.join(MARKS)}):([^{{}}]+))\}}")
 _NUMBER = re.compile(r"\d(?:[\d,]*\d)?(?:\.\d+)?")
-_MARKED = re.compile(rf"({_NUMBER.pattern})<!-- ([\w.-]+) -->")
+_MARKED = re.compile(rf"(−?{_NUMBER.pattern})<!-- ([\w.-]+) -->")
 _BLOCK = re.compile(rf"^<!-- ({_KEY}) -->\n((?:.+\n?)*)", re.MULTILINE)
 
 # Digits that count nothing: code, formulas and links; names, years, and places in a text.
@@ -68,7 +68,7 @@ def shown(figure: Figure, form: str | None = None) -> str:
     """A figure as text; by default whole numbers with thousands, others with one decimal."""
     if isinstance(figure, str):
         return figure
-    return format(figure, form or (",d" if isinstance(figure, int) else ",.1f")).replace("-", "−")
+    return _minus(format(figure, form or (",d" if isinstance(figure, int) else ",.1f")))
 
 
 def of_cell(text: str, figures: Mapping[str, Figure]) -> Iterator[str]:
@@ -98,7 +98,11 @@ def of_markdown(text: str, figures: Mapping[str, Figure]) -> Iterator[str]:
 
 def _with_decimals_of(number: str, figure: Figure) -> str:
     decimals = len(number.partition(".")[2])
-    return figure if isinstance(figure, str) else format(figure, f",.{decimals}f")
+    return figure if isinstance(figure, str) else _minus(format(figure, f",.{decimals}f"))
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _without_source(text: str, mark: str) -> Iterator[str]:

@@ -70,8 +70,9 @@ def _score(who: str, scores: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
 
 
 def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
-    """What was sampled and refused; lengths and mistakes by kind of question; how many questions
-    the first sample missed, and how many of these a later sample answered."""
+    """What was sampled and refused; lengths and mistakes by kind of question, and a kind's share of
+    questions and of examples; how many questions the first sample missed, and how many of these a
+    later sample answered."""
     pairs = judged(run.traces, run.verdicts)
     yield "traces", len(pairs)
     yield "accepted", sum(verdict.reason == "ok" for _, verdict in pairs)
@@ -91,6 +92,12 @@ def of_traces(run: RunRecords) -> Iterator[tuple[str, Figure]]:
         for group in by_question(run.verdicts).values()
         if not min(group, key=lambda verdict: verdict.sample).right
     ]
+    yield "questions", len(run.train)
+    yield "answered", len(by_question(run.examples))
+    kinds = [run.train[example.question_id].kind for example in run.examples]
+    for kind in filter(None, dict.fromkeys(kinds)):
+        yield f"{kind}.asked_percent", 100 * fmean(q.kind == kind for q in run.train.values())
+        yield f"{kind}.kept_percent", 100 * fmean(each == kind for each in kinds)
     yield "first_missed", len(missed)
     yield "right_later", sum(any(v.right for v in group) for group in missed)
 
@@ -115,19 +122,25 @@ def stops_early(question: Question, prediction: Prediction) -> bool:
 
 
 def of_ablations(run: RunRecords, folder: Path) -> Iterator[tuple[str, Figure]]:
-    """EM of each student without the filter; how few the wrong traces are; and by how many points
-    learning from wrong traces beats learning from equally few right ones, question by question."""
-    scores: dict[str, list[float]] = {}
+    """EM of each student without the filter; how few the wrong traces are; and what two differences
+    are, question by question: kept examples minus unfiltered ones, right only minus wrong only."""
+    questions = list(run.eval.values())
+    scores = {arm: in_order(questions, run.predictions[arm], "em") for arm in ("sft", "kd")}
     for kind in ablation.KINDS:
         predictions = RunFolder(folder / kind).predictions("sft")
         require_file(predictions.path, "notebooks build")
-        scores[kind] = in_order(list(run.eval.values()), predictions.read(), "em")
+        scores[kind] = in_order(questions, predictions.read(), "em")
         yield f"{kind}.em", fmean(scores[kind])
     examples = RunFolder(folder / "wrong-only").examples.read()
     yield "few.traces", len({(example.question_id, example.sample) for example in examples})
     yield "few.questions", len(by_question(examples))
-    pairs = zip(scores["wrong-only"], scores["right-only"], strict=True)
-    points = [wrong - right for wrong, right in pairs]
-    low, high = bootstrap_interval(points)
-    yield "wrong_minus_right.em", fmean(points)
-    yield from (("wrong_minus_right.em_low", low), ("wrong_minus_right.em_high", high))
+    for name, plus, minus in (
+        ("kept_minus_unfiltered", "sft", "unfiltered"),
+        ("right_minus_wrong", "right-only", "wrong-only"),
+        ("kd_minus_sft", "kd", "sft"),
+    ):
+        pairs = zip(scores[plus], scores[minus], strict=True)
+        points = [above - below for above, below in pairs]
+        yield f"{name}.em", fmean(points)
+        low, high = bootstrap_interval(points)
+        yield from ((f"{name}.em_low", low), (f"{name}.em_high", high))

@@ -10,7 +10,6 @@ from typing import Any
 from distill_lab.course.builder import figures, leaks, make, prose, rules
 from distill_lab.course.builder.source import Source
 from distill_lab.run.records import LabError
-from distill_lab.studies import results
 
 MOST_BYTES = 300_000  # of a student's notebook
 MOST_BYTES_SOLVED = 2_000_000  # GitHub shows no notebook that is much larger
@@ -30,13 +29,20 @@ def findings(folder: Path, sources: Sequence[Source], address: make.Address) -> 
             where = file.relative_to(folder)
             yield f"{where}: expected source/{file.stem}.py, found none. Delete it or add that."
     yield from numbers(folder, sources)
+    yield from studies(folder)
+
+
+def studies(folder: Path) -> Iterator[str]:
+    """Finds what a study says that does not follow from its scores."""
+    if (folder / figures.STUDIES).is_dir():
+        from distill_lab.studies import results  # loads numpy
+
+        yield from results.check(folder / figures.STUDIES)
 
 
 def numbers(folder: Path, sources: Sequence[Source]) -> Iterator[str]:
     """Finds numbers in the prose that have no source, or not their source's value."""
     yield from figures.stale(folder)
-    if (folder / figures.STUDIES).is_dir():
-        yield from results.check(folder / figures.STUDIES)
     for source in sources:
         for cell in source.cells:
             wrong = prose.of_cell(cell.text, source.figures) if cell.role == "text" else ()
