@@ -68,9 +68,11 @@ def test_it_resumes(folder, capsys):
 
 
 def test_questions_that_have_changed_since_are_refused(folder):
+    config = saved(folder.path)
+    assert config
     traces = folder.traces.path.read_bytes()
-    source = json.loads(folder.config.read_text())["data"]["train"]
-    Path(source).write_text(Path(source).read_text().replace("?", " now?"))
+    source = Path(config.data.train)
+    source.write_text(source.read_text().replace("?", " now?"))
     with pytest.raises(LabError, match=r"traces.jsonl: expected records of the questions that"):
-        data.run(saved(folder.path), folder.path)
+        data.run(config, folder.path)
     assert folder.traces.path.read_bytes() == traces
