@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from statistics import fmean
 
@@ -232,6 +233,19 @@ def test_the_page_says_question_findings_and_means(folder, study):
     assert "torch</th><td>not installed" in text
     rows = re.findall(r"<tr>(?:<td>.*?</td>)+<th scope=\"row\" class=\"name\">(\w+)</th>", text)
     assert (rows.count("base"), rows.count("sft"), rows.count("kd")) == (1, 7, 7)
+
+
+def test_of_choosing_speaks_only_the_page_of_a_study_that_chose(folder, tmp_path):
+    fixed = {"train.alpha": 0.5, "train.temperature": 4.0}
+    contrast = Contrast("kd", "kd minus sft", "em", Side("kd", fixed), Side("sft"))
+    write_halves(tmp_path / "halves.json", HALVES)
+    write_cells(tmp_path / "cells.jsonl", LINES)
+    about = {"seconds": None, "versions": None, "git": None}
+    results.write(tmp_path, replace(STUDY, findings=(contrast,)), about)
+    page.write(tmp_path)
+    texts = [(place / "page.html").read_text(encoding="utf-8") for place in (folder, tmp_path)]
+    assert ["The best of several settings" in text for text in texts] == [True, False]
+    assert ['data-label="Chosen"' in text for text in texts] == [True, False]
 
 
 def test_what_failed_is_named_and_a_study_without_findings_has_a_page(tmp_path):
