@@ -24,6 +24,7 @@ from pathlib import Path
 
 import distill_lab
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import shipped
 
 # Colab's versions of these must stay: they are built for each other and for its GPU.
 KEPT = ("torch", "torchvision", "torchaudio", "triton", "numpy")
@@ -96,9 +97,7 @@ def _outside_colab(source: str) -> None:
 
 def pin_lines() -> dict[str, str]:
     """The lines of constraints.txt, markers included, by the name of the package."""
-    here = Path(__file__).parents[1]  # a wheel has the file in the package, a checkout beside it
-    inside = here / "constraints.txt"
-    text = (inside if inside.exists() else here.parent / "constraints.txt").read_text("utf-8")
+    text = shipped("constraints.txt", "constraints.txt").read_text("utf-8")
     lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
     return {_plain(line.partition("==")[0]): line for line in lines if "==" in line}
 

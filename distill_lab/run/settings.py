@@ -254,10 +254,16 @@ def profile(name: str) -> Config:
     return PROFILES[name]
 
 
+def shipped(inside: str, beside: str) -> Path:
+    """Where a file or folder lies that comes with the package: `inside` it in an installed wheel,
+    or `beside` it in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / inside if (package / inside).exists() else package.parent / beside
+
+
 def data_folder() -> Path:
-    """Where `data/` lies: inside an installed wheel, or beside the package in a checkout."""
-    here = Path(__file__).parent.parent
-    return here / "data" if (here / "data").is_dir() else here.parent / "data"
+    """Where `data/` lies."""
+    return shipped("data", "data")
 
 
 def cache_folder() -> Path:

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import distill_lab
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import shipped
 
 Entry = Mapping[str, Any]
 """One notebook's part of it: `points` and `cells`."""
@@ -34,10 +34,8 @@ def digest(text: str) -> str:
 
 
 def file() -> Path:
-    """Its path: inside an installed wheel, or beside the package in a checkout."""
-    here = Path(distill_lab.__file__).parent
-    inside = here / "manifest.json"
-    return inside if inside.exists() else here.parent / "lab_notebooks" / "manifest.json"
+    """Its path."""
+    return shipped("manifest.json", "lab_notebooks/manifest.json")
 
 
 def read(path: Path | None = None) -> dict[str, Entry]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from distill_lab.reporting.plots import Plot
 from distill_lab.run.json_files import read_json
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import shipped
 from distill_lab.studies.page import PLOTS
 from distill_lab.studies.results import STUDY
 
@@ -30,7 +31,5 @@ def study_pictures(name: str, *plots: str) -> list[Plot]:
 
 
 def studies_folder() -> Path:
-    """Where the studies lie: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent.parent.parent
-    inside = package / "shipped_studies"
-    return inside if inside.is_dir() else package.parent / "lab_notebooks" / "studies"
+    """Where the studies lie."""
+    return shipped("shipped_studies", "lab_notebooks/studies")
