@@ -267,8 +267,8 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 # student that is closer to its teacher also *answers* better is another question, which Lab 5d asks, with intervals.
 #
 # Closer is not always better. With a teacher that is nearly always wrong, a SmolLM2-135M that was only shown three worked
-# examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd` (one run): the filter keeps the few right texts,
-# and the softened targets bring the teacher's other choices back.
+# examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd`. That is one run with one seed: it shows
+# that the two can come apart, and not why.
 #
 # ## 7. What the cache costs, and what it loses
 #
