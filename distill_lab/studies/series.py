@@ -36,9 +36,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A measure along an axis: the points of each student, on one half."""
+    """A measure along an axis: the points of each student, on one half; `axis` has the settings
+    whose values name a point."""
 
-    axis: str
+    axis: tuple[str, ...]
     measure: str
     half: str
     students: dict[str, list[Point]]
@@ -79,18 +80,27 @@ def along(study: Study, axis: Axis, measure: str) -> Series:
     """The measure of each student at each value of an axis; a student of whom nothing was measured
     is left out."""
     half = fullest_half(study)
-    first = next(iter(axis))
+    names = named_by(axis)
     rows = [dict(zip(axis, values, strict=True)) for values in zip(*axis.values(), strict=True)]
     students: dict[str, list[Point]] = {}
     for student in study.definition.students:
-        points = [_point(study, student, row, first, measure, half) for row in rows]
+        points = [_point(study, student, row, names, measure, half) for row in rows]
         if any(points):
             students[student] = [point for point in points if point]
-    return Series(first, measure, half, students)
+    return Series(names, measure, half, students)
+
+
+def named_by(axis: Axis) -> tuple[str, ...]:
+    """The settings that tell an axis's points apart: the first alone, or where it has a value twice
+    all that vary."""
+    first = next(iter(axis))
+    if len(set(axis[first])) == len(axis[first]):
+        return (first,)
+    return tuple(name for name, values in axis.items() if len(set(values)) > 1)
 
 
 def _point(
-    study: Study, student: str, row: Settings, axis: str, measure: str, half: str
+    study: Study, student: str, row: Settings, names: tuple[str, ...], measure: str, half: str
 ) -> Point | None:
     questions = study.halves[half]
     statistics = [
@@ -102,7 +112,8 @@ def _point(
     if not statistics:
         return None
     low, high = mean_interval(statistics, draws_of(questions.n_passages))
-    return Point(row[axis], fmean(each.value for each in statistics), low, high)
+    value = row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)
+    return Point(value, fmean(each.value for each in statistics), low, high)
 
 
 def map_of(study: Study, contrast: Contrast) -> Map | None:

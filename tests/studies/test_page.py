@@ -93,7 +93,7 @@ def test_a_point_is_the_mean_over_seeds_and_the_other_axes(study):
     assert fullest_half(study) == "choose"
     series = along(study, STUDY.axes[0], "em")
     assert (series.axis, series.half, [*series.students]) == (
-        "train.alpha",
+        ("train.alpha",),
         "choose",
         ["sft", "kd"],
     )
@@ -263,16 +263,35 @@ def test_colours_and_marks_tell_students_apart():
     assert len(set(colours(names).values())) == len(names)
 
 
+def drawn(place, axis):
+    """The first picture of a study with this axis alone, whose kd gets 3, 4, … of 8 right and whose
+    sft always 1."""
+    study = Definition("divergence", "Which?", seeds=1, axes=(axis,))
+    lines = [
+        line(student, point, 0, "report", right)
+        for n, point in enumerate(study.points())
+        for student, right in (("sft", 1), ("kd", 3 + n))
+    ]
+    write_halves(place / "halves.json", {"report": HALVES["report"]})
+    write_cells(place / "cells.jsonl", lines)
+    results.write(place, study, {"seconds": 1, "versions": None, "git": None})
+    return page.draw(results.read(place))[0]
+
+
 def test_an_axis_of_names_is_drawn_without_lines(tmp_path):
-    study = Definition(
-        "divergence", "Which?", seeds=1, axes=({"train.divergence": ("forward-kl", "jsd")},)
-    )
-    lines = [line("kd", point, 0, "report", 3 + n) for n, point in enumerate(study.points())]
-    write_halves(tmp_path / "halves.json", {"report": HALVES["report"]})
-    write_cells(tmp_path / "cells.jsonl", lines)
-    results.write(tmp_path, study, {"seconds": 1, "versions": None, "git": None})
-    (picture, *_) = page.draw(results.read(tmp_path))
-    assert picture.title == "EM by divergence, forward-kl to jsd: kd 37.5 → 50.0"
+    picture = drawn(tmp_path, {"train.divergence": ("forward-kl", "jsd")})
+    assert picture.title == "EM by divergence: sft 12.5; kd 37.5 to 50.0, intervals overlap"
+
+
+def test_points_that_share_the_first_value_are_named_by_all_that_vary(tmp_path):
+    axis = {
+        "train.divergence": ("forward-kl", "jsd", "forward-kl"),
+        "train.cache": ("topk", "topk", "none"),
+        "train.alpha": (0.5, 0.5, 0.5),
+    }
+    text = drawn(tmp_path, axis).plot.alt
+    assert text.startswith("EM along divergence, cache: sft 12.5 at forward-kl, topk, ")
+    assert "kd 37.5 at forward-kl, topk, 50.0 at jsd, topk, 62.5 at forward-kl, none" in text
 
 
 def test_a_study_all_of_whose_students_failed_has_a_page(tmp_path):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from distill_lab.reporting.plots import INK, REST, Plot, new_figure, png_of
 from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
-from distill_lab.studies.pictures.look import MARKS, Picture, colours, number, short, tick
+from distill_lab.studies.pictures.look import MARKS, Picture, axis_label, colours, number, tick
 from distill_lab.studies.series import Point, Series
 
 _LINE = 0.045  # of the axes' height, at least between two labels
@@ -26,13 +26,13 @@ def line_plot(panels: Sequence[Series]) -> Picture:
     for series, ax in zip(panels, axes, strict=True):
         _lines(ax, series, shades)
         ax.set_title(_with_direction(series.measure), fontsize=11, loc="left", color=INK)
-    axes[-1].set_xlabel(short(first.axis), fontsize=11, color=INK)
+    axes[-1].set_xlabel(axis_label(first.axis), fontsize=11, color=INK)
     caption = (
         f"Means over seeds on the half “{first.half}”; bands: 95 % intervals over passages. Where "
         "other axes vary too, the mean over their values."
     )
     alt = ". ".join(_described(series) for series in panels) + "."
-    name = f"{first.axis.replace('.', '-')}-{first.measure.replace('@', '-').replace(':', '-')}"
+    name = f"{first.axis[0].replace('.', '-')}-{first.measure.replace('@', '-').replace(':', '-')}"
     return Picture(_line_title(first), caption, Plot(name, alt, png_of(figure)))
 
 
@@ -42,7 +42,7 @@ def _with_direction(measure: str) -> str:
 
 def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
     values = list(dict.fromkeys(p.value for points in series.students.values() for p in points))
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    numeric = _are_numbers(values)
     place = {value: value if numeric else n for n, value in enumerate(values)}
     ends: dict[str, float] = {}
     for n, (student, points) in enumerate(series.students.items()):
@@ -60,11 +60,15 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
         ends[student] = means[-1]
     if numeric and is_geometric(values):
         ax.set_xscale("log")
-    ax.set_xticks(list(place.values()), [tick(value) for value in values])
+    ax.set_xticks(list(place.values()), [tick(value).replace(", ", "\n") for value in values])
     ax.minorticks_off()
     ax.margins(x=0.06 if numeric else 0.2)
     ax.grid(axis="y", color=REST, linewidth=0.8)
     _labels_at_the_end(ax, ends, shades)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
 
 def is_geometric(values: Sequence[float]) -> bool:
@@ -87,7 +91,7 @@ def _labels_at_the_end(ax: Any, ends: Mapping[str, float], shades: Mapping[str, 
 
 
 def _described(series: Series) -> str:
-    return f"{label(series.measure)} along {short(series.axis)}: " + "; ".join(
+    return f"{label(series.measure)} along {axis_label(series.axis)}: " + "; ".join(
         f"{student} "
         + ", ".join(f"{number(p.mean, series.measure)} at {tick(p.value)}" for p in points)
         for student, points in series.students.items()
@@ -96,13 +100,16 @@ def _described(series: Series) -> str:
 
 def _line_title(series: Series) -> str:
     """What the measure does along the axis: of up to two students from where to where, of more the
-    best and the worst at the last value."""
-    name, axis = label(series.measure), short(series.axis)
+    best and the worst at the last value; on an axis of names, with which it is least and most."""
+    name, axis = label(series.measure), axis_label(series.axis)
     ends = {student: (points[0], points[-1]) for student, points in series.students.items()}
 
     def at(point: Point) -> str:
         return number(point.mean, series.measure)
 
+    if not _are_numbers([point.value for point in next(iter(series.students.values()))]):
+        parts = [_range(who, points, at) for who, points in series.students.items()]
+        return f"{name} by {axis}: {'; '.join(parts)}"
     if len(ends) <= 2:
         parts = [f"{who} {at(a)} → {at(b)}" for who, (a, b) in ends.items()]
         a, b = next(iter(ends.values()))
@@ -114,3 +121,13 @@ def _line_title(series: Series) -> str:
     if ends[best][1].overlaps(ends[worst][1]):
         return f"{name} at {where}: the students' intervals overlap ({of_worst} to {of_best})"
     return f"{name} at {where}: {best} is best ({of_best}), {worst} worst ({of_worst})"
+
+
+def _range(who: str, points: Sequence[Point], at: Callable[[Point], str]) -> str:
+    """`kd 37.5 with forward-kl to 50.0 with jsd`; where the axis does not matter, `sft 40.0`."""
+    least, most = (choose(points, key=lambda point: point.mean) for choose in (min, max))
+    if at(least) == at(most):
+        return f"{who} {at(most)}"
+    if least.overlaps(most):
+        return f"{who} {at(least)} to {at(most)}, intervals overlap"
+    return f"{who} {at(least)} with {tick(least.value)} to {at(most)} with {tick(most.value)}"

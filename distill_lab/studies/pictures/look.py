@@ -41,11 +41,18 @@ def short(name: str) -> str:
     return _IN_WORDS.get(name) or name.partition(".")[2].replace("_", " ")
 
 
+def axis_label(names: Sequence[str]) -> str:
+    """The settings of an axis in words."""
+    return ", ".join(map(short, names))
+
+
 def number(value: float, measure: str) -> str:
     """A mean as labels print it."""
     return f"{value:.3f}" if split(measure)[0] in OF_TRACES else f"{value:.1f}"
 
 
 def tick(value: Any) -> str:
-    """A value of an axis in print: `2` for 2.0."""
+    """A value of an axis in print: `2` for 2.0; of several settings all values."""
+    if isinstance(value, tuple):
+        return ", ".join(map(tick, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
