@@ -68,6 +68,15 @@ def trained_by_hand(student: LanguageModel, teacher: LanguageModel, objective: O
             step += 1
 
 
+def require_same_steps(found: Tensor, expected: Tensor) -> None:
+    """AdamW divides a gradient by its own size: one that is rounding alone makes a step of any size
+    up to the rate, on one processor and not on another. Such are few; a forgotten decay moves
+    nearly all weights by more than the tolerance."""
+    off = (found - expected).abs().flatten()
+    assert off.max() < STEPS.learning_rate
+    assert (off > 2e-5).float().mean() < 1e-3
+
+
 def read(model: LanguageModel, batch: dict[str, Tensor], whose: str) -> Tensor:
     return hidden_states(model.lm, batch[f"{whose}input_ids"], batch[f"{whose}attention_mask"])
 
@@ -89,7 +98,7 @@ def test_a_model_and_token_ids_of_ones_own_are_enough(tiny_model, tmp_path, obje
     trained_by_hand(by_hand, teacher, objective)
     oracle: Any = dict(by_hand.lm.named_parameters())
     for name, parameter in student.lm.named_parameters():
-        torch.testing.assert_close(parameter, oracle[name], rtol=0, atol=2e-5)
+        require_same_steps(parameter, oracle[name])
     assert all(torch.equal(a, b) for a, b in zip(before, teacher.lm.parameters(), strict=True))
     assert not list((tmp_path / "s").iterdir())
 
