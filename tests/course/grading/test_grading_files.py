@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from laid_files import lay
 
@@ -70,7 +70,13 @@ def test_a_result_is_the_same_after_its_json():
     assert (plain["points"], plain["of"], plain["marks"][1]["points"]) == (2, 7, 2)
 
 
+def unmarked(text: str) -> str:
+    """Without the apostrophes that make a cell, or what some reader takes for one, a text."""
+    return re.sub("(^|[;\t\n])'", r"\1", text)
+
+
 @given(st.text(max_size=20), st.text(max_size=20))
+@example("\n=", ";'=")
 @settings(deadline=None)
 def test_no_text_keeps_a_class_from_its_csv(file, failure):
     whole = result(file=file, failure=failure)
@@ -78,7 +84,7 @@ def test_no_text_keeps_a_class_from_its_csv(file, failure):
     [row] = csv.DictReader(io.StringIO(text, newline=""))
     for name, given_ in (("file", file), ("failure", failure)):
         plain = "".join("?" if c < " " and c not in "\t\n" else c for c in given_)
-        assert row[name] in (plain, f"'{plain}")
+        assert unmarked(row[name]) == unmarked(plain)
         assert row[name][:1] not in tuple("=+-@\t\n")
     assert row["points"] == "2"
 
