@@ -9,7 +9,7 @@ from distill_lab.run.records import LabError
 from distill_lab.studies.results import read
 
 STUDIES = sorted(path.parent for path in studies_folder().glob("*/study.json"))
-REQUIRED = {"filter-tiny", "filter-right-only", "kd-best"}
+REQUIRED = {"filter-tiny", "filter-right-only", "kd-best", "examples-50", "kd-unfiltered"}
 
 
 def test_what_the_course_promises_was_found():
