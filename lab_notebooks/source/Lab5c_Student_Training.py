@@ -261,16 +261,66 @@ for who in ("base", "sft", "kd", "teacher"):
     rows.append([who, *(f"{value:.3f}" for value in values)])
 table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
-# %% [markdown] id="cache-text"
+# %% [markdown] id="closer"
 # On `tiny` both students came close to the teacher, and text alone did most of it: samples *are* draws from the teacher's
-# distribution. `kd` comes closer still, because that is what it minimises. Both have trained on these traces. Whether the
-# student that is closer to its teacher also *answers* better is another question, which Lab 5d asks, with intervals.
+# distribution. `kd` comes closer still, because that is what it minimises. Both have trained on these traces.
 #
-# Closer is not always better. With a teacher that is nearly always wrong, a SmolLM2-135M that was only shown three worked
-# examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd`. That is one run with one seed: it shows
-# that the two can come apart, and not why.
+# ## 7. Does the closer student answer better?
 #
-# ## 7. What the cache costs, and what it loses
+# One run with one seed cannot tell. Three studies that come with the course can: each setting has {found.kd-kept.seeds} seeds, every
+# student answers {setting:1,000} questions, and nothing is trained here (`lab_notebooks/studies`).
+#
+# In the first study there is **one sample a question**. Its students `sft` and `kd` learn from the right ones, and two more
+# from as many that nobody judged, right and wrong alike.
+#
+# *Your guess:* where do softened targets add more, with the judge or without?
+
+# %% id="study-key"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import study_pictures
+
+show(*study_pictures("answer-key", "train-alpha-em", "map-kd-kept"))
+
+# %% [markdown] id="guess-samples"
+# **Softened targets pay here, judged or not:** {found.kd-kept} points on kept traces ({setting:95} % interval {found.kd-kept.low} to
+# {found.kd-kept.high}) and {found.kd-unfiltered} on unfiltered ones ({found.kd-unfiltered.low} to {found.kd-unfiltered.high}), each with the
+# best of {found.kd-kept.tried} pairs of α and T, chosen on other questions: the map shows how. Why?
+#
+# A sample is **one draw**. Where the teacher hesitates, the text has one of its choices, and is silent about the others. From
+# one draw a student cannot tell a rare choice from the rule; the distribution shows the shares of all. And where nobody
+# judged, some draws are somebody else's fact, while the distribution says that the right one was likelier.
+#
+# So the judge and the distribution mend the same fault. For `sft` the judge is worth {found.key-sft} points
+# ({found.key-sft.low} to {found.key-sft.high}). For a student of the distribution alone (α = {setting:1}, T = {setting:1}) it is
+# worth {found.key-kd} ({found.key-kd.low} to {found.key-kd.high}), which may be chance: that student hardly reads which choice
+# the text made. Whoever has no key to the answers can soften instead.
+#
+# So far the text was scarce. In the second study the teacher answers each of the {setting:400} questions several times.
+#
+# *Your guess:* with {setting:8} samples a question, is `kd` further ahead of `sft`, or less far? And with few questions?
+
+# %% id="study-samples"
+# NBVAL_IGNORE_OUTPUT
+show(*study_pictures("samples", "generate-n_samples-em"), *study_pictures("examples", "data-n_train-em"))
+
+# %% [markdown] id="cache-text"
+# With one sample a question `kd` is {found.samples-1} points ahead, with two {found.samples-2}, with four {found.samples-4}
+# ({found.samples-4.low} to {found.samples-4.high}: it may be chance), with eight {found.samples-8}. Text does replace the distribution
+# in one respect: the KL of `sft` to its teacher falls from {study.samples.sft.1.kl:.2f} with one sample to {study.samples.sft.8.kl:.2f} with
+# eight. But what `kd` gains in EM does not fall with it, and we have not found out why. (All students take as many steps, so
+# with eight samples each trace is read an eighth as often.)
+#
+# The other picture has four samples of each question, and more and more questions. With {setting:50} of them `kd` is
+# {found.examples-50} points from `sft` ({found.examples-50.low} to {found.examples-50.high}): *behind* it, although on text that neither has
+# seen it is closer to the teacher (KL {study.examples.kd.50.kl:.2f} nats a token, and {study.examples.sft.50.kl:.2f} for `sft`). **Closer is
+# not better as such.** KL counts all tokens alike; EM asks about the few that name the answer. And questions help either
+# student far more than any target: from {setting:50} to {setting:800} `sft` goes from {study.examples.sft.50.em} to {study.examples.sft.800.em}.
+#
+# All of this is one pair of tiny models on one kind of text. With a teacher that is nearly always wrong, a SmolLM2-135M that
+# was only shown three worked examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd`: one run with one seed,
+# which shows that the two can come apart, and not why.
+#
+# ## 8. What the cache costs, and what it loses
 #
 # `kd` needs the teacher's distribution at every token, in every epoch. Running the teacher each time is slow; keeping all
 # its logits takes much space. We keep the {setting:64} likeliest tokens of each position, and the exact total probability
@@ -299,7 +349,7 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 # top {setting:64} are off by less, {kd_cache.trained} nats instead of {kd_cache.base}, but the KL itself has fallen
 # further, from {kd_cache.kl_base} to {kd_cache.kl_trained}: a cache shows the last part of the way worst.
 #
-# ## 8. The bug museum
+# ## 9. The bug museum
 #
 # These five losses were published, in libraries that many people trust. In each, **one line** is wrong in the way that it
 # was wrong there. The lines around it are ours, so that all five take the same arguments: logits (B, T, V) of student and
@@ -360,7 +410,8 @@ for bug, kd in museum.EXHIBITS.items():
 # - Soft targets show what else the teacher might have chosen; T decides how much of that shows, and T² keeps its weight.
 # - Labels are shifted, and masked by position, never by token id.
 # - R1's students learnt from text alone. The text of many samples carries much of the distribution; the KL carries it
-#   directly.
+#   directly. Here it was worth most where each question was answered once and nobody judged the answer; with few questions
+#   it cost.
 # - A cache of {rough:300} bytes per token replaces {rough:300,000} (Qwen2.5's vocabulary), with an error that can be
 #   measured.
 # - Each published bug passed four of five tests: a loss needs a test for every property that it should have.

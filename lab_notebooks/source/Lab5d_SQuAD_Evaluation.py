@@ -206,6 +206,11 @@ table([(name, f"{fmean(values):.1f}", f"{intervals[name][0]:.1f} to {intervals[n
 # {found.filter-tiny.most} with another, on {setting:1,000} questions each time. So a difference that was measured with one seed
 # needs more than its interval before anybody should believe it.
 #
+# And `kd` minus `sft`? The studies of part 5c find {found.kd-kept} points ({found.kd-kept.low} to {found.kd-kept.high}) where each of
+# {setting:400} questions was answered once, {found.samples-4} ({found.samples-4.low} to {found.samples-4.high}) where it was answered four
+# times, and {found.examples-50} ({found.examples-50.low} to {found.examples-50.high}) with only {setting:50} questions. A method is worth
+# something *somewhere*: say where.
+#
 # ## 4. How much of the way?
 #
 # {tiny.sft.em:.0f} points: is that good? It depends on where the student began and where its teacher is.
