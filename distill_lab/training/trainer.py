@@ -106,8 +106,9 @@ class DistillationTrainer(Trainer):
     """A Trainer with our objective, averaged over the completion tokens of a whole optimiser step.
 
     `teacher` is a model that runs at every step, a cache of its targets, or None where alpha is 0.
-    Checkpoints go to `folder`; `title` stands before the progress bar. CE and KL (nats a token) are
-    logged apart at each step. LabError where the batch sizes do not divide.
+    Checkpoints go to `folder`; `title` stands before the progress bar; `callbacks` hear of each
+    step, as `KeepMasks` of a pruned model does. CE and KL (nats a token) are logged apart at each
+    step. LabError where the batch sizes do not divide.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class DistillationTrainer(Trainer):
         hyperparameters: Hyperparameters,
         folder: Path,
         title: str = "train",
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         assert teacher or not objective.alpha, "alpha > 0 needs a teacher"
         self.objective = objective
@@ -135,7 +137,7 @@ class DistillationTrainer(Trainer):
             args=_arguments(hyperparameters, student.lm.device, folder),
             train_dataset=[*examples, *[blank(self._pad)] * self._order.blanks],  # type: ignore[arg-type]
             data_collator=self._batch,
-            callbacks=[_Progress(title)],
+            callbacks=[_Progress(title), *callbacks],
         )
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps

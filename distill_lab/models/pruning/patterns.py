@@ -104,13 +104,18 @@ def require_pattern(n: Any, m: Any) -> None:
         )
 
 
-def _grouped(weight: Tensor, m: int) -> Tensor:
-    """(out, in) as (out, in / m, m): groups lie along the input, which a product sums over."""
-    if weight.shape[1] % m:
+def require_width(width: int, m: int, where: str = "the weight") -> None:
+    """LabError unless m divides the input's width."""
+    if width % m:
         raise LabError(
-            f"Pattern n:{m}: expected an input width that {m} divides, found {weight.shape[1]}. "
+            f"Pattern n:{m}: expected an input width that {m} divides, found {width} at {where}. "
             "Take another m, or a sparsity."
         )
+
+
+def _grouped(weight: Tensor, m: int) -> Tensor:
+    """(out, in) as (out, in / m, m): groups lie along the input, which a product sums over."""
+    require_width(weight.shape[1], m)
     return weight.reshape(len(weight), -1, m)
 
 
