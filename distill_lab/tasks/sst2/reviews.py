@@ -23,11 +23,13 @@ _COLUMNS = {"sentence", "label"}
 @dataclass(frozen=True, slots=True)
 class Review:
     """A sentence about a film. `label` is 1 (positive) or 0 (negative); `id` is made of the text,
-    as SST-2 has none, so that one sentence has the same id in every file."""
+    as SST-2 has none, so that one sentence has the same id in every file. `kind` is there where the
+    data say one, such as `negation`."""
 
     id: str
     text: str
     label: int
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _check(rows: Iterable[tuple[str, Any]]) -> LoadedReviews:
         text, label = values.get("sentence"), values.get("label")
         problem = _problem(text, label)
         if problem is None:
-            review = _review(cast(str, text), int(cast(Any, label)))
+            review = _review(cast(str, text), int(cast(Any, label)), values.get("kind"))
             first = reviews.setdefault(review.id, review)
             if first is not review:
                 same = first.label == review.label
@@ -129,6 +131,7 @@ def _problem(text: Any, label: Any) -> str | None:
     return None if label in ("0", "1") or (type(label) is int and label in (0, 1)) else "bad_label"
 
 
-def _review(text: str, label: int) -> Review:
+def _review(text: str, label: int, kind: Any) -> Review:
     text = text.strip()  # SST-2's sentences end with a space
-    return Review(hashlib.sha256(text.encode()).hexdigest()[:16], text, label)
+    kind = kind if isinstance(kind, str) and is_unicode(kind) else None
+    return Review(hashlib.sha256(text.encode()).hexdigest()[:16], text, label, kind)
