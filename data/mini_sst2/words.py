@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -9,12 +10,12 @@ from dataclasses import dataclass
 class Split:
     """What only one of the two splits has."""
 
-    people: list[str]
-    title_adjectives: list[str]
-    title_nouns: list[str]
-    genres: list[str]
-    topics: list[str]
-    aspects: dict[str, list[str]]  # by group; with a star where plural
+    people: Sequence[str]
+    title_adjectives: Sequence[str]
+    title_nouns: Sequence[str]
+    genres: Sequence[str]
+    topics: Sequence[str]
+    aspects: Mapping[str, Sequence[str]]  # by group; with a star where plural
 
 
 TRAIN = Split(
@@ -55,10 +56,10 @@ DEV = Split(
     },
 )  # fmt: skip
 
-Words = dict[bool, dict[str, list[str]]]  # by polarity (True is good), then by group
+Words = Mapping[bool, Mapping[str, Sequence[str]]]  # by polarity (True is good), then by group
 
 # Said of whatever it is; the denial of such a word would leave open what is meant.
-STRONG: dict[bool, list[str]] = {
+STRONG: Mapping[bool, Sequence[str]] = {
     True: "wonderful superb terrific excellent brilliant splendid marvellous first-rate".split(),
     False: "dreadful awful terrible atrocious hopeless disappointing second-rate".split(),
 }
@@ -137,7 +138,7 @@ COMPARATIVES = {"funny": "funnier", "witty": "wittier", "clever": "cleverer", "d
                 "silly": "sillier", "clumsy": "clumsier", "sloppy": "sloppier"}  # fmt: skip
 
 # What a viewer says of the film; where it denies something, with the negation and what it denies.
-VIEWER: dict[bool, list[tuple[str, str, str]]] = {
+VIEWER: Mapping[bool, Sequence[tuple[str, str, str]]] = {
     True: [
         ("I loved {film}", "", ""), ("I enjoyed every minute of {film}", "", ""), ("I would gladly see {film} again", "", ""),
         ("I left the cinema happy", "", ""), ("{film} is well worth your time", "", ""), ("I can recommend {film}", "", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.mini_sst2 import words
@@ -62,12 +62,12 @@ class Writer:
         opposite = name.startswith("~")
         return SLOTS[name.removeprefix("~")](self, self.good != opposite, negation)
 
-    def form(self, choices: list[str]) -> str:
+    def form(self, choices: Sequence[str]) -> str:
         """One of several ways to say something, which become part of the sentence's pattern."""
         self.forms.append(self.rng.choice(choices))
         return self.forms[-1]
 
-    def word(self, choices: list[str], negation: str = "") -> str:
+    def word(self, choices: Sequence[str], negation: str = "") -> str:
         """A word that the sentence does not have yet; after a negation one whose pair is of this split."""
         free = [w for w in choices if w not in self.used and (not negation or held_out(negation, w) == self.dev)]
         if not free:
@@ -80,8 +80,8 @@ class Writer:
 
     def adjective(self, group: str, good: bool, negation: str = "", mild: bool = False) -> str:
         """One that suits the group. Strong ones are neither denied nor compared."""
-        choices = words.ADJECTIVES[good]["any"] + words.ADJECTIVES[good].get(group, [])
-        return self.word(choices + ([] if negation or mild else words.STRONG[good]), negation)
+        choices = [*words.ADJECTIVES[good]["any"], *words.ADJECTIVES[good].get(group, ())]
+        return self.word(choices if negation or mild else [*choices, *words.STRONG[good]], negation)
 
     # noun phrases
 
