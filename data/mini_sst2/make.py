@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.mini_sst2 import words
+from data.mini_sst2.invented import invented_split
 from data.mini_sst2.sentences import TEMPLATES, Template
 from data.mini_sst2.writer import NothingFits, Pair, Writer, held_out
 
@@ -35,9 +37,9 @@ class Made:
     pairs: tuple[Pair, ...]
 
 
-def _written(rng: random.Random, template: Template, dev: bool, label: int) -> Made | None:
+def _written(rng: random.Random, template: Template, dev: bool, label: int, split: words.Split) -> Made | None:
     """One sentence of a template; None where no word fits, or where its pattern is of the other split."""
-    writer = Writer(rng, dev, label)
+    writer = Writer(rng, dev, label, split)
     try:
         text = writer.fill(template.text)
     except NothingFits:
@@ -48,8 +50,8 @@ def _written(rng: random.Random, template: Template, dev: bool, label: int) -> M
     return Made(text[0].upper() + text[1:], label, template.kind, pattern, tuple(writer.pairs))
 
 
-def review_stream(seed: int, dev: bool = False) -> Iterator[Made]:
-    """Endless reviews, by turns negative and positive. One text may come again."""
+def review_stream(seed: int, dev: bool = False, invented: float = 0.0) -> Iterator[Made]:
+    """Endless reviews, by turns negative and positive; one text may come again. A share of them has `invented` names and subjects."""
     rng = random.Random(seed)
     for label in itertools.cycle((0, 1)):
         [kind] = rng.choices(list(SHARES), list(SHARES.values()))
@@ -57,7 +59,10 @@ def review_stream(seed: int, dev: bool = False) -> Iterator[Made]:
         made = None
         while made is None:
             template = rng.choice(fitting)
-            tries = (_written(rng, template, dev, label) for _ in range(40))
+            split = words.DEV if dev else words.TRAIN
+            if invented and rng.random() < invented:
+                split = invented_split(rng)
+            tries = (_written(rng, template, dev, label, split) for _ in range(40))
             made = next(filter(None, tries), None)  # else the template has no pattern in this split
         yield made
 

@@ -36,9 +36,8 @@ def held_out(*parts: str) -> bool:
 class Writer:
     """The names and subjects of one sentence, and what of it is noted: its forms, its pairs, its polarity words."""
 
-    def __init__(self, rng: random.Random, dev: bool, label: int) -> None:
-        self.rng, self.dev, self.good = rng, dev, bool(label)
-        self.split = words.DEV if dev else words.TRAIN
+    def __init__(self, rng: random.Random, dev: bool, label: int, split: words.Split) -> None:
+        self.rng, self.dev, self.good, self.split = rng, dev, bool(label), split
         self.person, self.genre = rng.choice(self.split.people), rng.choice(self.split.genres)
         self.title = f"The {rng.choice(self.split.title_adjectives)} {rng.choice(self.split.title_nouns)}"
         self.subject, self.other = (self._subject(group) for group in rng.sample(sorted(self.split.aspects), 2))

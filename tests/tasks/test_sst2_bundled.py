@@ -6,12 +6,13 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import pytest
 
 from data.mini_sst2 import words
-from data.mini_sst2.make import SHARES, Made, files, reviews
+from data.mini_sst2.make import SHARES, Made, files, review_stream, reviews
 from data.mini_sst2.sentences import TEMPLATES
 from data.mini_sst2.writer import SLOTS, held_out
 from distill_lab.run.settings import data_folder
@@ -147,3 +148,16 @@ def test_labels_by_hand(frame):
                 expected = (match[1] in good) == (expected == 1)
             assert row["label"] == expected, row["sentence"]
     assert found >= 2
+
+
+def test_what_the_tiny_model_learns_from_has_no_name_pattern_or_pair_of_dev():
+    stream = list(islice(review_stream(101, invented=0.5), 3000))
+    text = "\n".join(review.text for review in stream)
+    names = [*words.DEV.people, *words.DEV.title_nouns, *words.DEV.genres]
+    assert not [name for name in names if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    assert not {review.pattern for review in stream} & {review.pattern for review in made("dev")}
+    pairs = {pair for review in made("dev") for pair in review.pairs}
+    assert not {pair for review in stream for pair in review.pairs} & pairs
+    titles = re.findall(r"The [A-Z]\w+ ([A-Z]\w+)", text)
+    known = sum(title in words.TRAIN.title_nouns for title in titles)
+    assert 0.4 < known / len(titles) < 0.6
