@@ -1,0 +1,250 @@
+"""The four pictures of a report on pruning, each with a sentence from its data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill_lab.pipeline.pruning.methods import SCORES
+from distill_lab.reporting.plots import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    Plot,
+    name_rows,
+    new_figure,
+    png_of,
+)
+
+Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
+
+SOFT, GREEN = "#6b6b6b", "#007a5a"
+_LOOK = {  # colour, marker, line of each score
+    "magnitude-tensor": ("#8a6d00", "^", ":"),
+    "magnitude-row": (REFUSED, "s", "--"),
+    "magnitude-global": ("#7a3e9d", "D", "-."),
+    "wanda": (KEPT, "o", "-"),
+    "wanda-one-shot": ("#56b4e9", "v", "-"),
+}
+_STATES = {"dense": (INK, "o"), "pruned": (SOFT, "o"), "ce": (REFUSED, "s"), "kl": (KEPT, "o")}
+_SHOWN = {"perplexity": "perplexity (lower is better)", "accuracy": "accuracy, percent"}
+TITLES = {
+    "sparsity": (
+        "What zeros break",
+        "Lines: the share of zeros in the blocks' linears that each score left; single marks: n of "
+        "m neighbours kept. Bars: 95 % intervals over reviews. Grey: the dense model.",
+    ),
+    "recovery": (
+        "What came back",
+        "Large marks: means over reviews and seeds, bars their 95 % intervals over reviews; small "
+        "marks: the seeds.",
+    ),
+    "costs": (
+        "What zeros cost and buy",
+        "Above: bytes of the weights; a file holds zeros as it holds other numbers, a bit a weight "
+        "says which are none. Below: rounds in which dense and pruned model took turns; marks are "
+        "medians, lines go from the slowest to the fastest round.",
+    ),
+    "blocks": (
+        "Which blocks turn what goes through them",
+        "Block influence: 1 − cos of the hidden states before and after a block, mean over "
+        "calibration tokens. The first and the last block are never taken out.",
+    ),
+}  # of each picture its title, and how to read it
+
+
+def draw(report: Mapping[str, Any]) -> list[Plot]:
+    """All pictures of a report."""
+    models = report["models"]
+    return [sparsity(models), recovery(models), costs(models), blocks(report["blocks"])]
+
+
+def sparsity(models: Models) -> Plot:
+    """Perplexity and accuracy against the share of zeros, a line for each score."""
+    lines = _lines(models)
+    if not lines:
+        return Plot("sparsity", "Nothing to draw: no method left zeros.")
+    figure, axes = new_figure(5.6, rows=2, sharex=True)
+    for name, ax in zip(_SHOWN, axes, strict=True):
+        dense = models["dense"][name]
+        ax.axhline(dense, color=SOFT, linewidth=1.2)
+        for score, found in lines.items():
+            _line(ax, name, score, found, models["dense"])
+        ax.set_title(_SHOWN[name], fontsize=11, loc="left", color=INK)
+        ax.grid(axis="y", color=REST, linewidth=0.8)
+    axes[0].set_yscale("log")
+    _plain_ticks(axes[0])
+    axes[0].legend(frameon=False, fontsize=10, loc="upper left")
+    axes[1].set_xlabel("zeros in the blocks' linears, percent", fontsize=11, color=INK)
+    return Plot("sparsity", _sparsity_alt(lines, models["dense"]), png_of(figure))
+
+
+def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
+    """The pruned models of each score, by their zeros."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for score in SCORES:
+        of_score = [m for m in models.values() if m["state"] == "pruned" and m["method"] == score]
+        if of_score:
+            found[score] = sorted(of_score, key=lambda m: m["costs"]["zeros_linears"])
+    return found
+
+
+def _line(
+    ax: Any, name: str, score: str, found: Sequence[Mapping[str, Any]], dense: Mapping[str, Any]
+) -> None:
+    colour, marker, line = _LOOK[score]
+    shares = [m for m in found if not m["pattern"]]
+    points = [(0.0, dense[name]), *((_zeros(m), m[name]) for m in shares)] if shares else []
+    if points:
+        ax.plot(*zip(*points, strict=True), line, color=colour, linewidth=1.8, label=score)
+    for m in found:
+        low, high = m[f"{name}_ci95"]
+        ax.plot((_zeros(m), _zeros(m)), (low, high), color=colour, linewidth=1.2, alpha=0.6)
+        face = "white" if m["pattern"] else colour
+        ax.plot(_zeros(m), m[name], marker, color=colour, markerfacecolor=face, markersize=6)
+        if m["pattern"]:
+            at = {"textcoords": "offset points", "color": colour, "fontsize": 9}
+            ax.annotate(m["pattern"], (_zeros(m), m[name]), (7, -3), **at)
+
+
+def _zeros(model: Mapping[str, Any]) -> float:
+    return 100 * model["costs"]["zeros_linears"]
+
+
+def _plain_ticks(ax: Any) -> None:
+    """1, 2, 5, 10, … in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _sparsity_alt(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) -> str:
+    parts = [
+        f"{m['name']} perplexity {m['perplexity']:.4g}, accuracy {m['accuracy']:.1f}"
+        for found in lines.values()
+        for m in found
+    ]
+    start = f"Dense: perplexity {dense['perplexity']:.4g}, accuracy {dense['accuracy']:.1f}"
+    return f"{start}; {'; '.join(parts)}."
+
+
+def recovery(models: Models) -> Plot:
+    """Dense, pruned, recovered by CE and by KL: accuracy and perplexity with their intervals."""
+    rows = _recovery_rows(models)
+    if len(rows) == 1:
+        return Plot("recovery", "Nothing to draw: no model recovered.")
+    figure, axes = new_figure(0.8 + 0.36 * len(rows), columns=2, sharey=True)
+    for name, ax in zip(("accuracy", "perplexity"), axes, strict=True):
+        for y, model in enumerate(rows):
+            _recovery_row(ax, y, model, name)
+        ax.axvline(rows[0][name], color=REST, linewidth=1.2, zorder=0)
+        ax.set_title(name, fontsize=11, color=INK)
+        name_rows(ax, [model["name"] for model in rows], scale=True)
+        ax.margins(x=0.12)
+    if max(m["perplexity"] for m in rows) > 3 * rows[0]["perplexity"]:
+        axes[1].set_xscale("log")
+        axes[1].set_title("perplexity (logarithmic)", fontsize=11, color=INK)
+    alt = "; ".join(
+        f"{m['name']} accuracy {m['accuracy']:.1f}, perplexity {m['perplexity']:.4g}" for m in rows
+    )
+    return Plot("recovery", f"{alt}.", png_of(figure))
+
+
+def _recovery_rows(models: Models) -> list[Mapping[str, Any]]:
+    """The dense model, then each method's pruned model with what it became."""
+    rows = [models["dense"]]
+    recovered = [m for m in models.values() if m["state"] in ("kl", "ce")]
+    for text in dict.fromkeys(m["before"] for m in recovered):
+        of_method = [m for m in recovered if m["before"] == text]
+        order = sorted(of_method, key=lambda m: m["state"])  # ce, then kl
+        rows += [models[text], *order]
+    return rows
+
+
+def _recovery_row(ax: Any, y: int, model: Mapping[str, Any], name: str) -> None:
+    colour, marker = _STATES[model["state"]]
+    low, high = model[f"{name}_ci95"]
+    ax.plot((low, high), (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
+    ax.plot(model[name], y, marker, color=colour, markersize=7)
+    if model["seeds"] > 1:
+        measure = "text_nll" if name == "perplexity" else name
+        seeds = model["by_seed"][measure]
+        seeds = [math.exp(min(v, 700)) for v in seeds] if name == "perplexity" else seeds
+        ax.plot(seeds, [y + 0.27] * len(seeds), "|", color=INK, markersize=6, alpha=0.7)
+    text = f"{model[name]:.1f}" if name == "accuracy" else f"{model[name]:.3g}"
+    ax.text(model[name], y - 0.2, text, ha="center", va="bottom", color=colour, fontsize=9)
+
+
+def costs(models: Models) -> Plot:
+    """Bytes of each pruned model in three forms, and how many times as fast as dense it is."""
+    rows = [m for m in models.values() if m["state"] in ("dense", "pruned")]
+    figure, (left, below) = new_figure(1.3 + 0.85 * len(rows), rows=2)
+    _bytes(left, rows)
+    _times(below, rows)
+    alt = "; ".join(
+        f"{m['name']}: {m['costs']['bytes_dense'] / 1e6:.3g} MB as saved, "
+        f"{m['costs']['bytes_bitmask'] / 1e6:.3g} MB with a bitmask, decode "
+        f"{m['costs']['decode_times']:.2f} times, prefill {m['costs']['prefill_times']:.2f} times"
+        for m in rows
+    )
+    return Plot("costs", f"{alt}.", png_of(figure))
+
+
+_FORMS = (("bytes_dense", "as saved", SOFT), ("bytes_bitmask", "bitmask and values", KEPT),
+          ("bytes_gguf", "GGUF, Q8_0", REFUSED))  # fmt: skip
+
+
+def _bytes(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    for y, model in enumerate(rows):
+        for n, (form, label, colour) in enumerate(_FORMS):
+            size = model["costs"][form]
+            if size is not None:
+                mark = {"height": 0.24, "color": colour, "label": label if y == 0 else None}
+                ax.barh(y + 0.26 * (n - 1), size / 1e6, **mark)
+    ax.set_title("weights, MB", fontsize=11, loc="left", color=INK)
+    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.2, 1), ncols=3)
+    name_rows(ax, [model["name"] for model in rows], scale=True)
+    ax.grid(axis="x", color=REST, linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def _times(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    ax.axvline(1, color=SOFT, linewidth=1.2)
+    for part, colour, marker, aside in (
+        ("decode", KEPT, "o", -0.15),
+        ("prefill", GREEN, "s", 0.15),
+    ):
+        for y, model in enumerate(rows):
+            found = model["costs"]
+            at = y + aside
+            ax.plot(found[f"{part}_range"], (at, at), color=colour, linewidth=1.5, alpha=0.6)
+            label = part if y == 0 else None
+            ax.plot(found[f"{part}_times"], at, marker, color=colour, markersize=6, label=label)
+    ax.set_title("times as fast as dense", fontsize=11, loc="left", color=INK)
+    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.45, 1), ncols=2)
+    name_rows(ax, [model["name"] for model in rows], scale=True)
+    ax.grid(axis="x", color=REST, linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def blocks(found: Mapping[str, Mapping[str, Any]]) -> Plot:
+    """The influence of each block; those that went are told by colour and by a cross."""
+    if not found:
+        return Plot("blocks", "Nothing to draw: no block was taken out.")
+    name, most = max(found.items(), key=lambda item: len(item[1]["dropped"]))
+    influence, dropped = most["influence"], most["dropped"]
+    figure, (ax,) = new_figure(2.6)
+    colours = [REFUSED if n in dropped else KEPT for n in range(len(influence))]
+    ax.bar(range(len(influence)), influence, color=colours)
+    for n in dropped:
+        ax.text(n, influence[n], "×", ha="center", va="bottom", color=REFUSED, fontsize=11)
+    ax.set_xlabel(f"block (×, orange: taken out by {name})", fontsize=11, color=INK)
+    ax.set_ylabel("influence", fontsize=11, color=INK)
+    ax.set_xticks(range(0, len(influence), 1 + len(influence) // 13))
+    listed = ", ".join(f"{n}: {value:.3f}" for n, value in enumerate(influence))
+    gone = ", ".join(map(str, dropped))
+    return Plot("blocks", f"Block influence {listed}; {name} took out {gone}.", png_of(figure))
