@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,8 +48,8 @@ def test_the_linears_of_the_blocks_and_nothing_else(kind):
 def test_embeddings_and_head_are_not_among_them_tied_or_not(tied):
     pruned = made("llama", tie_word_embeddings=tied)
     weights = {id(linear.weight) for linear in prunable(pruned).values()}
-    assert id(pruned.lm.get_output_embeddings().weight) not in weights
-    assert id(pruned.lm.get_input_embeddings().weight) not in weights
+    ends: list[Any] = [pruned.lm.get_output_embeddings(), pruned.lm.get_input_embeddings()]
+    assert not {id(end.weight) for end in ends} & weights
     matrices = [p for p in distinct_parameters(pruned).values() if p.ndim > 1]
     assert len(matrices) == len(weights) + (1 if tied else 2)
 
@@ -79,7 +80,8 @@ def test_a_block_of_other_matrices_is_refused():
     from transformers.pytorch_utils import Conv1D
 
     pruned = made("llama")
-    blocks(pruned)[1].mlp.up_proj = Conv1D(64, 32)
+    mlp: Any = blocks(pruned)[1].mlp
+    mlp.up_proj = Conv1D(64, 32)
     assert "found LlamaForCausalLM with mlp.up_proj of the type Conv1D in block 1" in refusal(
         pruned
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,11 @@ def inputs(width: int, n_tokens: int = 50) -> Tensor:
     """Tokens (N, in) whose features have sizes of their own, so that norms change the order."""
     random = torch.Generator().manual_seed(1)
     return torch.randn(n_tokens, width, generator=random) * torch.rand(width, generator=random) * 4
+
+
+def torch_kept(linear: Any) -> Tensor:
+    """The mask that torch.nn.utils.prune has made for a layer."""
+    return linear.weight_mask.bool()
 
 
 def zeros_a_row(mask: Tensor) -> set[int]:
@@ -97,7 +103,7 @@ def test_magnitude_over_a_tensor_is_torchs(shape, sparsity):
     linear.weight.data.copy_(matrix(shape))
     mask = magnitude_mask(linear.weight, sparsity, "tensor")
     prune.l1_unstructured(linear, "weight", amount=sparsity)
-    assert torch.equal(mask, linear.weight_mask.bool())
+    assert torch.equal(mask, torch_kept(linear))
     assert int((~mask).sum()) == round(sparsity * linear.weight.numel())
     assert not mask.requires_grad
 
@@ -111,7 +117,7 @@ def test_magnitude_over_all_tensors_is_torchs(sparsity):
     parameters = [(linear, "weight") for linear in linears.values()]
     prune.global_unstructured(parameters, prune.L1Unstructured, amount=sparsity)
     for name, linear in linears.items():
-        assert torch.equal(masks[name], linear.weight_mask.bool())
+        assert torch.equal(masks[name], torch_kept(linear))
     dropped = {round((~mask).float().mean().item(), 2) for mask in masks.values()}
     assert len(dropped) == len(SHAPES)  # one threshold: each tensor loses a share of its own
 
@@ -123,7 +129,7 @@ def test_magnitude_by_row_is_torchs_on_each_row_alone(shape):
         linear = torch.nn.Linear(shape[1], 1)
         linear.weight.data.copy_(row[None])
         prune.l1_unstructured(linear, "weight", amount=int(shape[1] * 0.5))
-        assert torch.equal(kept, linear.weight_mask.bool()[0])
+        assert torch.equal(kept, torch_kept(linear)[0])
 
 
 def test_a_table_by_hand():
