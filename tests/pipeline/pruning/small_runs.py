@@ -60,7 +60,7 @@ def small_config(folder: Path, methods: tuple[str, ...] = METHODS, **recover: An
         small_model(model)
     train = reviews_file(folder / "train.tsv", 48)
     evaluated = reviews_file(folder / "dev.tsv", 20, start=100)
-    recover = {"methods": ("wanda:0.5", "blocks:1"), "seeds": 2, "steps": 3, **recover}
+    recover = {"methods": ("wanda:0.5",), "seeds": 2, "steps": 3, **recover}
     return PruningConfig(
         data=ReviewSettings(str(train), str(evaluated)),
         model=PrunedModelSettings(str(model)),
