@@ -19,12 +19,14 @@ TEXTS = ("it drags .", "a film of rare charm , and never dull for all its length
 REVIEWS = [Review(str(n), text, n % 2) for n, text in enumerate(TEXTS)]
 
 
-@pytest.fixture
-def model(tiny_model):
+@pytest.fixture(params=["llama", "gpt2"])
+def model(tiny_model, request):
     """Random weights, large enough that all of a prompt counts, and a tokenizer with both words."""
-    lm = AutoModelForCausalLM.from_pretrained(tiny_model("llama")).eval()
+    lm = AutoModelForCausalLM.from_pretrained(tiny_model(request.param)).eval()
     tokenizer = AutoTokenizer.from_pretrained(data_folder() / "tiny_models" / "sst2")
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        lm.resize_token_embeddings(len(tokenizer))
         for weights in lm.parameters():
             weights.mul_(6 if weights.dim() == 2 else 1)
     return LanguageModel(lm, tokenizer, "tiny")
@@ -58,6 +60,6 @@ def test_what_a_model_cannot_read_is_one_clear_line(model):
 
 def test_logits_that_are_no_numbers_are_one_clear_line(model):
     with torch.no_grad():
-        model.lm.model.norm.weight.fill_(math.nan)
+        model.lm.get_input_embeddings().weight.fill_(math.nan)
     with pytest.raises(LabError, match=r"finite label logits, found others for 4 of 4 reviews"):
         label_logits(model, REVIEWS)
