@@ -19,7 +19,7 @@ from distill_lab.models.pruning.masks import Masks
 from distill_lab.pipeline.pruning.reading import progress, read_reviews, review_batches
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.settings import PruningConfig
-from distill_lab.pipeline.pruning.speed import peak_bytes, side_by_side
+from distill_lab.pipeline.pruning.speed import peak_bytes, timed
 from distill_lab.run.records import write_text
 from distill_lab.tasks.sst2.reviews import Review
 
@@ -87,8 +87,9 @@ def _speed(
 ) -> dict[str, Any]:
     """Seconds a token of the model, and of the dense one in the same rounds."""
     if variant == DENSE:
-        (own,) = side_by_side([model], config.evaluate)
-        return {"own": dataclasses.asdict(own), "dense": dataclasses.asdict(own)}
-    dense = load(str(folder.require_model(DENSE)), backend, "teacher")
-    beside, own = side_by_side([dense, model], config.evaluate)
-    return {"own": dataclasses.asdict(own), "dense": dataclasses.asdict(beside)}
+        (own,), waited = timed([model], config.evaluate)
+        beside = own
+    else:
+        dense = load(str(folder.require_model(DENSE)), backend, "teacher")
+        (beside, own), waited = timed([dense, model], config.evaluate)
+    return {"own": dataclasses.asdict(own), "dense": dataclasses.asdict(beside), "waited": waited}

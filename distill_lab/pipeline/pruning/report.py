@@ -131,4 +131,5 @@ def _render(
         pictures=drawn,
         titles=pictures.TITLES,
         table=words.table(report),
+        busy=words.busy(report["models"]),
     )

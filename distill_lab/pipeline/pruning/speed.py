@@ -48,6 +48,18 @@ def side_by_side(models: Sequence[LanguageModel], how: MeasureSettings) -> list[
     return speeds
 
 
+def timed(
+    models: Sequence[LanguageModel], how: MeasureSettings
+) -> tuple[list[Speed], float | None]:
+    """`side_by_side`, and the share of the time (0 to 1) in which this process waited for a core:
+    where other programs run, its times are theirs too. None on a GPU, whose work is no core's."""
+    begin, on_cores = time.perf_counter(), time.process_time()
+    speeds = side_by_side(models, how)
+    on_cores, took = time.process_time() - on_cores, time.perf_counter() - begin
+    on_cpu = all(model.lm.device.type == "cpu" for model in models)
+    return speeds, max(0.0, 1 - on_cores / took) if on_cpu else None
+
+
 @torch.inference_mode()
 def _round(model: LanguageModel, how: MeasureSettings) -> tuple[float, float]:
     """Seconds a token of one prompt, and of the tokens after it, which are made greedily."""

@@ -113,12 +113,13 @@ def test_costs_by_hand():
     ledger = {"linear_weights": 80, "zeros_linears": 40, "parameters": 100, "zeros_all": 41,
               "bytes_dense": 400, "bytes_bitmask": 250, "bytes_gguf": None,
               "gguf_reason": "too narrow", "refilled": 0, "peak_bytes": 500,
-              "speed": {"own": own, "dense": dense}}  # fmt: skip
+              "speed": {"own": own, "dense": dense, "waited": 0.25}}  # fmt: skip
     found = costs(ledger)
     assert (found["zeros_linears"], found["zeros_all"]) == (0.5, 0.41)
     assert found["decode_ms"] == 12
     assert found["decode_times"] == 1  # of the rounds' ratios 2, 1, 1
     assert found["decode_range"] == [1, 2]
     assert found["prefill_times"] == 1  # of 1, 0.5, 3: not the ratio of the medians
+    assert found["waited"] == 0.25
     del ledger["speed"]
     assert "decode_ms" not in costs(ledger)

@@ -19,7 +19,8 @@ def costs(ledger: Mapping[str, Any]) -> dict[str, Any]:
     found["zeros_all"] = round(ledger["zeros_all"] / ledger["parameters"], 4)
     if "speed" not in ledger:
         return found
-    found["peak_bytes"] = ledger["peak_bytes"]
+    found["peak_bytes"], waited = ledger["peak_bytes"], ledger["speed"]["waited"]
+    found["waited"] = None if waited is None else round(waited, 3)
     own, dense = ledger["speed"]["own"], ledger["speed"]["dense"]
     for part in ("prefill", "decode"):
         found[f"{part}_ms"] = float(f"{1000 * median(own[part]):.3g}")

@@ -70,14 +70,21 @@ def sparsity(models: Models) -> Plot:
     for name, ax in zip(_SHOWN, axes, strict=True):
         dense = models["dense"][name]
         ax.axhline(dense, color=SOFT, linewidth=1.2)
-        for score, found in lines.items():
-            _line(ax, name, score, found, models["dense"])
+        for n, (score, found) in enumerate(lines.items()):
+            aside = 0.8 * (n - (len(lines) - 1) / 2)  # else one interval would hide another
+            _line(ax, name, score, found, aside)
         ax.set_title(_SHOWN[name], fontsize=11, loc="left", color=INK)
         ax.grid(axis="y", color=REST, linewidth=0.8)
     axes[0].set_yscale("log")
     _plain_ticks(axes[0])
-    axes[0].legend(frameon=False, fontsize=10, loc="upper left")
     axes[1].set_xlabel("zeros in the blocks' linears, percent", fontsize=11, color=INK)
+    figure.legend(
+        *axes[1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=10,
+    )
     return Plot("sparsity", _sparsity_alt(lines, models["dense"]), png_of(figure))
 
 
@@ -91,22 +98,19 @@ def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
     return found
 
 
-def _line(
-    ax: Any, name: str, score: str, found: Sequence[Mapping[str, Any]], dense: Mapping[str, Any]
-) -> None:
+def _line(ax: Any, name: str, score: str, found: Sequence[Mapping[str, Any]], aside: float) -> None:
+    """A score's shares as a line, and its n:m patterns as open marks, each with its interval."""
     colour, marker, line = _LOOK[score]
-    shares = [m for m in found if not m["pattern"]]
-    points = [(0.0, dense[name]), *((_zeros(m), m[name]) for m in shares)] if shares else []
-    if points:
-        ax.plot(*zip(*points, strict=True), line, color=colour, linewidth=1.8, label=score)
+    shares = [(_zeros(m) + aside, m[name]) for m in found if not m["pattern"]]
+    ax.plot([x for x, _ in shares], [y for _, y in shares], line, color=colour, linewidth=1.8,
+            marker=marker, markersize=6, label=score)  # fmt: skip
     for m in found:
-        low, high = m[f"{name}_ci95"]
-        ax.plot((_zeros(m), _zeros(m)), (low, high), color=colour, linewidth=1.2, alpha=0.6)
-        face = "white" if m["pattern"] else colour
-        ax.plot(_zeros(m), m[name], marker, color=colour, markerfacecolor=face, markersize=6)
+        x = _zeros(m) + aside * (3 if m["pattern"] else 1)
+        ax.plot((x, x), m[f"{name}_ci95"], color=colour, linewidth=1.2, alpha=0.6)
         if m["pattern"]:
+            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=6)
             at = {"textcoords": "offset points", "color": colour, "fontsize": 9}
-            ax.annotate(m["pattern"], (_zeros(m), m[name]), (7, -3), **at)
+            ax.annotate(m["pattern"], (x, m[name]), (6, -3), **at)
 
 
 def _zeros(model: Mapping[str, Any]) -> float:
@@ -182,9 +186,9 @@ def _recovery_row(ax: Any, y: int, model: Mapping[str, Any], name: str) -> None:
 def costs(models: Models) -> Plot:
     """Bytes of each pruned model in three forms, and how many times as fast as dense it is."""
     rows = [m for m in models.values() if m["state"] in ("dense", "pruned")]
-    figure, (left, below) = new_figure(1.3 + 0.85 * len(rows), rows=2)
-    _bytes(left, rows)
-    _times(below, rows)
+    figure, (above, below) = new_figure(1.9 + 0.72 * len(rows), rows=2)
+    _bytes(above, rows)
+    _times(below, rows[1:])
     alt = "; ".join(
         f"{m['name']}: {m['costs']['bytes_dense'] / 1e6:.3g} MB as saved, "
         f"{m['costs']['bytes_bitmask'] / 1e6:.3g} MB with a bitmask, decode "
@@ -196,6 +200,7 @@ def costs(models: Models) -> Plot:
 
 _FORMS = (("bytes_dense", "as saved", SOFT), ("bytes_bitmask", "bitmask and values", KEPT),
           ("bytes_gguf", "GGUF, Q8_0", REFUSED))  # fmt: skip
+_PARTS = (("decode", KEPT, "o", -0.15), ("prefill", GREEN, "s", 0.15))
 
 
 def _bytes(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -205,30 +210,28 @@ def _bytes(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             if size is not None:
                 mark = {"height": 0.24, "color": colour, "label": label if y == 0 else None}
                 ax.barh(y + 0.26 * (n - 1), size / 1e6, **mark)
-    ax.set_title("weights, MB", fontsize=11, loc="left", color=INK)
-    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.2, 1), ncols=3)
-    name_rows(ax, [model["name"] for model in rows], scale=True)
-    ax.grid(axis="x", color=REST, linewidth=0.8)
-    ax.set_axisbelow(True)
+    _framed(ax, rows, "weights, MB")
 
 
 def _times(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     ax.axvline(1, color=SOFT, linewidth=1.2)
-    for part, colour, marker, aside in (
-        ("decode", KEPT, "o", -0.15),
-        ("prefill", GREEN, "s", 0.15),
-    ):
+    for part, colour, marker, aside in _PARTS:
         for y, model in enumerate(rows):
-            found = model["costs"]
-            at = y + aside
+            found, at = model["costs"], y + aside
             ax.plot(found[f"{part}_range"], (at, at), color=colour, linewidth=1.5, alpha=0.6)
             label = part if y == 0 else None
             ax.plot(found[f"{part}_times"], at, marker, color=colour, markersize=6, label=label)
-    ax.set_title("times as fast as dense", fontsize=11, loc="left", color=INK)
-    ax.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0.45, 1), ncols=2)
+    _framed(ax, rows, "times as fast as dense")
+
+
+def _framed(ax: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Names at the left, the scale and the legend below."""
     name_rows(ax, [model["name"] for model in rows], scale=True)
+    ax.set_title(title, fontsize=11, loc="left", color=INK)
     ax.grid(axis="x", color=REST, linewidth=0.8)
     ax.set_axisbelow(True)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.4 / len(rows) - 0.02)}
+    ax.legend(frameon=False, fontsize=9.5, ncols=3, handlelength=1, columnspacing=1.2, **place)
 
 
 def blocks(found: Mapping[str, Mapping[str, Any]]) -> Plot:

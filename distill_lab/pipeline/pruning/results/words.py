@@ -97,6 +97,21 @@ def _speed_sentence(models: Mapping[str, Mapping[str, Any]]) -> str:
     return f"{'; '.join(parts)}." if parts else ""
 
 
+BUSY = 0.1  # share of the time in which a process that is alone may wait for a core
+
+
+def busy(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """That times are not to be trusted, where other programs ran; else nothing."""
+    waited = [model["costs"].get("waited") or 0.0 for model in models.values()]
+    if max(waited) <= BUSY:
+        return ""
+    return (
+        f"The machine was busy: while models were timed, the process waited up to "
+        f"{100 * max(waited):.0f} % of the time for a core. Do not trust the times; delete "
+        "ledgers/ and run `distill-lab prune evaluate` again when it is idle."
+    )
+
+
 COLUMNS = ("model", "zeros", "parameters", "accuracy (95 % CI)", "label NLL", "perplexity",
            "agrees", "MB", "decode")  # fmt: skip
 
@@ -111,7 +126,9 @@ def table(report: Mapping[str, Any]) -> str:
         "zeros: share of the blocks' linears; agrees: percent of reviews with the dense model's "
         "label; MB: weights as saved; decode: times as fast as dense, side by side."
     )
-    return "\n".join([lines[0], rule, *lines[1:], "", note])
+    return "\n".join(
+        [lines[0], rule, *lines[1:], "", *filter(None, (note, busy(report["models"])))]
+    )
 
 
 def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
