@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.pruning.ledger import ledger
@@ -33,8 +35,10 @@ def run(config: PruningConfig, out: Path) -> bool:
             folder.require_model(variant)
     backend = start_on(config.runtime.as_of_a_run(plain=True), 0, out)
     scored = [_score(variant, reviews, config, folder, backend) for variant in asked]
-    counted = [_count(variant, config, folder, backend) for variant in asked]
-    return any([*scored, *counted])
+    todo = [variant for variant in asked if not folder.ledger(variant).exists()]
+    for variant in tqdm(todo, desc="evaluate bytes and time", unit="model", disable=not todo):
+        _count(variant, config, folder, backend)
+    return any(scored) or bool(todo)
 
 
 def _score(
@@ -62,11 +66,8 @@ def _score(
 
 def _count(
     variant: Variant, config: PruningConfig, folder: PruningFolder, backend: Backend
-) -> bool:
+) -> None:
     """Writes what a model weighs, and of the dense and pruned ones what they take."""
-    file = folder.ledger(variant)
-    if file.exists():
-        return False
     model = load(str(folder.require_model(variant)), backend, "student")
     kept = folder.masks(variant) if variant.method else None
     masks = Masks.load(kept) if kept and kept.exists() else None
@@ -74,8 +75,7 @@ def _count(
     if variant.recovery is None:
         found["peak_bytes"] = peak_bytes(model, config.evaluate)
         found["speed"] = _speed(variant, model, config, folder, backend)
-    write_text(file, json.dumps(found, indent=1) + "\n")
-    return True
+    write_text(folder.ledger(variant), json.dumps(found, indent=1) + "\n")
 
 
 def _speed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -78,7 +78,7 @@ def _require_finite(scores: Sequence[ReviewScore], name: str) -> None:
         )
 
 
-def progress(batches: Sequence[list[Review]], title: str, done: int) -> Iterator[list[Review]]:
+def progress(batches: Sequence[list[Review]], title: str, done: int) -> Generator[list[Review]]:
     """The batches, with a bar that counts reviews."""
     total = done + sum(map(len, batches))
     with tqdm(total=total, initial=done, desc=title, unit="review") as bar:
