@@ -39,7 +39,7 @@ Case = tuple[int, list[int], int]  # blocks, those that go, the seed of the weig
 
 
 def _drawn(rng: random.Random) -> Case:
-    """Several blocks go, named in any order, and none of them is the first or the last. Four or five
+    """Several blocks go, named in any order, none of them the first or the last. Four or five
     are left."""
     blocks = rng.randint(6, 7)
     indices = rng.sample(range(1, blocks - 1), rng.randint(2, blocks - 4))

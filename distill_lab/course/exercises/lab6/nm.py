@@ -114,7 +114,8 @@ NM_MASK = Exercise(
     (
         Slip(_TURNED, _TWO, on_results(lambda mask: 1 - MASK.plain(mask).int())),
         Slip(_WORST, _TWO, lambda f: lambda scores, n, m: f(-scores, n, m)),
-        Slip(_OUTPUTS, _TWO, lambda f: lambda scores, n, m: MASK.plain(f(scores.mT, n, m)).mT),
+        Slip(_OUTPUTS, _TWO,
+             lambda f: lambda scores, *nm: MASK.plain(f(scores.mT, *nm)).transpose(0, 1)),
         Slip("The mask is asked for in the shape of the scores, (out, in).", _TWO,
              lambda f: lambda scores, *nm: MASK.plain(f(scores, *nm)).reshape(scores.shape)),
     ),

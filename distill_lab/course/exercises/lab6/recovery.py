@@ -95,7 +95,8 @@ _BEFORE = "The masks are laid on before the step, which fills the zeros again."
 _GRADIENT = "The gradients are masked, and the weights are not: the optimiser also moves what has "
 _GRADIENT += "no gradient, by what it remembers of the steps before the pruning."
 INSTEAD = {
-    "The masks are not laid on: the zeros are trained as all others are.": unmasked,
+    "The masks are not laid on, or on new tensors, which the optimiser does not hold: the zeros "
+    "are trained as all others are.": unmasked,
     _BEFORE: masked_before,
     _GRADIENT: gradients_masked,
     "The masks are laid on the wrong way round: True is what is kept.": turned_round,

@@ -86,14 +86,14 @@ def _through_0(function: Function, rng: random.Random) -> None:
     """Nothing but blocks costs time."""
     _asked(function, ([4, 2], [0.04, 0.02], 4, 2))
     blocks = _blocks(rng, 3)
-    a = rng.randint(1, 9) / 1000
-    _asked(function, (blocks, _measured(a, 0, blocks), blocks[0], rng.randint(2, blocks[-1] - 1)))
+    times = _measured(rng.uniform(0.001, 0.009), 0, blocks)
+    _asked(function, (blocks, times, blocks[0], rng.randint(2, blocks[-1] - 1)))
 
 
 def _with_b(function: Function, rng: random.Random) -> None:
     _asked(function, ([4, 2], [0.05, 0.03], 4, 2))
     blocks = _blocks(rng, 2)
-    times = _measured(rng.randint(1, 9) / 1000, rng.randint(10, 60) / 1000, blocks)
+    times = _measured(rng.uniform(0.001, 0.009), rng.uniform(0.01, 0.06), blocks)
     _asked(function, (blocks, times, 36, rng.randint(2, 30)))
 
 
@@ -101,7 +101,7 @@ def _noisy(function: Function, rng: random.Random) -> None:
     """Five measurements that lie on no line."""
     for _ in range(2):
         blocks = _blocks(rng, 5)
-        a, b = rng.randint(2, 9) / 1000, rng.randint(10, 60) / 1000
+        a, b = rng.uniform(0.002, 0.009), rng.uniform(0.01, 0.06)
         noise = [rng.uniform(0.85, 1.15) for _ in blocks]
         pairs = zip(_measured(a, b, blocks), noise, strict=True)
         times = [round(t * factor, 5) for t, factor in pairs]

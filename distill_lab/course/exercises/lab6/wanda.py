@@ -90,7 +90,7 @@ def _drawn(seed: int) -> Case:
 
 def _score(function: Function, rng: random.Random) -> None:
     weight = torch.tensor([[0.4, -0.3, 0.2, -0.1]])
-    inputs = torch.tensor([[[1.0, 0.5, 1.0, -6.0], [-1.7, 0.9, 0.2, 6.0]]])
+    inputs = torch.tensor([[[1.0, 0.5, 1.0, -6.0], [-1.7, 0.9, 0.2, 9.0]]])
     small = (weight, inputs, torch.ones(1, 2), 0.5)
     for case in (small, _drawn(rng.randrange(2**31)), _drawn(rng.randrange(2**31))):
         _asked(function, case, lambda case=case: _instead(case))

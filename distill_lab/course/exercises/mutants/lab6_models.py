@@ -166,7 +166,7 @@ MODEL_MUTANTS = (
         ("one weight alone", recovery.first_weight_alone, (ZERO, REMEMBERS),
          "Only the first weight"),
         ("no step", recovery.no_step, (TRAINED, ZERO, REMEMBERS), "takes no step"),
-        ("a new tensor", rebound, (ZERO, REMEMBERS), "are not 0"),
+        ("a new tensor", rebound, (ZERO, REMEMBERS), "on new tensors"),
         ("mask from the weights", mask_from_the_weights, (ZERO, REMEMBERS),
          "masks are not laid on"),
     ),
