@@ -63,14 +63,15 @@ def norms_by_block(model: LanguageModel, batches: Sequence[Batch]) -> Iterator[d
     """Yields the norms of one block after another. Prune a block before you ask for the next: what
     the next one reads is computed then."""
     entered = [_entered(model, batch) for batch in require_tokens(batches)]
-    for index, linears in enumerate(names_by_block(model)):
+    parts = zip(blocks(model), names_by_block(model), strict=True)
+    for index, (block, linears) in enumerate(parts):
         squares = _zeros(linears)
         for batch in entered:
             with _watched(linears, batch.real, squares):
-                batch.through(blocks(model)[index], index)
+                batch.through(block, index)
         yield _roots(squares)
         for batch in entered:
-            batch.hidden = batch.through(blocks(model)[index], index)
+            batch.hidden = batch.through(block, index)  # read again: the block is pruned now
 
 
 def read(model: LanguageModel, batch: Batch) -> None:
@@ -103,7 +104,8 @@ def _entered(model: LanguageModel, batch: Batch) -> _Entered:
     options: list[dict[str, Any]] = []
 
     def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        first.extend(args[: 1 - len(first)])
+        if not first:
+            first.append(args[0])
         options.append(kwargs)
 
     with hooked(

