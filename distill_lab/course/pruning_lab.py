@@ -72,11 +72,11 @@ class PruningLab:
     def model(self, name: str = DENSE.name) -> Any:
         """Loads dense, or a model by its name in the tables (`wanda:0.5`, `wanda:0.5 + KL`, of the
         first seed): a `loading.LanguageModel`, which the caller may change."""
-        from distill_lab.models.backend import start_on
         from distill_lab.models.loading import load
+        from distill_lab.pipeline.pruning.training import plain_backend
 
-        backend = start_on(self.config.runtime.as_of_a_run(plain=True), 0, self.out)
-        return load(str(self._folder.require_model(self._variant(name))), backend, "student")
+        folder = self._folder.require_model(self._variant(name))
+        return load(str(folder), plain_backend(self.config.runtime, self.out), "student")
 
     def masks(self, name: str) -> Any:
         """The `Masks` of a model with zeros."""
@@ -85,7 +85,9 @@ class PruningLab:
         return Masks.load(self._folder.masks(self._variant(name)))
 
     def _variant(self, name: str) -> Variant:
-        known = {variant.name: variant for variant in reversed(variants(self.config))}
+        known: dict[str, Variant] = {}
+        for variant in variants(self.config):
+            known.setdefault(variant.name, variant)
         one_of(tuple(known), name)
         return known[name]
 

@@ -61,7 +61,6 @@ def decode_times(
     ax.set_title("decode, ms a token", fontsize=11, loc="left", color=INK)
     ax.grid(axis="y", color=REST, linewidth=0.8)
     told = ", ".join(f"{measured[n]:.2f} ms with {n} blocks" for n in sorted(measured))
-    alt = (
-        f"Decode: {told}; the line is {a:.2f} L + {b:.2f}, and predicts {milliseconds:.2f} ms with "
-    )
-    return Plot("decode-times", f"{alt}{n} blocks.", png_of(figure))
+    sign = "+" if b >= 0 else "−"
+    alt = f"Decode: {told}; the line is {a:.2f} L {sign} {abs(b):.2f}, and predicts "
+    return Plot("decode-times", f"{alt}{milliseconds:.2f} ms with {n} blocks.", png_of(figure))
