@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from distill_lab.models.backend import Backend, start_on
+from distill_lab.models.backend import Backend
 from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.pruning.ledger import ledger
 from distill_lab.models.pruning.masks import Masks
@@ -22,6 +22,7 @@ from distill_lab.pipeline.pruning.reading import progress, read_reviews, review_
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.pipeline.pruning.speed import peak_bytes, timed
+from distill_lab.pipeline.pruning.training import plain_backend
 from distill_lab.run.records import write_text
 from distill_lab.tasks.sst2.reviews import Review
 
@@ -33,7 +34,7 @@ def run(config: PruningConfig, out: Path) -> bool:
     for variant in asked:  # said before the first one's minutes
         if not folder.scores(variant).path.exists():
             folder.require_model(variant)
-    backend = start_on(config.runtime.as_of_a_run(plain=True), 0, out)
+    backend = plain_backend(config.runtime, out)
     scored = [_score(variant, reviews, config, folder, backend) for variant in asked]
     todo = [variant for variant in asked if not folder.ledger(variant).exists()]
     for variant in tqdm(todo, desc="evaluate bytes and time", unit="model", disable=not todo):

@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from distill_lab.models.backend import start_on
 from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.pruning.blocks import block_influence, drop_blocks, least_influential
 from distill_lab.models.pruning.calibration import Batch, text_batches
@@ -19,7 +18,7 @@ from distill_lab.pipeline.data import draw
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.settings import PruningConfig
-from distill_lab.pipeline.pruning.training import save_whole
+from distill_lab.pipeline.pruning.training import plain_backend, save_whole
 from distill_lab.run.records import write_text
 from distill_lab.tasks.sst2.prompt import answered_text
 
@@ -34,7 +33,7 @@ def run(config: PruningConfig, out: Path) -> bool:
     todo = [variant for variant in pruned if not folder.model(variant).exists()]
     if not todo:
         return False
-    backend = start_on(config.runtime.as_of_a_run(plain=True), 0, out)
+    backend = plain_backend(config.runtime, out)
     reviews = draw(folder.train_reviews.read(), config.prune.n_calibration, config.data.seed)
     texts = [answered_text(review) for review in reviews]
     with tqdm(todo, desc="prune", unit="model") as bar:

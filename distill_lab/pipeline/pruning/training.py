@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, set_seed
 
 from distill_lab.losses.distillation import Objective
+from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, save_student
 from distill_lab.pipeline.pruning.settings import (
     AdaptSettings,
@@ -25,6 +27,12 @@ from distill_lab.tasks.sst2.reviews import Review
 from distill_lab.training.batches import Encoded
 from distill_lab.training.checkpoints import last_checkpoint, remove_checkpoints, write_log
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
+
+
+def plain_backend(runtime: PruningRuntime, out: Path) -> Backend:
+    """The backend of what is not trained: plain torch on the same device, never Unsloth, whose
+    kernels read a model's shape from elsewhere than its weights."""
+    return replace(start_on(runtime.as_of_a_run(), 0, out), name="transformers")
 
 
 def label_examples(reviews: Sequence[Review], tokenizer: Any) -> list[Encoded]:

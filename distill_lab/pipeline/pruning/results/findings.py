@@ -14,6 +14,7 @@ from distill_lab.pipeline.pruning.results.measures import (
     MeasureName,
     Readings,
     difference,
+    rounded,
 )
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 
@@ -82,16 +83,12 @@ def _finding(
     plus: str, minus: str, measure: Measure, of: Mapping[str, Readings], how: MeasureSettings
 ) -> Finding:
     made = difference(of[plus], of[minus], measure.name, how)
-    t95, digits = made.seeds_t95, measure.digits
     return Finding(
         plus=plus,
         minus=minus,
         measure=measure.name,
         unit=measure.unit,
-        difference=round(made.value, digits),
-        ci95=(round(made.ci95[0], digits), round(made.ci95[1], digits)),
         seeds=len(made.by_seed),
-        by_seed=tuple(round(value, digits) for value in made.by_seed),
-        seeds_t95=(round(t95[0], digits), round(t95[1], digits)) if t95 else None,
         better=(made.value < 0) == measure.lower_is_better,
+        **rounded(made, measure.digits),
     )

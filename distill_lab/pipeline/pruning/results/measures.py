@@ -116,7 +116,29 @@ def means(of: Readings, dense: Readings, config: PruningConfig) -> dict[str, Any
     found["share_positive"] = round(fmean(shares), 2)
     agreed = [fmean(scores.agreement(each, dense.logits()[0])) for each in logits]
     found["agreement"] = round(fmean(agreed), 2)
+    found["minus_dense"] = {m.name: _minus_dense(of, dense, m, how) for m in MEASURES}
     return {**found, "by_seed": by_seed}
+
+
+def _minus_dense(
+    of: Readings, dense: Readings, measure: Measure, how: MeasureSettings
+) -> dict[str, Any]:
+    """What the model is above the dense one, review by review."""
+    return rounded(difference(of, dense, measure.name, how), measure.digits)
+
+
+def rounded(made: Difference, digits: int) -> dict[str, Any]:
+    """A difference as report.json has it."""
+
+    def ends(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(round(value, digits) for value in values)
+
+    return {
+        "difference": round(made.value, digits),
+        "ci95": ends(made.ci95),
+        "by_seed": ends(made.by_seed),
+        "seeds_t95": ends(made.seeds_t95) if made.seeds_t95 else None,
+    }
 
 
 def _mean(of: Readings, measure: MeasureName, how: MeasureSettings) -> tuple[float, float, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_lab.pipeline.pruning.methods import SCORES
+from distill_lab.pipeline.pruning.results.measures import MEASURES
 from distill_lab.reporting.plots import (
     INK,
     KEPT,
@@ -33,13 +33,16 @@ _SHOWN = {"perplexity": "perplexity (lower is better)", "accuracy": "accuracy, p
 TITLES = {
     "sparsity": (
         "What zeros break",
-        "Lines: the share of zeros in the blocks' linears that each score left; single marks: n of "
-        "m neighbours kept. Bars: 95 % intervals over reviews. Grey: the dense model.",
+        "Lines: the share of zeros in the blocks' linears that each score left; open marks, drawn "
+        "a little to the right: n of m neighbours kept. Bars: 95 % intervals over reviews; all "
+        "models read the same ones, so that differences are surer than the bars. Grey: the dense "
+        "model.",
     ),
     "recovery": (
         "What came back",
-        "Large marks: means over reviews and seeds, bars their 95 % intervals over reviews; small "
-        "marks: the seeds.",
+        "Each model minus the dense one on the same reviews, which is 0; NLLs are better below it. "
+        "Bars: 95 % intervals over reviews, seeds averaged. Below them small marks for the seeds, "
+        "with the 95 % t-interval of their mean.",
     ),
     "costs": (
         "What zeros cost and buy",
@@ -72,7 +75,7 @@ def sparsity(models: Models) -> Plot:
         ax.axhline(dense, color=SOFT, linewidth=1.2)
         for n, (score, found) in enumerate(lines.items()):
             aside = 0.8 * (n - (len(lines) - 1) / 2)  # else one interval would hide another
-            _line(ax, name, score, found, aside)
+            _line(ax, name, score, found, dense, aside)
         ax.set_title(_SHOWN[name], fontsize=11, loc="left", color=INK)
         ax.grid(axis="y", color=REST, linewidth=0.8)
     axes[0].set_yscale("log")
@@ -98,19 +101,27 @@ def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
     return found
 
 
-def _line(ax: Any, name: str, score: str, found: Sequence[Mapping[str, Any]], aside: float) -> None:
+def _line(
+    ax: Any,
+    name: str,
+    score: str,
+    found: Sequence[Mapping[str, Any]],
+    dense: float,
+    aside: float,
+) -> None:
     """A score's shares as a line, and its n:m patterns as open marks, each with its interval."""
     colour, marker, line = _LOOK[score]
     shares = [(_zeros(m) + aside, m[name]) for m in found if not m["pattern"]]
+    shares = [(0.0, dense), *shares] if len(shares) > 1 else shares
     ax.plot([x for x, _ in shares], [y for _, y in shares], line, color=colour, linewidth=1.8,
             marker=marker, markersize=6, label=score)  # fmt: skip
     for m in found:
-        x = _zeros(m) + aside * (3 if m["pattern"] else 1)
+        x = _zeros(m) + (3.5 + 2.5 * aside if m["pattern"] else aside)
         ax.plot((x, x), m[f"{name}_ci95"], color=colour, linewidth=1.2, alpha=0.6)
         if m["pattern"]:
             ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=6)
-            at = {"textcoords": "offset points", "color": colour, "fontsize": 9}
-            ax.annotate(m["pattern"], (x, m[name]), (6, -3), **at)
+            text = {"color": colour, "fontsize": 9, "ha": "center", "va": "bottom"}
+            ax.text(x, m[f"{name}_ci95"][1], m["pattern"], **text)
 
 
 def _zeros(model: Mapping[str, Any]) -> float:
@@ -137,30 +148,31 @@ def _sparsity_alt(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) 
 
 
 def recovery(models: Models) -> Plot:
-    """Dense, pruned, recovered by CE and by KL: accuracy and perplexity with their intervals."""
+    """Pruned, recovered by CE and by KL, each minus the dense model: a panel for each measure."""
     rows = _recovery_rows(models)
-    if len(rows) == 1:
+    if not rows:
         return Plot("recovery", "Nothing to draw: no model recovered.")
-    figure, axes = new_figure(0.8 + 0.36 * len(rows), columns=2, sharey=True)
-    for name, ax in zip(("accuracy", "perplexity"), axes, strict=True):
+    figure, axes = new_figure(0.9 + 0.44 * len(rows), columns=len(MEASURES), sharey=True)
+    for measure, ax in zip(MEASURES, axes, strict=True):
+        ax.axvline(0, color=SOFT, linewidth=1.2, zorder=0)
         for y, model in enumerate(rows):
-            _recovery_row(ax, y, model, name)
-        ax.axvline(rows[0][name], color=REST, linewidth=1.2, zorder=0)
-        ax.set_title(name, fontsize=11, color=INK)
+            _recovery_row(ax, y, model, measure.name)
+        ax.set_title(measure.label, fontsize=11, color=INK)
+        ax.set_xlabel(measure.unit, fontsize=9.5, color=INK)
         name_rows(ax, [model["name"] for model in rows], scale=True)
+        ax.tick_params(labelsize=9)
         ax.margins(x=0.12)
-    if max(m["perplexity"] for m in rows) > 3 * rows[0]["perplexity"]:
-        axes[1].set_xscale("log")
-        axes[1].set_title("perplexity (logarithmic)", fontsize=11, color=INK)
-    alt = "; ".join(
-        f"{m['name']} accuracy {m['accuracy']:.1f}, perplexity {m['perplexity']:.4g}" for m in rows
-    )
-    return Plot("recovery", f"{alt}.", png_of(figure))
+    told = [
+        f"{m['name']} "
+        + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in MEASURES)
+        for m in rows
+    ]
+    return Plot("recovery", f"Minus the dense model: {'; '.join(told)}.", png_of(figure))
 
 
 def _recovery_rows(models: Models) -> list[Mapping[str, Any]]:
-    """The dense model, then each method's pruned model with what it became."""
-    rows = [models["dense"]]
+    """Each method's pruned model with what it became."""
+    rows: list[Mapping[str, Any]] = []
     recovered = [m for m in models.values() if m["state"] in ("kl", "ce")]
     for text in dict.fromkeys(m["before"] for m in recovered):
         of_method = [m for m in recovered if m["before"] == text]
@@ -169,18 +181,16 @@ def _recovery_rows(models: Models) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _recovery_row(ax: Any, y: int, model: Mapping[str, Any], name: str) -> None:
+def _recovery_row(ax: Any, y: int, model: Mapping[str, Any], measure: str) -> None:
+    """The mean with its interval over reviews; below it the seeds with theirs."""
     colour, marker = _STATES[model["state"]]
-    low, high = model[f"{name}_ci95"]
-    ax.plot((low, high), (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
-    ax.plot(model[name], y, marker, color=colour, markersize=7)
-    if model["seeds"] > 1:
-        measure = "text_nll" if name == "perplexity" else name
-        seeds = model["by_seed"][measure]
-        seeds = [math.exp(min(v, 700)) for v in seeds] if name == "perplexity" else seeds
-        ax.plot(seeds, [y + 0.27] * len(seeds), "|", color=INK, markersize=6, alpha=0.7)
-    text = f"{model[name]:.1f}" if name == "accuracy" else f"{model[name]:.3g}"
-    ax.text(model[name], y - 0.2, text, ha="center", va="bottom", color=colour, fontsize=9)
+    found = model["minus_dense"][measure]
+    ax.plot(found["ci95"], (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
+    ax.plot(found["difference"], y, marker, color=colour, markersize=7)
+    seeds = found["by_seed"]
+    if len(seeds) > 1:
+        ax.plot(seeds, [y + 0.27] * len(seeds), "|", color=INK, markersize=5, alpha=0.8)
+        ax.plot(found["seeds_t95"], (y + 0.27, y + 0.27), color=INK, linewidth=0.8, alpha=0.6)
 
 
 def costs(models: Models) -> Plot:

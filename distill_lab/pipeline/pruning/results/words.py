@@ -27,54 +27,44 @@ def megabytes(size: int | None) -> str:
     return "–" if size is None else f"{size / 1e6:,.2f}" if size < 100e6 else f"{size / 1e6:,.0f}"
 
 
-def told(finding: Finding) -> str:
-    """`accuracy +3.1 points (95 % interval +1.0 to +5.2)`."""
-    value = signed(finding.difference, finding.measure)
-    ends = interval(finding.ci95, finding.measure)
-    return f"{LABELS[finding.measure]} {value} {finding.unit} (95 % interval {ends})"
-
-
 def headline(report: Mapping[str, Any], findings: Sequence[Finding]) -> list[str]:
-    """The result in sentences: the scores, the recovery, what zeros bought."""
-    lines = [_scores_sentence(report, findings), *_recovery_sentences(findings)]
+    """The result in sentences: Wanda beside magnitude, at half of the weights if that was asked
+    for; KL beside CE at equal steps; what zeros bought."""
+    pairs: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        pairs.setdefault((finding.plus, finding.minus), []).append(finding)
+    scores = [of for (plus, _), of in pairs.items() if " + " not in plus]
+    halves = [of for of in scores if of[0].plus == "wanda:0.5"]
+    recovered = [of for (_, minus), of in pairs.items() if minus.endswith(" + CE")]
+    lines = [_verdict(of, "At equal zeros") for of in halves or scores]
+    lines += [_verdict(of, "After as many steps") for of in recovered]
+    if lines:
+        lines.append("In brackets: the difference and its 95 % interval over reviews.")
+    if not lines:
+        dense = report["models"]["dense"]
+        lines = [f"The dense model labels {dense['accuracy']:.1f} % of the reviews rightly."]
     return [line for line in (*lines, _speed_sentence(report["models"])) if line]
 
 
-def _scores_sentence(report: Mapping[str, Any], findings: Sequence[Finding]) -> str:
-    """Wanda beside magnitude, at half of the weights if that was asked for."""
-    plain = [f for f in findings if " + " not in f.plus]
-    chosen = [f for f in plain if f.plus == "wanda:0.5"] or plain
-    if not chosen:
-        dense = report["models"]["dense"]
-        return f"The dense model labels {dense['accuracy']:.1f} % of the reviews rightly."
-    pair = [f for f in chosen if (f.plus, f.minus) == (chosen[0].plus, chosen[0].minus)]
-    best = _first_sure(pair)
-    models = report["models"]
-    both = f"accuracy {models[best.plus]['accuracy']:.1f} and {models[best.minus]['accuracy']:.1f}"
-    both += f", dense {models['dense']['accuracy']:.1f}"
-    return f"{best.plus} is {_than(best)} {best.minus}: {told(best)} ({both})."
+def _verdict(pair: Sequence[Finding], when: str) -> str:
+    """Where one model is better than another, where worse, and where that is not shown."""
+    parts: list[str] = []
+    for reading, phrase in (
+        ("better", "better in"),
+        ("worse", "worse in"),
+        ("may be chance", "not shown to differ in"),
+    ):
+        told = [_told(finding) for finding in pair if finding.reading == reading]
+        if told:
+            parts.append(f"{phrase} {' and '.join(told)}")
+    return f"{when} {pair[0].plus} beside {pair[0].minus} is {', '.join(parts)}."
 
 
-def _recovery_sentences(findings: Sequence[Finding]) -> list[str]:
-    """KL beside CE at equal steps, a sentence for each method that recovered."""
-    pairs: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        if finding.plus.endswith(" + KL") and finding.minus.endswith(" + CE"):
-            pairs.setdefault((finding.plus, finding.minus), []).append(finding)
-    made: list[str] = []
-    for (plus, minus), of_pair in pairs.items():
-        told_all = ", ".join(f"{told(f)}: {f.reading}" for f in of_pair if f.measure != "label_nll")
-        made.append(f"At equal steps {plus} minus {minus}: {told_all}.")
-    return made
-
-
-def _first_sure(pair: Sequence[Finding]) -> Finding:
-    """Accuracy if its interval leaves zero out, else the finer measures."""
-    return next((finding for finding in pair if finding.sure), pair[0])
-
-
-def _than(finding: Finding) -> str:
-    return f"{finding.reading} than" if finding.sure else "not shown to differ from"
+def _told(finding: Finding) -> str:
+    """`accuracy (+3.1 points, +1.0 to +5.2)`: the difference and its interval."""
+    value = f"{signed(finding.difference, finding.measure)} {finding.unit}"
+    ends = interval(finding.ci95, finding.measure)
+    return f"{LABELS[finding.measure]} ({value}, {ends})"
 
 
 def _speed_sentence(models: Mapping[str, Mapping[str, Any]]) -> str:
