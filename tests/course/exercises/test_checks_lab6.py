@@ -18,7 +18,7 @@ from distill_lab.course.exercises.lab6.influence import block_influence
 from distill_lab.course.exercises.lab6.magnitude import magnitude_mask
 from distill_lab.course.exercises.lab6.sparsity import count_sparsity
 from distill_lab.course.exercises.lab6.speed import predict_decode_speed
-from distill_lab.course.exercises.lab6.toy_model import ToyDecoder, toy_decoder
+from distill_lab.course.exercises.lab6.toys.model import ToyDecoder, toy_decoder
 from distill_lab.course.exercises.lab6.wanda import wanda_mask
 
 SEEDS = range(5)

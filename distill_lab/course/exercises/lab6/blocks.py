@@ -18,7 +18,7 @@ from distill_lab.course.exercises.exercise import (
     expect,
 )
 from distill_lab.course.exercises.lab6.calling import result_of
-from distill_lab.course.exercises.lab6.toy_model import on_a_toy_with_blocks
+from distill_lab.course.exercises.lab6.toys.model import on_a_toy_with_blocks
 
 
 def drop_blocks(model: Any, indices: Sequence[int]) -> Any:

@@ -18,7 +18,7 @@ from distill_lab.course.exercises.exercise import (
     difference,
 )
 from distill_lab.course.exercises.lab6.calling import result_of
-from distill_lab.course.exercises.lab6.toy_training import Case, on_toy_layers, taken_steps
+from distill_lab.course.exercises.lab6.toys.training import Case, on_toy_layers, taken_steps
 
 Weights = Mapping[str, nn.Parameter]
 Masks = Mapping[str, Tensor]

@@ -17,7 +17,7 @@ from distill_lab.course.exercises.exercise import (
     on_results,
 )
 from distill_lab.course.exercises.lab6.answer_types import THREE
-from distill_lab.course.exercises.lab6.toy_model import on_a_pruned_toy
+from distill_lab.course.exercises.lab6.toys.model import on_a_pruned_toy
 
 WIDTH = 4  # of the toy: a block has matrices of 16, 32 and 32 weights
 BLOCK = (WIDTH**2, 2 * WIDTH**2, 2 * WIDTH**2)
