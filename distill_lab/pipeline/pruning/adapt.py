@@ -13,6 +13,7 @@ from statistics import fmean
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, for_training, load
+from distill_lab.models.pruning.layout import prunable
 from distill_lab.pipeline.data import draw
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder
 from distill_lab.pipeline.pruning.settings import PruningConfig
@@ -40,6 +41,7 @@ def run(config: PruningConfig, out: Path) -> bool:
         return False
     backend = start_on(config.runtime.as_of_a_run(), 0, out)
     model = load_dense(config, backend)
+    prunable(model)  # a layout that cannot be pruned is named before the minutes of training
     found = _accuracy(model, reviews, config)
     enough = config.adapt.enough
     of = f"of {min(ASKED, len(reviews))} training reviews it labels {found:.1f} % rightly"

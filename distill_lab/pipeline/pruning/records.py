@@ -159,6 +159,7 @@ def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
     """Makes `config` the folder's: saved as config.json, or refused where something that is there
     was made with other settings. LabError for methods that there are not, too."""
     check(config)
+    _check_batches(config)
     variants(config)
     folder = PruningFolder(out)
     before = saved_as(PruningConfig, folder.run.config)
@@ -171,3 +172,14 @@ def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
         ]
         refuse_changed(config, dict(settings(before)), made_from)
     write_config(config, folder.run.config)
+
+
+def _check_batches(config: PruningConfig) -> None:
+    """LabError where micro-batches do not fill a step."""
+    micro = config.runtime.micro_batch
+    for section, settings_of in (("adapt", config.adapt), ("recover", config.recover)):
+        if settings_of.batch_size % min(micro, settings_of.batch_size):
+            raise LabError(
+                f"--runtime.micro-batch: expected a divisor of --{section}.batch-size "
+                f"{settings_of.batch_size}, found {micro}."
+            )

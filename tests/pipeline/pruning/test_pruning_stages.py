@@ -209,6 +209,21 @@ def test_a_recovery_of_what_is_not_pruned_is_refused(tmp_path):
         claim_pruning_folder(config, tmp_path / "run")
 
 
+def test_a_layout_that_cannot_be_pruned_is_named_before_it_is_trained(tmp_path, tiny_model):
+    config = small_config(tmp_path)
+    model = dataclasses.replace(config.model, name=str(tiny_model("gpt2")))
+    with pytest.raises(LabError, match=r"expected the layout of Llama, .* found GPT2LMHeadModel"):
+        adapt.run(dataclasses.replace(config, model=model), tmp_path / "run")
+    assert not (tmp_path / "run" / "dense").exists()
+
+
+def test_micro_batches_that_do_not_fill_a_step_are_refused(tmp_path):
+    config = small_config(tmp_path)
+    runtime = dataclasses.replace(config.runtime, micro_batch=3)
+    with pytest.raises(LabError, match=r"expected a divisor of --adapt.batch-size 8, found 3"):
+        claim_pruning_folder(dataclasses.replace(config, runtime=runtime), tmp_path / "run")
+
+
 def test_reviews_that_have_changed_are_refused(tmp_path):
     config = small_config(tmp_path)
     config = dataclasses.replace(config, adapt=dataclasses.replace(config.adapt, enough=0))

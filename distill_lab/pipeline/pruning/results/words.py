@@ -98,7 +98,7 @@ def busy(models: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         f"The machine was busy: while models were timed, the process waited up to "
         f"{100 * max(waited):.0f} % of the time for a core. Do not trust the times; delete "
-        "ledgers/ and run `distill-lab prune evaluate` again when it is idle."
+        "ledgers/ and run distill-lab prune evaluate again when it is idle."
     )
 
 
