@@ -1,7 +1,7 @@
 """Wrong answers to Lab 6 as students write them, as in `wrong_answers`: the exercise, what they
 did, the function, and words of what they must be told. The checks' own mutants are others."""
 
-# pyright: reportOptionalMemberAccess=false
+# pyright: reportOptionalMemberAccess=false, reportUnusedExpression=false
 
 from __future__ import annotations
 

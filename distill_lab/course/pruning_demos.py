@@ -93,7 +93,7 @@ def train_with(
     """Takes so many steps of CE on the reviews, each by the function `step(loss, optimizer,
     weights, masks)`, or without masks; after each, how many weights that they cut are not 0."""
     linears = prunable(model)
-    weights: dict[str, nn.Parameter] = {name: linears[name].weight for name in masks.kept}
+    weights: dict[str, Any] = {name: linears[name].weight for name in masks.kept}
     optimizer = torch.optim.AdamW(model.lm.parameters(), lr=5e-4)
     examples = cycle(text_examples(reviews, model.tokenizer))
     pad: Any = model.tokenizer.pad_token_id
@@ -188,7 +188,8 @@ def sparse_products(
             csr = dense.to_sparse_csr()
         parts = (csr.values(), csr.col_indices(), csr.crow_indices())
         size = sum(p.numel() * p.element_size() for p in parts) / (4 * dense.numel())
-        rows.append((sparsity, size, *(_times_as_long(csr, dense, n) for n in (1, 64))))
+        one, many = (_times_as_long(csr, dense, n) for n in (1, 64))
+        rows.append((sparsity, size, one, many))
     return rows
 
 
@@ -202,7 +203,7 @@ def _times_as_long(csr: Tensor, dense: Tensor, tokens: int) -> float:
         for matrix in (csr, dense):
             begin = time.perf_counter()
             for _ in range(8):
-                matrix @ inputs
+                torch.mm(matrix, inputs)
             seconds.append(time.perf_counter() - begin)
         ratios.append(seconds[0] / seconds[1])
     return median(ratios[1:])  # the first round warms up

@@ -279,7 +279,8 @@ table(rows, ("model", "zeros, linears", "of all", "parameters", "saved", "zip", 
 
 # %% [markdown] id="about-nm"
 # A zero is a number, and takes as many bytes as any other. The file only becomes smaller in a format that leaves zeros out; a
-# bitmask pays one bit a weight for that. GGUF's `Q8_0`, eight bits a weight and a scale for each {setting:32}, saves more than half of the zeros would, and keep all weights.
+# bitmask pays one bit a weight for that. GGUF's `Q8_0` takes another way: it keeps all weights, in {arithmetic:8.5} bits each
+# instead of {setting:32}. (A dash stands where a matrix is not {setting:32} or {setting:64} or … wide, as `Q8_0` wants it.)
 #
 # ## 4. Two of four
 #
@@ -594,16 +595,16 @@ from distill_lab import decode_milliseconds, decode_times
 
 predict_decode_speed = or_ours("lab6.predict_decode_speed", predict_decode_speed)
 L = len(influence)
-measured = decode_milliseconds(lab, (L, L - 1, L // 2))
-known = [L, L - 1]
+known = [L, L * 5 // 6, L * 2 // 3]
+measured = decode_milliseconds(lab, (*known, L // 2))
 times = [measured[n] for n in known]
 speed = predict_decode_speed(known, times, L, L // 2)
 show(decode_times(measured, (L // 2, measured[L] / speed), np.polyfit(known, times, 1)))
 print(f"{speed:.2f} times as fast was predicted, {measured[L] / measured[L // 2]:.2f} measured")
 
 # %% [markdown] id="about-play"
-# Two measurements give a line, and their noise goes into the prediction: on a busy machine it may be far off. Run the cell
-# again, and see how much it varies.
+# Three measurements give the line, and their noise goes into the prediction: on a busy machine it may be far off. Run the
+# cell again, and see how much it varies.
 #
 # ## Something to play with
 #

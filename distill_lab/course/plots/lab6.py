@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +12,7 @@ _LOOK = ((REFUSED, "s"), (KEPT, "o"))
 GROUPS = 8  # of input features, by their norms
 
 
-def kept_by_input(norms: Sequence[float], masks: Mapping[str, Any]) -> Plot:
+def kept_by_input(norms: Any, masks: Mapping[str, Any]) -> Plot:
     """How many weights two masks (out, in) keep of each input: its features in groups of equal
     size, from the quietest to the loudest by their `norms` (in)."""
     if not len(norms) or not masks:

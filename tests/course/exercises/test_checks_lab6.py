@@ -4,6 +4,7 @@ points, and the toys behave as the models that they stand for."""
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ SEEDS = range(5)
 
 def test_the_tensors_mask_is_that_of_torch():
     weight = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
-    linear = nn.Linear(8, 6)
+    linear: Any = nn.Linear(8, 6)
     linear.weight.data = weight.clone()
     prune.l1_unstructured(linear, "weight", amount=0.25)
     assert torch.equal(magnitude_mask(weight, 0.25, "tensor"), linear.weight_mask.bool())

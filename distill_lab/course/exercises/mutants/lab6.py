@@ -3,7 +3,7 @@ work on a model or an optimiser are in `lab6_models`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -143,7 +143,7 @@ def _speed(line: Callable[[list[int], list[float]], tuple[float, float]]) -> Fun
     return predicted
 
 
-def _fitted(blocks: list[int], seconds: list[float]) -> tuple[float, float]:
+def _fitted(blocks: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
     a, b = np.polyfit(blocks, seconds, 1)
     return float(a), float(b)
 

@@ -53,7 +53,7 @@ class ToyDecoder(nn.Module):
     def __init__(self, blocks: int, vocab_size: int = 8, width: int = 4, tied: bool = True) -> None:
         super().__init__()
         self.config = SimpleNamespace(num_hidden_layers=blocks, tie_word_embeddings=tied)
-        self.model = nn.Module()
+        self.model: Any = nn.Module()
         self.model.embed_tokens = nn.Embedding(vocab_size, width)
         self.model.layers = nn.ModuleList(ToyBlock(width, n) for n in range(blocks))
         self.model.norm = nn.LayerNorm(width, bias=False)
@@ -110,7 +110,7 @@ def on_a_toy_with_blocks(drop_blocks: Callable[..., Any]) -> Callable[..., Any]:
     def called(blocks: int, indices: Sequence[int], seed: int) -> dict[str, Any]:
         model = toy_decoder(blocks, seed)
         left = drop_blocks(model, list(indices))
-        left = model if left is None else left  # it may change the model, or give another
+        left: Any = model if left is None else left  # it may change the model, or give another
         layers = list(left.model.layers)
         numbers = [block.self_attn.layer_idx for block in layers]
         in_step = numbers == [*range(left.config.num_hidden_layers)]
