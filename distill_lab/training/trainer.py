@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
 from distill_lab.losses.distillation import (
     DenseTeacher,
@@ -142,6 +148,18 @@ class DistillationTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps
         self.model_accepts_loss_kwargs = True
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's, but that nothing is added to a checkpoint of the last step: where steps
+        are counted and end within an epoch, the Trainer would take one more, at a rate of its
+        own."""
+        if resume_from_checkpoint:
+            state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
+            if 0 < self.args.max_steps <= state.global_step:
+                self._load_from_checkpoint(resume_from_checkpoint)
+                self.state = state
+                return None
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochShuffle:
         return self._order

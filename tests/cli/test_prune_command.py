@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from pipeline.pruning.small_runs import small_config
+from safetensors.torch import load_file
 
 from distill_lab.cli.main import main
 from distill_lab.pipeline.pruning import settings as settings_module
@@ -136,14 +137,21 @@ def left(out: Path) -> dict[str, bytes]:
     """What a run leaves: weights and masks byte for byte, scores in any order."""
     files = [*out.rglob("*.safetensors"), *out.glob("reviews.*"), *out.glob("scores/*")]
     return {
-        str(path.relative_to(out)): b"\n".join(sorted(path.read_bytes().splitlines()))
+        str(path.relative_to(out)): _content(path)
         for path in files
         if "checkpoint" not in str(path) and "partial" not in str(path)
     }
 
 
+def _content(path: Path) -> bytes:
+    if path.suffix != ".safetensors":
+        return b"\n".join(sorted(path.read_bytes().splitlines()))
+    tensors = load_file(path)  # the order of a file's metadata is not the same each time
+    return b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors))
+
+
 @pytest.mark.slow
-def test_six_kills_change_nothing(tmp_path):
+def test_four_kills_change_nothing(tmp_path):
     config = small_config(tmp_path, ("wanda:0.5", "blocks:1", "magnitude-row:0.5"), steps=6)
     command = [sys.executable, "-m", "distill_lab", "prune", "run", *flags_of(config), "--out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -154,7 +162,7 @@ def test_six_kills_change_nothing(tmp_path):
     start = time.monotonic()
     subprocess.run(run("whole"), check=True, capture_output=True, env=environment)
     took, chance = time.monotonic() - start, random.Random()
-    moments = [chance.uniform(0.15, 0.7) * took for _ in range(6)]
+    moments = [chance.uniform(0.15, 0.7) * took for _ in range(4)]
     print("killed after", [f"{moment:.1f}" for moment in moments])  # shown if the test fails
     for moment in moments:
         nowhere = subprocess.DEVNULL
