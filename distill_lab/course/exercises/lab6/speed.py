@@ -75,7 +75,7 @@ def _asked(function: Function, case: Case) -> None:
 
 
 def _measured(a: float, b: float, blocks: Sequence[int]) -> list[float]:
-    return [round(a * n + b, 6) for n in blocks]
+    return [round(a * n + b, 10) for n in blocks]
 
 
 def _blocks(rng: random.Random, n: int) -> list[int]:
