@@ -74,11 +74,12 @@ def _speed_sentence(models: Mapping[str, Mapping[str, Any]]) -> str:
     smaller = [m for m in pruned if m["method"] in (BLOCKS, NEURONS)]
     parts: list[str] = []
     if zeros:
-        times = [m["costs"]["decode_times"] for m in zeros]
+        times = sorted({f"{m['costs']['decode_times']:.2f}" for m in zeros})
+        span = " to ".join(dict.fromkeys((times[0], times[-1])))
         size = megabytes(zeros[0]["costs"]["bytes_dense"])
         parts.append(
-            f"Zeros alone leave the file at {size} MB and decode at {min(times):.2f} to "
-            f"{max(times):.2f} times the dense model's speed"
+            f"Zeros alone leave the file at {size} MB and decode at {span} times the dense "
+            "model's speed"
         )
     for m in smaller:
         costs = m["costs"]
