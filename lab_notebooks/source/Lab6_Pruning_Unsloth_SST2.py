@@ -362,7 +362,7 @@ def block_influence(
     states = [*hidden_states[:-1], before_norm]
     is_token = attention_mask.bool()
     influences = []
-    for before, after in zip(states[:-1], states[1:]):
+    for before, after in zip(states[:-1], states[1:], strict=True):
         cosine = F.cosine_similarity(before, after, dim=-1)  # (texts, tokens)
         influences.append(1 - cosine[is_token].mean().item())
     return influences
@@ -565,9 +565,7 @@ table(rows, ("zeros", "CSR's bytes / dense", "its time / dense, 1 token", "64 to
 import numpy as np
 
 
-def predict_decode_speed(
-    blocks: list[int], seconds: list[float], dense: int, kept: int
-) -> float:
+def predict_decode_speed(blocks: list[int], seconds: list[float], dense: int, kept: int) -> float:
     """How many times as fast as with `dense` blocks a token is made with `kept` blocks: 1.2, say.
 
     blocks, seconds: what was measured, in any order: so many blocks, so many seconds a token. The line a * L + b goes
@@ -614,7 +612,11 @@ print(f"{speed:.2f} times as fast was predicted, {measured[L] / measured[L // 2]
 # NBVAL_IGNORE_OUTPUT
 from distill_lab import Review
 
-mine = ["The plot is never dull.", "For all its charm, it drags.", "A film for everyone who needs sleep."]
+mine = [
+    "The plot is never dull.",
+    "For all its charm, it drags.",
+    "A film for everyone who needs sleep.",
+]
 asked = [Review("", text, 0) for text in mine]
 names, rows = ("dense", "wanda:0.5", "wanda:0.5 + KL"), {text: [] for text in mine}
 for name in names:
