@@ -345,6 +345,8 @@ table(rows, ("mask", "kept", "groups that break 2:4", "of all scores kept"))
 # **Exercise 5 (3 points).** Write `block_influence`.
 
 # %% id="block-influence" role="exercise"
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 
@@ -362,7 +364,7 @@ def block_influence(
     states = [*hidden_states[:-1], before_norm]
     is_token = attention_mask.bool()
     influences = []
-    for before, after in zip(states[:-1], states[1:], strict=True):
+    for before, after in pairwise(states):
         cosine = F.cosine_similarity(before, after, dim=-1)  # (texts, tokens)
         influences.append(1 - cosine[is_token].mean().item())
     return influences
