@@ -52,8 +52,9 @@ format: .venv/.dev ## Let ruff mend and format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-data: .venv/.lab ## Make the bundled questions again (data/mini_squad)
+data: .venv/.lab ## Make the bundled questions and reviews again (data/mini_squad, data/mini_sst2)
 	@$(BIN)/python -m data.mini_squad.make
+	@$(BIN)/python -m data.mini_sst2.make
 
 notebooks: .venv/.dev ## Write all notebooks from lab_notebooks/source (some minutes, offline); a fork: REPOSITORY=OWNER/NAME
 	@$(BIN)/distill-lab notebooks build $(if $(REPOSITORY),--repository $(REPOSITORY))

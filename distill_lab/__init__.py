@@ -33,7 +33,18 @@ _PARTS = {
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
     "course.plots.lab5c": "gradient_norms hesitations softened",
+    "course.plots.lab6": "decode_times kept_by_input",
     "course.plots.shipped": "study_pictures",
+    "course.pruning_demos": "batches_of decode_milliseconds generated layer_inputs perplexity "
+    "saved_and_loaded sparse_products states_of train_with with_merged_lora zipped_bytes",
+    "course.pruning_lab": "begin_pruning",
+    "models.pruning.layout": "prunable",
+    "models.pruning.ledger": "ledger",
+    "models.pruning.patterns": "nm_violations",
+    "models.pruning.prune": "prune_weights",
+    "sampling.label_logits": "label_logits",
+    "tasks.sst2": "scores",
+    "tasks.sst2.reviews": "Review",
 }
 _MODULE_OF = {name: module for module, names in _PARTS.items() for name in names.split()}
 

@@ -15,7 +15,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,11 @@ def tokenizer_text() -> Iterator[str]:
             yield f"Question: {item.question}\n{reasoned(rng, item)}"
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE; digits in pairs, so that a year is two tokens."""
+def make_tokenizer(
+    texts: Iterable[str], vocabulary: int, tags: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, learnt from the texts; digits in pairs, so that a year is two tokens. Each of
+    the `tags` is one token, too."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -116,12 +119,12 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(TAGS),
+        vocab_size=vocabulary - len(tags),
         special_tokens=["<pad>", "<eos>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    bpe.train_from_iterator(tokenizer_text(), trainer)
-    bpe.add_tokens(TAGS)
+    bpe.train_from_iterator(texts, trainer)
+    bpe.add_tokens(list(tags))
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<pad>", eos_token="<eos>", chat_template=TEMPLATE,
         model_max_length=512, clean_up_tokenization_spaces=False,
@@ -250,13 +253,14 @@ def batches(
         progress = start / steps
         source = easy if progress < 0.3 else full if progress < READING else asked
         texts = [TEXTS[name](rng, next(source), tokenizer, progress) for _ in range(8 * size)]
-        rows = sorted((_encoded(text, tokenizer) for text in texts), key=lambda row: len(row[0]))
+        rows = sorted((encoded(text, tokenizer) for text in texts), key=lambda row: len(row[0]))
         groups = [rows[i : i + size] for i in range(0, len(rows), size)]
         rng.shuffle(groups)
-        yield from (_padded(group, pad) for group in groups)
+        yield from (padded(group, pad) for group in groups)
 
 
-def _encoded(text: Text, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+def encoded(text: Text, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """Token ids, and labels: -100 where nothing is learnt."""
     ids, labels = [], []
     for piece, learnt in text:
         new = tokenizer(piece).input_ids
@@ -265,7 +269,8 @@ def _encoded(text: Text, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int],
     return ids, labels
 
 
-def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+def padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torch.Tensor]:
+    """The rows as one batch, padded on the right: each tensor is (B, T)."""
     width = max(len(ids) for ids, _ in rows)
 
     def tensor(lists: list[list[int]], filler: int) -> torch.Tensor:
@@ -279,14 +284,19 @@ def _padded(rows: list[tuple[list[int], list[int]]], pad: int) -> dict[str, torc
 
 
 def train(
-    name: str, tokenizer: PreTrainedTokenizerFast, steps: int, size: int = 32, rate: float = 3e-3
+    name: str,
+    shape: dict[str, Any],
+    tokenizer: PreTrainedTokenizerFast,
+    stream: Iterable[dict[str, torch.Tensor]],
+    steps: int,
+    rate: float = 3e-3,
 ) -> LlamaForCausalLM:
-    """A new model, trained on the stream; prints loss and speed."""
+    """A new model, trained on the stream of `steps` batches; prints loss and speed."""
     torch.manual_seed(0)
     marks: Any = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=VOCABULARY, max_position_embeddings=512, tie_word_embeddings=True,
-        bos_token_id=None, **marks, **SIZES[name],
+        vocab_size=len(tokenizer), max_position_embeddings=512, tie_word_embeddings=True,
+        bos_token_id=None, **marks, **shape,
     ))  # fmt: skip
     print(f"{name}: {model.num_parameters():,} parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
@@ -300,7 +310,7 @@ def train(
         for part, key in ((model, "model"), (optimizer, "optimizer"), (schedule, "schedule")):
             part.load_state_dict(saved[key])
     start, losses = time.time(), []
-    for step, batch in enumerate(batches(name, tokenizer, steps, size), 1):
+    for step, batch in enumerate(stream, 1):
         if step <= done:
             continue
         loss = model(**batch).loss
@@ -338,8 +348,9 @@ if __name__ == "__main__":
     for target in sys.argv[1:]:
         if target == "tokenizer":
             for name in SIZES:
-                make_tokenizer().save_pretrained(HERE / name)
+                make_tokenizer(tokenizer_text(), VOCABULARY, TAGS).save_pretrained(HERE / name)
         else:
-            train(target, PreTrainedTokenizerFast.from_pretrained(HERE / target), STEPS[target])
+            tokenizer, steps = PreTrainedTokenizerFast.from_pretrained(HERE / target), STEPS[target]
+            train(target, SIZES[target], tokenizer, batches(target, tokenizer, steps, 32), steps)
             scores = [score for _, score in answers(target)]
             print(f"{target}: EM {statistics.mean(scores):.1f} on {len(scores)} questions of dev")

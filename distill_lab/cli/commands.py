@@ -17,6 +17,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from distill_lab.cli.parsing import Command, Group, parse
+from distill_lab.pipeline.pruning.runner import STAGES as PRUNING_STAGES
+from distill_lab.pipeline.pruning.settings import PROFILES as PRUNING_PROFILES
 from distill_lab.pipeline.runner import STAGES, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
@@ -163,6 +165,17 @@ def _print_json(value: object) -> None:
     print(json.dumps(value, indent=1))
 
 
+# -- pruning
+
+
+def _prune(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
+    """A stage of pruning; all of them where `stage` is `run`."""
+    from distill_lab.cli import prune
+
+    run = prune.all_stages if stage == "run" else partial(prune.run_stage, stage)
+    return prune.begin(run, arguments)
+
+
 # -- studies
 
 
@@ -224,6 +237,21 @@ COMMANDS = Group(
             name: Command(f"{stage.help.capitalize()}.", partial(_run, partial(run_stage, name)))
             for name, stage in STAGES.items()
         },
+        "prune": Group(
+            "Prune a model that has learnt a task, let it recover, and say what that costs.\n\n"
+            f"Profiles: {', '.join(PRUNING_PROFILES)} (--profile NAME).",
+            {
+                "run": Command(
+                    "Run all stages in order, or go on with a run.", partial(_prune, "run")
+                ),
+                **{
+                    name: Command(
+                        f"{stage.help[0].upper()}{stage.help[1:]}.", partial(_prune, name)
+                    )
+                    for name, stage in PRUNING_STAGES.items()
+                },
+            },
+        ),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(

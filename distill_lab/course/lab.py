@@ -49,7 +49,7 @@ class Lab:
     def run(self, *stages: str) -> None:
         """Runs these stages in order; what exists already is not made again."""
         for stage in stages:
-            _one_of(tuple(STAGES), stage)
+            one_of(tuple(STAGES), stage)
             run_stage(stage, self.config, self.out)
             if self.copies:
                 google_drive.save(self.out, self.copies)
@@ -84,12 +84,12 @@ class Lab:
 
     def predictions(self, who: str) -> list[Prediction]:
         """The predictions of base, sft, kd or teacher."""
-        _one_of(MODELS, who)
+        one_of(MODELS, who)
         return self._read(self._folder.predictions(who))
 
     def log(self, arm: str) -> list[dict[str, float]]:
         """The optimiser steps of sft or kd: step, loss, ce and kl in nats per token, grad_norm."""
-        _one_of(tuple(ARMS), arm)
+        one_of(tuple(ARMS), arm)
         return self._folder.read_training_log(arm)
 
     @property
@@ -112,12 +112,12 @@ class Lab:
             "scores": lambda: plots.scores(self.report["scores"]),
             "gap": lambda: plots.gap(self.report["gap_closed"]),
         }
-        _one_of(tuple(draw), name)
+        one_of(tuple(draw), name)
         show(draw[name]())
 
     def model(self, who: str) -> Any:
         """Loads base, sft, kd or teacher: a `loading.LanguageModel`."""
-        _one_of(MODELS, who)
+        one_of(MODELS, who)
         if who in ARMS:
             self._folder.require_model(who)
         from distill_lab.models.backend import start
@@ -140,13 +140,14 @@ def _records(file: RecordFile[Record], _mtime_ns: int, _size: int) -> list[Recor
     return file.read()
 
 
-def _brief(folder: Path) -> str:
+def brief(folder: Path) -> str:
     """The path as the user gave it; of an absolute path the last two parts, because notebooks are
     shared with their outputs."""
     return str(Path(*folder.parts[-2:]) if folder.is_absolute() else folder)
 
 
-def _one_of(known: Sequence[str], name: str) -> None:
+def one_of(known: Sequence[str], name: str) -> None:
+    """LabError for a name that is not among those that are known."""
     if name not in known:
         raise LabError(f"Expected one of {', '.join(known)}; found {name!r}.")
 
@@ -179,7 +180,7 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     finished = RunFolder(lab.out).read_notes().get("seconds", {})
     print(f"Profile {chosen}: {reason}. begin(name) takes another: {', '.join(PROFILES)}.")
     print(
-        f"The run is in {_brief(lab.out)}{', restored from Drive' if restored else ''}; "
+        f"The run is in {brief(lab.out)}{', restored from Drive' if restored else ''}; "
         f"finished stages: {', '.join(finished) or 'none yet'}."
     )
     print(expected(config, finished))

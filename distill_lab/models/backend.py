@@ -43,8 +43,13 @@ def choose_backend(runtime: RuntimeSettings, lora_rank: int = 0) -> Backend:
 def start(config: Config, out: Path) -> Backend:
     """Chooses the backend as a stage begins; where the choice is new to the run, prints it with its
     reason and notes it in run.json."""
+    return start_on(config.runtime, config.models.lora_rank, out)
+
+
+def start_on(runtime: RuntimeSettings, lora_rank: int, out: Path) -> Backend:
+    """The same from the settings on which the choice depends."""
     gc.collect()  # a trainer and its model hold each other: their memory is free only after this
-    backend = choose_backend(config.runtime, config.models.lora_rank)
+    backend = choose_backend(runtime, lora_rank)
     gpus = torch.cuda.device_count() if backend.device.startswith("cuda") else 0
     if gpus > local_size():
         print(

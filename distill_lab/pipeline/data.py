@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from distill_lab.run.folder import RecordFile, RunFolder
 from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.task import LoadedQuestions
+
+Drawn = TypeVar("Drawn")
 
 
 def run(config: Config, out: Path) -> None:
@@ -57,8 +60,9 @@ def _require_same(
         )
 
 
-def draw(questions: Sequence[Question], n: int, seed: int) -> list[Question]:
-    """`n` questions drawn without replacement, in their old order; all for 0 or too high an n."""
+def draw(questions: Sequence[Drawn], n: int, seed: int) -> list[Drawn]:
+    """`n` questions, or reviews, drawn without replacement, in their old order; all for 0 or too
+    high an n."""
     if n == 0 or n >= len(questions):
         return list(questions)
     return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), n))]

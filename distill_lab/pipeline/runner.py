@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distill_lab.run import past_times
 from distill_lab.run.distributed import from_main, is_main
@@ -26,7 +27,7 @@ class Stage:
 
     name: str
     help: str
-    run: Callable[[Config, Path], object]
+    run: Callable[[Any, Path], object]
     slow: bool = False
 
 
@@ -81,28 +82,37 @@ STAGES = {
 
 
 def run_stage(name: str, config: Config, out: Path) -> None:
-    """Runs one stage, notes its seconds, added up over interruptions, and remembers what a slow one
-    took on this machine."""
-    stage, start = STAGES[name], time.perf_counter()
+    """Runs one stage, and remembers what a slow one took on this machine."""
+    stage = STAGES[name]
     if stage.slow:
         from distill_lab.models import backend
 
         backend.prepare(config.runtime)  # Unsloth must be imported before transformers
+    took = run_and_note(stage, config, out)
+    if stage.slow and took is not None:
+        device = RunFolder(out).read_notes()["backend"]["device"]
+        past_times.remember(name, took, config, device)
+
+
+def run_and_note(stage: Stage, config: Any, out: Path) -> float | None:
+    """Runs one stage and notes its seconds in run.json, added up over interruptions. Returns them;
+    None where all was there already, and in processes that do not write."""
+    name, start = stage.name, time.perf_counter()
+    if stage.slow:
         done = stage.run(config, out)
     else:
         done = from_main(lambda: stage.run(config, out) is not False)
     if done is False:
         print(f"{name}: all there already", flush=True)
-        return
+        return None
     if not is_main():
-        return
+        return None
     folder = RunFolder(out)
     seconds = folder.read_notes().get("seconds", {})
     before = seconds.get(name, 0) if stage.slow else 0
     took = round(before + time.perf_counter() - start, 1)
     folder.write_note("seconds", {**seconds, name: took})
-    if stage.slow:
-        past_times.remember(name, took, config, folder.read_notes()["backend"]["device"])
+    return took
 
 
 def quiet() -> None:

@@ -7,8 +7,6 @@ transformers Trainer does the work; the loss is ours.
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,10 +27,11 @@ from distill_lab.models.loading import (
 from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import Example, LabError, write_text
+from distill_lab.run.records import Example, LabError
 from distill_lab.run.settings import Config, TrainSettings
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.training.batches import Encoded, encode_examples
+from distill_lab.training.checkpoints import last_checkpoint, remove_checkpoints, write_log
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
@@ -170,23 +169,8 @@ def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
 
 def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
     """Writes the log and the model, which has its name only once it is whole."""
-    rows = [row for row in trainer.state.log_history if "loss" in row]
-    write_text(run.training_log(arm), "".join(json.dumps(row) + "\n" for row in rows))
+    write_log(trainer, run.training_log(arm))
     partial = run.model(arm).with_suffix(".partial")
     save_student(student, partial)
     partial.rename(run.model(arm))
-    for checkpoint in run.student(arm).glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint. One that a kill cut short is removed: its trainer_state.json,
-    which is written last, is missing or torn."""
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text())
-            whole.append(checkpoint)
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-    return str(max(whole, key=lambda c: int(c.name.rpartition("-")[2]))) if whole else None
+    remove_checkpoints(run.student(arm))

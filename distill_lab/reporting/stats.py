@@ -11,14 +11,25 @@ import numpy as np
 from distill_lab.run.records import LabError
 from distill_lab.tasks.squad.scores import normalize_answer
 
+# The 97.5 % quantiles of Student's t with 1, 2, … degrees of freedom.
+_T = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
+
 
 def bootstrap_interval(
-    scores: Sequence[float], seed: int = 0, resamples: int = 1000
+    scores: Sequence[float],
+    seed: int = 0,
+    resamples: int = 1000,
+    sizes: Sequence[float] | None = None,
 ) -> tuple[float, float]:
     """The 95 % percentile interval of the mean, in the unit of the scores (Efron 1979).
 
     Each resample draws as many scores as there are, with replacement; its mean is one draw of the
-    statistic. LabError if empty.
+    statistic. With `sizes` it is the sum of the scores over the sum of their sizes, such as nats a
+    token of texts of unequal length. LabError if empty.
     """
     if not scores:
         raise LabError(
@@ -27,9 +38,22 @@ def bootstrap_interval(
     values, rng = np.asarray(scores, dtype=np.float64), np.random.default_rng(seed)
     # One resample at a time: all at once would be resamples x scores numbers, 80 MB for SQuAD's dev
     # set.
-    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
+    of = np.asarray(sizes, dtype=np.float64) if sizes is not None else np.ones_like(values)
+    draws = (rng.integers(len(values), size=len(values)) for _ in range(resamples))
+    means = [values[drawn].sum() / of[drawn].sum() for drawn in draws]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % t-interval of the mean of a few values, such as the differences of the seeds; None
+    for fewer than two. Beyond 31 values it is a little too wide."""
+    if len(values) < 2:
+        return None
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = _T[min(len(values) - 1, len(_T)) - 1] * error
+    return mean - half, mean + half
 
 
 def gap_closed(base: float, student: float, teacher: float) -> float | None:

@@ -28,9 +28,12 @@ from distill_lab.run.records import (
 def require_file(path: Path, stage: str) -> Path:
     """The path, if it is there; else the error says which stage makes it."""
     if not path.exists():
+        in_notebook = "run the cells above"
+        if " " not in stage:  # `prune adapt` is no stage that lab.run knows
+            in_notebook += f', or lab.run("{stage}")'
         raise LabError(
             f"{path}: expected what the stage {stage} makes, found none. Run `distill-lab {stage}` "
-            f'first; in a notebook, run the cells above, or lab.run("{stage}").'
+            f"first; in a notebook, {in_notebook}."
         )
     return path
 

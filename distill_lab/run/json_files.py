@@ -1,4 +1,4 @@
-"""JSON files: read, or a LabError that says what was expected, what was found, what to do."""
+"""JSON and text files: read, or a LabError that says what was expected and found, what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distill_lab.run.records import LabError
 def read_json(path: Path, expected: str, advice: str = "Download or write it again") -> Any:
     """The file's value; for whatever is wrong with the file a LabError that says `expected`, and
     `advice` where its content is broken."""
-    text = _text(path, expected)
+    text = read_text(path, expected)
     if not text.strip():
         raise bad_file(path, expected, "an empty file", advice)
     try:
@@ -24,7 +24,9 @@ def read_json(path: Path, expected: str, advice: str = "Download or write it aga
 def read_json_lines(path: Path, advice: str) -> list[Any]:
     """The value on each line, such as the steps of a log."""
     expected, values = "one JSON object a line", list[Any]()
-    lines = _text(path, expected).removesuffix("\n").split("\n")  # not at U+2028, which texts hold
+    lines = (
+        read_text(path, expected).removesuffix("\n").split("\n")
+    )  # not at U+2028, which texts hold
     for n, line in enumerate(lines if lines != [""] else (), 1):
         try:
             values.append(parse(line))
@@ -39,7 +41,8 @@ def bad_file(path: Path, expected: str, found: str, advice: str) -> LabError:
     return LabError(f"{path}: expected {expected}, found {found}. {advice}.")
 
 
-def _text(path: Path, expected: str) -> str:
+def read_text(path: Path, expected: str) -> str:
+    """The file's text without a byte order mark; LabError where it cannot be read as UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -121,7 +121,7 @@ class Prediction(Graded):
     scores: dict[str, float] = field(hash=False)
 
 
-Record = TypeVar("Record", Question, Trace, Verdict, Example, Prediction)
+Record = TypeVar("Record")  # a frozen dataclass: one of the five, or of another command's
 
 
 def to_line(record: Any) -> str:
@@ -151,7 +151,7 @@ def from_line(line: str, kind: type[Record], where: str) -> Record:
         )
     for name, value in values.items():
         values[name] = _checked(value, hints[name], f"{where}: {kind.__name__}.{name}")
-    record = kind(**values)
+    record = cast("Any", kind)(**values)
     if "\\u" in line and not is_unicode(to_line(record)):
         raise LabError(f"{where}: expected Unicode text, found half a character (\\ud800, say).")
     return record

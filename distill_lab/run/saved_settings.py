@@ -6,14 +6,16 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_text import parse
 from distill_lab.run.records import LabError, write_text
 from distill_lab.run.settings import Bounds, Config
+
+Settings = TypeVar("Settings")  # `Config`, or another command's settings in sections
 
 
 def flag(name: str) -> str:
@@ -21,7 +23,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def settings(config: Config) -> Iterator[tuple[str, Any]]:
+def settings(config: Any) -> Iterator[tuple[str, Any]]:
     """All settings as (`section.name`, value); `profile` is a name, not a setting."""
     for section in dataclasses.fields(config):
         values = getattr(config, section.name)
@@ -32,17 +34,17 @@ def settings(config: Config) -> Iterator[tuple[str, Any]]:
             )
 
 
-def check(config: Config) -> None:
+def check(config: Any) -> None:
     """Raises LabError for the first setting out of its bounds."""
     values = dict(settings(config))
-    for name, bounds in bounds_of_settings().items():
+    for name, bounds in bounds_of_settings(type(config)).items():
         if isinstance(values[name], (int, float)) and values[name] not in bounds:
             raise LabError(f"{flag(name)}: expected {bounds}, found {values[name]}.")
 
 
-def bounds_of_settings() -> dict[str, Bounds]:
+def bounds_of_settings(kind: type[Any] = Config) -> dict[str, Bounds]:
     """The bounds of each setting that has some, by `section.name`."""
-    return bounds_among(hints_of_settings())
+    return bounds_among(hints_of_settings(kind))
 
 
 def bounds_among(hints: Mapping[str, Any]) -> dict[str, Bounds]:
@@ -56,11 +58,11 @@ def bounds_among(hints: Mapping[str, Any]) -> dict[str, Bounds]:
 
 
 @functools.cache
-def hints_of_settings() -> dict[str, Any]:
+def hints_of_settings(kind: type[Any] = Config) -> dict[str, Any]:
     """The type of each setting, with its bounds beside it, by `section.name`."""
     return {
         f"{section.name}.{name}": hint
-        for section in dataclasses.fields(Config)
+        for section in dataclasses.fields(kind)
         if section.default_factory is not dataclasses.MISSING
         for name, hint in get_type_hints(section.default_factory, include_extras=True).items()
     }
@@ -97,7 +99,7 @@ def fingerprint(config: Config, parts: tuple[str, ...], *more: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _has_records(path: Path) -> bool:
+def has_records(path: Path) -> bool:
     """Whether a slow stage has left anything in its file or folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return any(file.is_file() and file.stat().st_size for file in files)
@@ -105,11 +107,15 @@ def _has_records(path: Path) -> bool:
 
 def saved(out: Path) -> Config | None:
     """The settings of the run in this folder; None where there is no run."""
-    path = RunFolder(out).config
+    return saved_as(Config, RunFolder(out).config)
+
+
+def saved_as(kind: type[Settings], path: Path) -> Settings | None:
+    """The settings of this kind in a file; None where there is no file, LabError for another."""
     if not path.exists():
         return None
     try:
-        return from_json(parse(path.read_text(encoding="utf-8")))
+        return from_json(parse(path.read_text(encoding="utf-8")), kind)
     except (ValueError, TypeError, AttributeError, KeyError):
         raise LabError(
             f"{path}: expected the settings of a run, found another file. Choose another --out."
@@ -119,7 +125,7 @@ def saved(out: Path) -> Config | None:
 def sampler_of(out: Path) -> str | None:
     """The sampler (own or vllm) that made the run's traces; None where there are none yet."""
     run = RunFolder(out)
-    if not _has_records(run.traces.path):
+    if not has_records(run.traces.path):
         return None
     return run.read_notes().get("sampler", {}).get("name", "own")
 
@@ -135,21 +141,39 @@ def claim_run_folder(config: Config, out: Path) -> None:
         old["runtime.sampler"] = "auto"
     elif before:
         old["runtime.sampler"] = sampler_of(out) or before.runtime.sampler
-    made_from = _made_from(RunFolder(out))
-    for name, value in settings(config) if before else ():
-        made = [path for path, parts in made_from if _matters(name, parts) and _has_records(path)]
+    if before:
+        refuse_changed(config, old, _made_from(RunFolder(out)))
+    write_config(config, RunFolder(out).config)
+
+
+def refuse_changed(
+    config: Any, old: Mapping[str, Any], made_from: Sequence[tuple[Path, tuple[str, ...]]]
+) -> None:
+    """LabError where a setting differs from `old` and a file or folder that was made from it has
+    records; `made_from` names each with the settings or sections that its records depend on."""
+    for name, value in settings(config):
+        made = [path for path, parts in made_from if _matters(name, parts) and has_records(path)]
         if made and old[name] != value:
             raise LabError(
                 f"{made[0]} was made with {flag(name)} {old[name]}, "
                 f"now {value} is asked for. Choose another --out, or go back to {old[name]}."
             )
-    write_text(RunFolder(out).config, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
 
 
-def from_json(values: dict[str, Any]) -> Config:
-    """The inverse of `dataclasses.asdict`."""
-    sections = {
-        f.name: f.default_factory for f in dataclasses.fields(Config) if f.name != "profile"
+def write_config(config: Any, path: Path) -> None:
+    """Saves settings as `saved_as` reads them."""
+    write_text(path, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+
+
+def from_json(values: dict[str, Any], kind: type[Settings] = Config) -> Settings:
+    """The inverse of `dataclasses.asdict`; a list stands for a tuple."""
+    any_kind: Any = kind
+    sections: dict[str, Any] = {
+        f.name: f.default_factory for f in dataclasses.fields(any_kind) if f.name != "profile"
     }
-    made: dict[str, Any] = {name: kind(**values[name]) for name, kind in sections.items()}  # type: ignore[operator]
-    return Config(profile=values["profile"], **made)
+    made = {name: make(**_with_tuples(values[name])) for name, make in sections.items()}
+    return any_kind(profile=values["profile"], **made)
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}

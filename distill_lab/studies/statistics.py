@@ -10,22 +10,16 @@ In shape comments Q are questions, P passages, R resamples, K columns of a stati
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_lab.reporting.stats import t_interval
+
 RESAMPLES, SEED = 2_000, 0
 BINS = 15  # of equal width, in the calibration error of Guo et al. 2017
-
-# The 97.5 % quantiles of Student's t with 1, 2, … degrees of freedom.
-_T = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 Numbers = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -135,14 +129,3 @@ def percentiles(drawn: Numbers) -> Interval:
     out."""
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)
-
-
-def t_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % t-interval of the mean of a few values, such as the differences of the seeds; None
-    for fewer than two. Beyond 31 values it is a little too wide."""
-    if len(values) < 2:
-        return None
-    mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    half = _T[min(len(values) - 1, len(_T)) - 1] * error
-    return mean - half, mean + half

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypeVar
 
 from distill_lab.run.records import LabError, Question
 
 Split = Literal["train", "validation"]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedQuestions:
-    """The good questions in file order; ids by kind of problem; how many entries were read.
+class Checked:
+    """What every loaded set has: its good entries, the names of the bad ones by kind of problem,
+    and how many entries were read."""
 
-    An id stands once for each finding: a question with three wrong offsets is named three times
-    under `wrong_offset`. What has no id is named by its place, such as
-    `data[0].paragraphs[2].qas[1]` or `line 7`.
-    """
-
-    questions: tuple[Question, ...]
+    __slots__ = ()
+    noun: ClassVar[str]  # what its entries are, in the plural
     problems: dict[str, list[str]]
     total: int
 
     @property
+    def n_good(self) -> int:
+        raise NotImplementedError
+
+    @property
     def n_bad(self) -> int:
-        return self.total - len(self.questions)
+        return self.total - self.n_good
 
     def summary(self, n_ids: int = 0) -> str:
         """`wrong_offset 21, duplicate_id 5`; with `n_ids`, the first ids of each kind too."""
@@ -37,19 +37,41 @@ class LoadedQuestions:
         return ", ".join(f"{kind} {len(ids)}{first(ids)}" for kind, ids in self.problems.items())
 
 
-def require_usable(loaded: LoadedQuestions, source: str, strict: bool) -> LoadedQuestions:
-    """Returns `loaded`. LabError where no question is good, or where one is bad and `strict`."""
+@dataclass(frozen=True, slots=True)
+class LoadedQuestions(Checked):
+    """The good questions in file order; ids by kind of problem; how many entries were read.
+
+    An id stands once for each finding: a question with three wrong offsets is named three times
+    under `wrong_offset`. What has no id is named by its place, such as
+    `data[0].paragraphs[2].qas[1]` or `line 7`.
+    """
+
+    noun = "questions"
+    questions: tuple[Question, ...]
+    problems: dict[str, list[str]]
+    total: int
+
+    @property
+    def n_good(self) -> int:
+        return len(self.questions)
+
+
+Loaded = TypeVar("Loaded", bound=Checked)
+
+
+def require_usable(loaded: Loaded, source: str, strict: bool) -> Loaded:
+    """Returns `loaded`. LabError where no entry is good, or where one is bad and `strict`."""
     if strict and loaded.problems:
         raise LabError(
-            f"{source}: expected good questions only (--data.strict), found {loaded.n_bad} bad of "
-            f"{loaded.total}: {loaded.summary(n_ids=3)}. "
+            f"{source}: expected good {loaded.noun} only (--data.strict), found {loaded.n_bad} bad "
+            f"of {loaded.total}: {loaded.summary(n_ids=3)}. "
             "Correct them, or leave them out with --data.no-strict."
         )
-    if not loaded.questions:
+    if not loaded.n_good:
         among = f"{loaded.total} ({loaded.summary()})" if loaded.total else "0"
         raise LabError(
-            f"{source}: expected at least one usable question, found none among {among}. "
-            "Correct the data, or choose another set."
+            f"{source}: expected at least one usable {loaded.noun.removesuffix('s')}, found none "
+            f"among {among}. Correct the data, or choose another set."
         )
     return loaded
 

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
 from distill_lab.losses.distillation import (
     DenseTeacher,
@@ -106,8 +112,9 @@ class DistillationTrainer(Trainer):
     """A Trainer with our objective, averaged over the completion tokens of a whole optimiser step.
 
     `teacher` is a model that runs at every step, a cache of its targets, or None where alpha is 0.
-    Checkpoints go to `folder`; `title` stands before the progress bar. CE and KL (nats a token) are
-    logged apart at each step. LabError where the batch sizes do not divide.
+    Checkpoints go to `folder`; `title` stands before the progress bar; `callbacks` hear of each
+    step, as `KeepMasks` of a pruned model does. CE and KL (nats a token) are logged apart at each
+    step. LabError where the batch sizes do not divide.
     """
 
     def __init__(
@@ -119,6 +126,7 @@ class DistillationTrainer(Trainer):
         hyperparameters: Hyperparameters,
         folder: Path,
         title: str = "train",
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         assert teacher or not objective.alpha, "alpha > 0 needs a teacher"
         self.objective = objective
@@ -135,11 +143,23 @@ class DistillationTrainer(Trainer):
             args=_arguments(hyperparameters, student.lm.device, folder),
             train_dataset=[*examples, *[blank(self._pad)] * self._order.blanks],  # type: ignore[arg-type]
             data_collator=self._batch,
-            callbacks=[_Progress(title)],
+            callbacks=[_Progress(title), *callbacks],
         )
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps
         self.model_accepts_loss_kwargs = True
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's, but that nothing is added to a checkpoint of the last step: where steps
+        are counted and end within an epoch, the Trainer would take one more, at a rate of its
+        own."""
+        if resume_from_checkpoint:
+            state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
+            if 0 < self.args.max_steps <= state.global_step:
+                self._load_from_checkpoint(resume_from_checkpoint)
+                self.state = state
+                return None
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochShuffle:
         return self._order

@@ -8,9 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from distill_lab.reporting.stats import bootstrap_interval
+from distill_lab.reporting.stats import _T, bootstrap_interval
 from distill_lab.studies.statistics import (
-    _T,
     calibration_error,
     difference,
     error_of,

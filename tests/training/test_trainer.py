@@ -124,6 +124,27 @@ def test_checkpoints_are_written_as_often_as_asked(tiny_model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-3", "checkpoint-4"]
 
 
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_training_that_had_all_its_steps_takes_no_more(tiny_model, tmp_path, steps):
+    """Killed between its last checkpoint and the saving of the model, within an epoch or at its
+    end."""
+    how = Hyperparameters(1, 1e-2, 2, save_every=2, steps=steps)
+    ended, again = (model(tiny_model("qwen3")) for _ in range(2))
+    first, second = (
+        DistillationTrainer(student, EXAMPLES, Objective(), None, how, tmp_path)
+        for student in (ended, again)
+    )
+    first.train()
+    second.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{steps}"))
+    assert second.state.global_step == steps
+    losses = [
+        [row["loss"] for row in t.state.log_history if "loss" in row] for t in (first, second)
+    ]
+    assert losses[0] == losses[1]
+    for one, other in zip(ended.lm.parameters(), again.lm.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_kl_without_a_teacher_is_refused_at_once(tiny_model, tmp_path):
     with pytest.raises(AssertionError, match="alpha > 0 needs a teacher"):
         DistillationTrainer(

@@ -4,13 +4,12 @@ file.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any, cast
 
 from distill_lab.run.json_files import bad_file, read_json
 from distill_lab.run.json_text import listed
-from distill_lab.run.records import LabError
+from distill_lab.tasks.hub import hub_rows
 
 Json = dict[str, Any]
 
@@ -31,22 +30,8 @@ def read_dataset(path: Path) -> Json:
 
 def from_hub(name: str, split: str) -> Json:
     """A hub set in the schema of a SQuAD file; there, no answers means unanswerable."""
-    datasets: Any = importlib.import_module("datasets")  # here, since it takes seconds to import
-    print(f"Loading {name}, split {split} …", flush=True)  # without a network it tries for 30 s
-    try:
-        rows = datasets.load_dataset(name, split=split)
-    except Exception as error:  # the client raises many unrelated kinds: no network, name, split
-        reason = " ".join(str(error).split())[:200]
-        raise LabError(
-            f"{name}: expected 'bundled', a JSON file or a hub set with the split {split}, "
-            f"found none ({type(error).__name__}: {reason}). Check name and network."
-        ) from None
-    missing = {"id", "context", "question", "answers"} - set(rows.column_names)
-    if missing:
-        raise LabError(
-            f"{name}: expected SQuAD's columns, found none named {', '.join(sorted(missing))}. "
-            "Choose another set."
-        )
+    columns = {"id", "context", "question", "answers"}
+    rows = hub_rows(name, split, "a JSON file", "SQuAD", columns)
     return {"data": [_article(row) for row in rows]}
 
 

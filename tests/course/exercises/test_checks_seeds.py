@@ -13,6 +13,7 @@ import torch
 from test_checks_lab5a import _by_counting, _by_hand, _by_product, _in_numpy
 from test_checks_lab5b import last_question_first, shares, votes
 from test_checks_lab5d import dice, half_open, in_plain_python, without_regular_expressions
+from test_checks_lab6 import RIGHT as RIGHT_IN_LAB6
 from test_checks_mutants import EXERCISES
 
 from distill_lab.course.exercises import find, report
@@ -24,6 +25,7 @@ SEEDS = [
     pytest.param(range(200), id="many", marks=pytest.mark.slow),
 ]
 DRAWN = [exercise for exercise in EXERCISES if exercise.function != "mend"]  # five fixed exhibits
+OF_DATA = [exercise for exercise in DRAWN if not exercise.runner]  # a model has no text to know
 
 
 def log_sum_exp(logits, temperature):
@@ -77,6 +79,7 @@ RIGHT += [
     ("lab5d.f1", dice),
     *(("lab5d.bootstrap_interval", f) for f in (in_plain_python, sorted_means)),
     ("lab5d.gap_closed", half_open),
+    *RIGHT_IN_LAB6,
 ]
 
 
@@ -170,7 +173,7 @@ def test_what_gives_one_thing_always_gets_nothing(exercise, seeds):
 
 
 @pytest.mark.parametrize("seeds", SEEDS)
-@pytest.mark.parametrize("exercise", DRAWN, ids=lambda exercise: exercise.name)
+@pytest.mark.parametrize("exercise", OF_DATA, ids=lambda exercise: exercise.name)
 def test_who_knows_the_cases_of_another_seed_gets_nothing(exercise, seeds):
     """All that a check can show in the notebook, learnt by heart, and a guess for the rest."""
     table = asked_of(exercise, 0)

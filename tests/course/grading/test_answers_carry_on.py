@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import torch
 from test_grading_values import judged_there
-from wrong_answers import WRONG
+from wrong_answers import WRONG as WRONG_IN_LAB5
+from wrong_answers_lab6 import WRONG as WRONG_IN_LAB6
 
 from distill_lab.course.builder import source
 from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.run import settings
 
+WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB6]
 SOURCES = {
-    book.name[:5].lower(): book
+    book.name.partition("_")[0].lower(): book
     for book in source.read_all(Path(__file__).parent.parent.parent.parent / "lab_notebooks")
     if book.name != "Lab5_Distillation_Unsloth_SQuAD"
 }
@@ -51,6 +53,12 @@ ROWS = {
     "tensor": torch.tensor,
     "numbers of NumPy": lambda value: list(np.array(value)),
     "tensors of no dimension": lambda value: list(torch.tensor(value)),
+}
+MASKS = {
+    "NumPy": lambda mask: mask.numpy(),
+    "lists": torch.Tensor.tolist,
+    "whole numbers": torch.Tensor.int,
+    "float64 of NumPy": lambda mask: mask.double().numpy(),
 }
 FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab5a.extract_answer": TEXTS,
@@ -81,6 +89,14 @@ FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab5d.f1": NUMBERS,
     "lab5d.bootstrap_interval": {**ROWS, "array.array": lambda value: array.array("d", value)},
     "lab5d.gap_closed": NUMBERS,
+    "lab6.magnitude_mask": MASKS,
+    "lab6.wanda_mask": MASKS,
+    "lab6.nm_mask": MASKS,
+    "lab6.count_sparsity": {"list": list, "array": np.array},
+    "lab6.block_influence": ROWS,
+    "lab6.drop_blocks": {"changed in place": lambda model: None},
+    "lab6.masked_step": {},
+    "lab6.predict_decode_speed": NUMBERS,
 }
 CASES: Any = [
     pytest.param(name, form, id=f"{name}: {how}")
@@ -113,6 +129,11 @@ REFUSED = [
     ("lab5d.f1", str, "One number is asked for"),
     ("lab5d.bootstrap_interval", lambda ends: ends[0], "Two numbers are asked for"),
     ("lab5d.gap_closed", lambda x: (x,), "One number or None is asked for"),
+    ("lab6.magnitude_mask", torch.nonzero, "A mask is asked for"),
+    ("lab6.nm_mask", str, "A mask is asked for"),
+    ("lab6.count_sparsity", lambda three: three[:2], "Three numbers are asked for"),
+    ("lab6.block_influence", str, "A list of numbers is asked for"),
+    ("lab6.predict_decode_speed", lambda x: [x], "One number is asked for"),
 ]
 
 

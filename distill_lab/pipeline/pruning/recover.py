@@ -1,0 +1,61 @@
+"""Stage 3: pruned models are trained again, as many steps by KL to the dense model as by CE alone.
+
+The KL is Hinton's, on every token of the reviews, with the dense model as the teacher (Minitron,
+arXiv 2407.14679, section 3, retrains so). CE is its control: the same texts in the same order, the
+same steps. Masks are kept, so that what recovers is as sparse as what was pruned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from distill_lab.losses.distillation import Objective
+from distill_lab.models.backend import start_on
+from distill_lab.models.loading import for_training, load, require_known_head
+from distill_lab.models.pruning.masks import KeepMasks, Masks
+from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, recovered
+from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.training import (
+    hyperparameters_of,
+    text_examples,
+    train_and_save,
+)
+from distill_lab.tasks.sst2.reviews import Review
+
+
+def run(config: PruningConfig, out: Path) -> bool:
+    """Writes recovered/<method>/<kl or ce>-<seed>/model and log.jsonl. False if all were there."""
+    folder = PruningFolder(out)
+    todo = [variant for variant in recovered(config) if not folder.model(variant).exists()]
+    for variant in todo:  # said before the first one's minutes
+        folder.require_model(Variant(variant.method))
+    reviews = folder.train_reviews.read()
+    for n, variant in enumerate(todo, 1):
+        _recover(variant, reviews, config, folder, f"recover {n}/{len(todo)}")
+    return bool(todo)
+
+
+def _recover(
+    variant: Variant,
+    reviews: list[Review],
+    config: PruningConfig,
+    folder: PruningFolder,
+    title: str,
+) -> None:
+    settings = config.recover
+    backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
+    pruned = load(str(folder.model(Variant(variant.method))), backend, "base", whole=True)
+    require_known_head(pruned)
+    by_kl = variant.recovery == "kl"
+    teacher = load(str(folder.require_model(DENSE)), backend, "teacher") if by_kl else None
+    masks = folder.masks(variant)
+    train_and_save(
+        for_training(pruned, 0),
+        text_examples(reviews, pruned.tokenizer),
+        Objective(alpha=1.0 if by_kl else 0.0, temperature=settings.temperature),
+        teacher,
+        hyperparameters_of(settings, variant.seed, config.runtime, backend.dtype),
+        folder.of(variant),
+        f"{title} {variant.name}, seed {variant.seed}",
+        KeepMasks(Masks.load(masks)) if masks.exists() else None,
+    )

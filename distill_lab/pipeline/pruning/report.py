@@ -1,0 +1,135 @@
+"""Stage 5: what pruning cost, what it bought, and what came back: report.json, report.md,
+report.html and plots/. All numbers are computed here from the records of the run."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
+from distill_lab.pipeline.pruning.results import pictures, words
+from distill_lab.pipeline.pruning.results.costs import costs
+from distill_lab.pipeline.pruning.results.findings import Finding, findings
+from distill_lab.pipeline.pruning.results.measures import Readings, means, readings
+from distill_lab.pipeline.pruning.results.words import table as table
+from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.report import git_state, versions
+from distill_lab.reporting import templates
+from distill_lab.reporting.page import duration
+from distill_lab.reporting.plots import Plot
+from distill_lab.run.json_files import read_json
+from distill_lab.run.records import write_text
+from distill_lab.run.saved_settings import flag
+
+
+def build(config: PruningConfig, out: Path) -> dict[str, Any]:
+    """Writes the report of the run in `out`, and gives what stands in report.json.
+
+    Scores and intervals are 0 to 100, shares 0 to 1, NLLs in nats, times in milliseconds a token.
+    LabError for a missing file, and for scores of other reviews.
+    """
+    folder = PruningFolder(out)
+    asked, reviews = variants(config), folder.eval_reviews.read()
+    by_name = _by_name(asked)
+    of = {name: readings(seeds, reviews, folder) for name, seeds in by_name.items()}
+    found = findings(asked, of, config.evaluate)
+    report = _numbers(config, folder, by_name, of)
+    report["findings"] = [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
+    drawn = pictures.draw(report)
+    folder.run.plots.mkdir(exist_ok=True)
+    for picture in drawn:
+        path = folder.run.plots / f"{picture.name}.png"
+        path.write_bytes(picture.png) if picture.png else path.unlink(missing_ok=True)
+    for ending in ("html", "md"):
+        write_text(folder.run.report(ending), _render(ending, report, found, drawn))
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    write_text(folder.run.report("json"), text + "\n")
+    return report
+
+
+def _by_name(asked: Sequence[Variant]) -> dict[str, list[Variant]]:
+    """The variants of each name: of what recovered one for each seed."""
+    by_name: dict[str, list[Variant]] = {}
+    for variant in asked:
+        by_name.setdefault(variant.name, []).append(variant)
+    return by_name
+
+
+def _numbers(
+    config: PruningConfig,
+    folder: PruningFolder,
+    by_name: Mapping[str, Sequence[Variant]],
+    of: Mapping[str, Readings],
+) -> dict[str, Any]:
+    notes, dense = folder.run.read_notes(), of[DENSE.name]
+    backend = notes.get("backend", {})
+    blocks = [v for (v, *_) in by_name.values() if not v.recovery and folder.dropped(v).exists()]
+    return {
+        "profile": config.profile,
+        "model": config.model.name,
+        "adapt": notes.get("adapt", {}),
+        "data": {
+            "train": {"source": config.data.train, "n": len(folder.train_reviews.read())},
+            "eval": {"source": config.data.eval, "n": len(dense.labels)},
+        },
+        "models": {
+            name: _of_model(seeds, of[name], dense, config, folder)
+            for name, seeds in by_name.items()
+        },
+        "blocks": {
+            variant.name: read_json(folder.dropped(variant), "which blocks went")
+            for variant in blocks
+        },
+        "seconds": notes.get("seconds", {}),
+        "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
+        "versions": versions(),
+        "git": git_state(),
+        "config": dataclasses.asdict(config),
+    }
+
+
+def _of_model(
+    seeds: Sequence[Variant],
+    of: Readings,
+    dense: Readings,
+    config: PruningConfig,
+    folder: PruningFolder,
+) -> dict[str, Any]:
+    """What a model is, what it scores, what it weighs and takes."""
+    first = seeds[0]
+    method = first.method
+    pattern = method.amount if method and isinstance(method.amount, tuple) else None
+    return {
+        "name": first.name,
+        "state": first.recovery or ("pruned" if method else "dense"),
+        "before": Variant(method).name if first.recovery else None,
+        "method": method.name if method else None,
+        "pattern": "{}:{}".format(*pattern) if pattern else None,
+        **means(of, dense, config),
+        "costs": costs(folder.read_ledger(first)),
+    }
+
+
+def _render(
+    ending: str, report: Mapping[str, Any], found: Sequence[Finding], drawn: Sequence[Plot]
+) -> str:
+    """The page or its Markdown; in HTML everything that is filled in is escaped."""
+    environment = templates.environment(html=ending == "html")
+    environment.filters.update(duration=duration, flag=flag, megabytes=words.megabytes)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    return environment.get_template(f"pruning.{ending}.jinja").render(
+        report=report,
+        findings=found,
+        headline=words.headline(report, found),
+        labels=words.LABELS,
+        signed=words.signed,
+        interval=words.interval,
+        pictures=drawn,
+        titles=pictures.TITLES,
+        table=words.table(report),
+        busy=words.busy(report["models"]),
+    )

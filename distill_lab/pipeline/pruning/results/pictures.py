@@ -1,0 +1,263 @@
+"""The four pictures of a report on pruning, each with a sentence from its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill_lab.pipeline.pruning.methods import SCORES
+from distill_lab.pipeline.pruning.results.measures import MEASURES
+from distill_lab.reporting.plots import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    Plot,
+    name_rows,
+    new_figure,
+    png_of,
+)
+
+Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
+
+SOFT, GREEN = "#6b6b6b", "#007a5a"
+_LOOK = {  # colour, marker, line of each score
+    "magnitude-tensor": ("#8a6d00", "^", ":"),
+    "magnitude-row": (REFUSED, "s", "--"),
+    "magnitude-global": ("#7a3e9d", "D", "-."),
+    "wanda": (KEPT, "o", "-"),
+    "wanda-one-shot": ("#56b4e9", "v", "-"),
+}
+_STATES = {"dense": (INK, "o"), "pruned": (SOFT, "o"), "ce": (REFUSED, "s"), "kl": (KEPT, "o")}
+_SHOWN = {"perplexity": "perplexity (lower is better)", "accuracy": "accuracy, percent"}
+TITLES = {
+    "sparsity": (
+        "What zeros break",
+        "Lines: the share of zeros in the blocks' linears that each score left; open marks, drawn "
+        "a little to the right: n of m neighbours kept. Bars: 95 % intervals over reviews; all "
+        "models read the same ones, so that differences are surer than the bars. Grey: the dense "
+        "model.",
+    ),
+    "recovery": (
+        "What came back",
+        "Each model minus the dense one on the same reviews, which is 0; NLLs are better below it. "
+        "Bars: 95 % intervals over reviews, seeds averaged. Below them small marks for the seeds, "
+        "with the 95 % t-interval of their mean.",
+    ),
+    "costs": (
+        "What zeros cost and buy",
+        "Above: bytes of the weights; a file holds zeros as it holds other numbers, a bit a weight "
+        "says which are none. Below: rounds in which dense and pruned model took turns; marks are "
+        "medians, lines go from the slowest to the fastest round.",
+    ),
+    "blocks": (
+        "Which blocks turn what goes through them",
+        "Block influence: 1 − cos of the hidden states before and after a block, mean over "
+        "calibration tokens. The first and the last block are never taken out.",
+    ),
+}  # of each picture its title, and how to read it
+
+
+def draw(report: Mapping[str, Any]) -> list[Plot]:
+    """All pictures of a report."""
+    models = report["models"]
+    return [sparsity(models), recovery(models), costs(models), blocks(report["blocks"])]
+
+
+def sparsity(models: Models) -> Plot:
+    """Perplexity and accuracy against the share of zeros, a line for each score."""
+    lines = _lines(models)
+    if not lines:
+        return Plot("sparsity", "Nothing to draw: no method left zeros.")
+    figure, axes = new_figure(5.6, rows=2, sharex=True)
+    for name, ax in zip(_SHOWN, axes, strict=True):
+        dense = models["dense"][name]
+        ax.axhline(dense, color=SOFT, linewidth=1.2)
+        for n, (score, found) in enumerate(lines.items()):
+            aside = 0.8 * (n - (len(lines) - 1) / 2)  # else one interval would hide another
+            _line(ax, name, score, found, dense, aside)
+        ax.set_title(_SHOWN[name], fontsize=11, loc="left", color=INK)
+        ax.grid(axis="y", color=REST, linewidth=0.8)
+    axes[0].set_yscale("log")
+    _plain_ticks(axes[0])
+    axes[1].set_xlabel("zeros in the blocks' linears, percent", fontsize=11, color=INK)
+    figure.legend(
+        *axes[1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=10,
+    )
+    return Plot("sparsity", _sparsity_alt(lines, models["dense"]), png_of(figure))
+
+
+def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
+    """The pruned models of each score, by their zeros."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for score in SCORES:
+        of_score = [m for m in models.values() if m["state"] == "pruned" and m["method"] == score]
+        if of_score:
+            found[score] = sorted(of_score, key=lambda m: m["costs"]["zeros_linears"])
+    return found
+
+
+def _line(
+    ax: Any,
+    name: str,
+    score: str,
+    found: Sequence[Mapping[str, Any]],
+    dense: float,
+    aside: float,
+) -> None:
+    """A score's shares as a line, and its n:m patterns as open marks, each with its interval."""
+    colour, marker, line = _LOOK[score]
+    shares = [(_zeros(m) + aside, m[name]) for m in found if not m["pattern"]]
+    shares = [(0.0, dense), *shares] if len(shares) > 1 else shares
+    ax.plot([x for x, _ in shares], [y for _, y in shares], line, color=colour, linewidth=1.8,
+            marker=marker, markersize=6, label=score)  # fmt: skip
+    for m in found:
+        x = _zeros(m) + (3.5 + 2.5 * aside if m["pattern"] else aside)
+        ax.plot((x, x), m[f"{name}_ci95"], color=colour, linewidth=1.2, alpha=0.6)
+        if m["pattern"]:
+            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=6)
+            text = {"color": colour, "fontsize": 9, "ha": "center", "va": "bottom"}
+            ax.text(x, m[f"{name}_ci95"][1], m["pattern"], **text)
+
+
+def _zeros(model: Mapping[str, Any]) -> float:
+    return 100 * model["costs"]["zeros_linears"]
+
+
+def _plain_ticks(ax: Any) -> None:
+    """1, 2, 5, 10, … in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _sparsity_alt(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) -> str:
+    parts = [
+        f"{m['name']} perplexity {m['perplexity']:.4g}, accuracy {m['accuracy']:.1f}"
+        for found in lines.values()
+        for m in found
+    ]
+    start = f"Dense: perplexity {dense['perplexity']:.4g}, accuracy {dense['accuracy']:.1f}"
+    return f"{start}; {'; '.join(parts)}."
+
+
+def recovery(models: Models) -> Plot:
+    """Pruned, recovered by CE and by KL, each minus the dense model: a panel for each measure."""
+    rows = _recovery_rows(models)
+    if not rows:
+        return Plot("recovery", "Nothing to draw: no model recovered.")
+    figure, axes = new_figure(0.9 + 0.44 * len(rows), columns=len(MEASURES), sharey=True)
+    for measure, ax in zip(MEASURES, axes, strict=True):
+        ax.axvline(0, color=SOFT, linewidth=1.2, zorder=0)
+        for y, model in enumerate(rows):
+            _recovery_row(ax, y, model, measure.name)
+        ax.set_title(measure.label, fontsize=11, color=INK)
+        ax.set_xlabel(measure.unit, fontsize=9.5, color=INK)
+        name_rows(ax, [model["name"] for model in rows], scale=True)
+        ax.tick_params(labelsize=9)
+        ax.margins(x=0.12)
+    told = [
+        f"{m['name']} "
+        + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in MEASURES)
+        for m in rows
+    ]
+    return Plot("recovery", f"Minus the dense model: {'; '.join(told)}.", png_of(figure))
+
+
+def _recovery_rows(models: Models) -> list[Mapping[str, Any]]:
+    """Each method's pruned model with what it became."""
+    rows: list[Mapping[str, Any]] = []
+    recovered = [m for m in models.values() if m["state"] in ("kl", "ce")]
+    for text in dict.fromkeys(m["before"] for m in recovered):
+        of_method = [m for m in recovered if m["before"] == text]
+        order = sorted(of_method, key=lambda m: m["state"])  # ce, then kl
+        rows += [models[text], *order]
+    return rows
+
+
+def _recovery_row(ax: Any, y: int, model: Mapping[str, Any], measure: str) -> None:
+    """The mean with its interval over reviews; below it the seeds with theirs."""
+    colour, marker = _STATES[model["state"]]
+    found = model["minus_dense"][measure]
+    ax.plot(found["ci95"], (y, y), color=colour, linewidth=2.5, solid_capstyle="butt")
+    ax.plot(found["difference"], y, marker, color=colour, markersize=7)
+    seeds = found["by_seed"]
+    if len(seeds) > 1:
+        ax.plot(seeds, [y + 0.27] * len(seeds), "|", color=INK, markersize=5, alpha=0.8)
+        ax.plot(found["seeds_t95"], (y + 0.27, y + 0.27), color=INK, linewidth=0.8, alpha=0.6)
+
+
+def costs(models: Models) -> Plot:
+    """Bytes of each pruned model in three forms, and how many times as fast as dense it is."""
+    rows = [m for m in models.values() if m["state"] in ("dense", "pruned")]
+    figure, (above, below) = new_figure(1.9 + 0.72 * len(rows), rows=2)
+    _bytes(above, rows)
+    _times(below, rows[1:])
+    alt = "; ".join(
+        f"{m['name']}: {m['costs']['bytes_dense'] / 1e6:.3g} MB as saved, "
+        f"{m['costs']['bytes_bitmask'] / 1e6:.3g} MB with a bitmask, decode "
+        f"{m['costs']['decode_times']:.2f} times, prefill {m['costs']['prefill_times']:.2f} times"
+        for m in rows
+    )
+    return Plot("costs", f"{alt}.", png_of(figure))
+
+
+_FORMS = (("bytes_dense", "as saved", SOFT), ("bytes_bitmask", "bitmask and values", KEPT),
+          ("bytes_gguf", "GGUF, Q8_0", REFUSED))  # fmt: skip
+_PARTS = (("decode", KEPT, "o", -0.15), ("prefill", GREEN, "s", 0.15))
+
+
+def _bytes(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    for y, model in enumerate(rows):
+        for n, (form, label, colour) in enumerate(_FORMS):
+            size = model["costs"][form]
+            if size is not None:
+                mark = {"height": 0.24, "color": colour, "label": label if y == 0 else None}
+                ax.barh(y + 0.26 * (n - 1), size / 1e6, **mark)
+    _framed(ax, rows, "weights, MB")
+
+
+def _times(ax: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    ax.axvline(1, color=SOFT, linewidth=1.2)
+    for part, colour, marker, aside in _PARTS:
+        for y, model in enumerate(rows):
+            found, at = model["costs"], y + aside
+            ax.plot(found[f"{part}_range"], (at, at), color=colour, linewidth=1.5, alpha=0.6)
+            label = part if y == 0 else None
+            ax.plot(found[f"{part}_times"], at, marker, color=colour, markersize=6, label=label)
+    _framed(ax, rows, "times as fast as dense")
+
+
+def _framed(ax: Any, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Names at the left, the scale and the legend below."""
+    name_rows(ax, [model["name"] for model in rows], scale=True)
+    ax.set_title(title, fontsize=11, loc="left", color=INK)
+    ax.grid(axis="x", color=REST, linewidth=0.8)
+    ax.set_axisbelow(True)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.4, -0.4 / len(rows) - 0.02)}
+    ax.legend(frameon=False, fontsize=9.5, ncols=3, handlelength=1, columnspacing=1.2, **place)
+
+
+def blocks(found: Mapping[str, Mapping[str, Any]]) -> Plot:
+    """The influence of each block; those that went are told by colour and by a cross."""
+    if not found:
+        return Plot("blocks", "Nothing to draw: no block was taken out.")
+    name, most = max(found.items(), key=lambda item: len(item[1]["dropped"]))
+    influence, dropped = most["influence"], most["dropped"]
+    figure, (ax,) = new_figure(2.6)
+    colours = [REFUSED if n in dropped else KEPT for n in range(len(influence))]
+    ax.bar(range(len(influence)), influence, color=colours)
+    for n in dropped:
+        ax.text(n, influence[n], "×", ha="center", va="bottom", color=REFUSED, fontsize=11)
+    ax.set_xlabel(f"block (×, orange: taken out by {name})", fontsize=11, color=INK)
+    ax.set_ylabel("influence", fontsize=11, color=INK)
+    ax.set_xticks(range(0, len(influence), 1 + len(influence) // 13))
+    listed = ", ".join(f"{n}: {value:.3f}" for n, value in enumerate(influence))
+    gone = ", ".join(map(str, dropped))
+    return Plot("blocks", f"Block influence {listed}; {name} took out {gone}.", png_of(figure))

@@ -1,0 +1,36 @@
+"""What a trainer leaves in its folder: checkpoints to go on from, and the log of its steps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from transformers import Trainer
+
+from distill_lab.run.records import write_text
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint. One that a kill cut short is removed: its trainer_state.json,
+    which is written last, is missing or torn."""
+    whole = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text())
+            whole.append(checkpoint)
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+    return str(max(whole, key=lambda c: int(c.name.rpartition("-")[2]))) if whole else None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Once the trained model is saved they are of no use, and large."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+
+
+def write_log(trainer: Trainer, path: Path) -> None:
+    """JSON lines, one for each optimiser step that was logged."""
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
