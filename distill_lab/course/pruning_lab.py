@@ -145,8 +145,9 @@ def _settings(chosen: str, model: str | None) -> PruningConfig:
     config = profile(chosen)
     if chosen == "tiny":
         prune = dataclasses.replace(config.prune, methods=TINY)
-        recover = dataclasses.replace(config.recover, methods=RECOVERED, steps=60)
-        config = dataclasses.replace(config, prune=prune, recover=recover)
+        recover = dataclasses.replace(config.recover, methods=RECOVERED, steps=40)
+        timed = dataclasses.replace(config.evaluate, repeats=3)
+        config = dataclasses.replace(config, prune=prune, recover=recover, evaluate=timed)
     if model:
         pruned = dataclasses.replace(config.model, name=model)
         config = dataclasses.replace(config, model=pruned)

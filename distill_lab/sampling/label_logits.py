@@ -30,7 +30,8 @@ def label_logits(
     _require_room(model, prompts)
     logits = torch.zeros(len(prompts), 2)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in tqdm(range(0, len(prompts), batch_size), desc=title, disable=not title):
+    starts = range(0, len(prompts), batch_size)
+    for start in tqdm(starts, title) if title else starts:
         rows = by_length[start : start + batch_size]
         logits[rows] = _last_logits(model, [prompts[i] for i in rows])[:, words].float().cpu()
     if not logits.isfinite().all():

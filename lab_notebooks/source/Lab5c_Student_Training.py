@@ -301,7 +301,10 @@ show(*study_pictures("answer-key", "train-alpha-em", "map-kd-kept"))
 
 # %% id="study-samples"
 # NBVAL_IGNORE_OUTPUT
-show(*study_pictures("samples", "generate-n_samples-em"), *study_pictures("examples", "data-n_train-em"))
+show(
+    *study_pictures("samples", "generate-n_samples-em"),
+    *study_pictures("examples", "data-n_train-em"),
+)
 
 # %% [markdown] id="cache-text"
 # With one sample a question `kd` is {found.samples-1} points ahead, with two {found.samples-2}, with four {found.samples-4}

@@ -30,11 +30,10 @@
 # | profile | what it prunes | time |
 # |---|---|---|
 # | `tiny` | the bundled model, on the bundled reviews | about {setting:2} minutes on two idle cores, no network |
-# | `cpu` | SmolLM2-135M on SST-2 | most of an hour on two cores; needs the data set |
+# | `cpu` | SmolLM2-135M on SST-2 | {rough:60} minutes on two cores, an estimate; needs the data set |
 # | `colab` | Qwen2.5-0.5B on SST-2, adapted and recovered with Unsloth | never ran |
 #
-# The bundled reviews were written by a program: what is found here is true of them and of a tiny model. The repository's README
-# has the same table for SmolLM2-135M on SST-2.
+# The bundled reviews were written by a program: what is found here is true of them and of a tiny model.
 
 # %% id="install" role="install"
 # the install cell stands here
@@ -195,8 +194,7 @@ table(rows, ("", "minus", "measure", "difference", "from", "to", "the first is")
 
 # %% [markdown] id="about-reproduce"
 # Look at the signs, too. Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes
-# of that: whether it wins on a task is a question to measure, on each model anew. The repository's README has the same
-# comparison for SmolLM2-135M.
+# of that: whether it wins on a task is a question to measure, on each model anew.
 #
 # **"Why do I not get the paper's perplexity?"** Because a perplexity has many settings that nobody prints. Below is one model
 # and one share of zeros. Which texts calibrate it, how many, whether blocks are read after pruning or before, and which texts

@@ -37,7 +37,7 @@ def run(config: PruningConfig, out: Path) -> bool:
     backend = plain_backend(config.runtime, out)
     scored = [_score(variant, reviews, config, folder, backend) for variant in asked]
     todo = [variant for variant in asked if not folder.ledger(variant).exists()]
-    for variant in tqdm(todo, desc="evaluate bytes and time", unit="model", disable=not todo):
+    for variant in tqdm(todo, "evaluate bytes and time", unit="model") if todo else ():
         _count(variant, config, folder, backend)
     return any(scored) or bool(todo)
 
