@@ -249,7 +249,9 @@ def cached(config: Config, **changes) -> Config:
     return replace(config, train=replace(config.train, **changes))
 
 
-@pytest.mark.parametrize("divergence", ["forward-kl", "reverse-kl", "jsd"])
+@pytest.mark.parametrize(
+    "divergence", ["forward-kl", pytest.param("reverse-kl", marks=pytest.mark.slow), "jsd"]
+)
 def test_a_cache_of_all_tokens_trains_as_the_teacher_itself(pair, tmp_path, divergence):
     config = settings(*pair, teacher_shots=1, divergence=divergence, epochs=2)
     online = run_in(tmp_path / "online", cached(config, cache="none"))
@@ -549,7 +551,7 @@ def test_a_run_that_broke_off_ends_as_one_that_did_not(pair, tmp_path, lora_rank
     assert_same_students(whole, out, config)
 
 
-@pytest.mark.parametrize("lora_rank", [0, 4])
+@pytest.mark.parametrize("lora_rank", [0, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_run_that_broke_off_at_the_very_end_is_finished(pair, tmp_path, lora_rank):
     """A folder where the log wants to be stops it after the last step, before the model."""
     config = settings(*pair, lora_rank=lora_rank, learning_rate=1e-2)

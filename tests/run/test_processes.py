@@ -115,6 +115,7 @@ def test_the_first_process_alone_prints(one, two):
     assert of_backend[0].endswith("; 1 CPU threads; 2 processes")  # accelerate did start two
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_which_goes_on_when_started_again(one, tmp_path):
     with subprocess.Popen(
         command(tmp_path, 2, "--runtime.micro-batch", "2"),
