@@ -33,7 +33,8 @@ def label_logits(
     starts = range(0, len(prompts), batch_size)
     for start in tqdm(starts, title) if title else starts:
         rows = by_length[start : start + batch_size]
-        logits[rows] = _last_logits(model, [prompts[i] for i in rows])[:, words].float().cpu()
+        _, last = states_of(model, [prompts[i] for i in rows])
+        logits[rows] = head(model.lm)(last)[:, words].float().cpu()
     if not logits.isfinite().all():
         raise LabError(
             f"Model {model.name!r}: expected finite label logits, found others for "
@@ -43,15 +44,15 @@ def label_logits(
     return logits
 
 
-def _last_logits(model: LanguageModel, prompts: list[list[int]]) -> Tensor:
-    """Next-token logits (B, V) after each of B prompts."""
+def states_of(model: LanguageModel, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+    """The hidden states (B, T, H) of B prompts, padded on the right, and those at the last real
+    position of each (B, H)."""
     lm, width = model.lm, max(map(len, prompts))
     pad = model.tokenizer.pad_token_id
     ids = torch.tensor([p + [pad] * (width - len(p)) for p in prompts], device=lm.device)  # (B, T)
     mask = torch.tensor([[1] * len(p) + [0] * (width - len(p)) for p in prompts], device=lm.device)
-    states = hidden_states(lm, ids, mask)  # (B, T, H)
-    last = mask.sum(1) - 1  # (B,)
-    return head(lm)(states[torch.arange(len(prompts), device=lm.device), last])  # (B, H) to (B, V)
+    states = hidden_states(lm, ids, mask)
+    return states, states[torch.arange(len(prompts), device=lm.device), mask.sum(1) - 1]
 
 
 def _require_room(model: LanguageModel, prompts: list[list[int]]) -> None:

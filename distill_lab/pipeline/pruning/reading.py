@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from distill_lab.losses.distillation import Head, OpaqueHead
-from distill_lab.models.loading import LanguageModel, head, hidden_states
+from distill_lab.models.loading import LanguageModel, head
 from distill_lab.pipeline.pruning.records import ReviewScore
 from distill_lab.run.records import LabError
+from distill_lab.sampling.label_logits import states_of
 from distill_lab.tasks.sst2.prompt import label_tokens, prompt_ids, user_text
 from distill_lab.tasks.sst2.reviews import Review
 
@@ -34,12 +35,8 @@ def read_reviews(model: LanguageModel, reviews: Sequence[Review]) -> list[Review
     own tokens in it. LabError where a model's numbers are not finite."""
     words = list(label_tokens(model.tokenizer))
     rows = [_encoded(review, model.tokenizer) for review in reviews]
-    width, pad = max(len(ids) for ids, _ in rows), model.tokenizer.pad_token_id
-    device = model.lm.device
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row, _ in rows], device=device)
-    mask = torch.tensor([[n < len(row) for n in range(width)] for row, _ in rows], device=device)
-    states, made = hidden_states(model.lm, ids, mask.long()), head(model.lm)  # (B, T, H)
-    last = states[torch.arange(len(rows), device=device), mask.sum(1) - 1]  # (B, H)
+    states, last = states_of(model, [ids for ids, _ in rows])  # (B, T, H), (B, H)
+    made = head(model.lm)
     labels = made(last)[:, words].float().cpu()  # (B, 2)
     scores: list[ReviewScore] = []
     for n, (review, (row, counted)) in enumerate(zip(reviews, rows, strict=True)):
