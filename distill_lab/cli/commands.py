@@ -16,13 +16,14 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from distill_lab.cli.parsing import Command, Group, parse
+from distill_lab.cli.parsing import Command, Group
+from distill_lab.cli.run_settings import First, defaults, first_of
 from distill_lab.pipeline.pruning.runner import STAGES as PRUNING_STAGES
 from distill_lab.pipeline.pruning.settings import PROFILES as PRUNING_PROFILES
 from distill_lab.pipeline.runner import STAGES, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.saved_settings import check, claim_run_folder, saved
+from distill_lab.run.saved_settings import check, claim_run_folder
 from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
 
 # -- run, its stages, and doctor
@@ -52,30 +53,8 @@ class Doctor(Run):
     """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """What is read before the other flags, as their defaults depend on it; "" where not given."""
-
-    profile: str = ""
-    out: str = ""
-    gpu: str = ""
-
-
-def _first(arguments: Sequence[str]) -> tuple[_First, list[str]]:
-    """These, and the other arguments."""
-    return parse(_First(), arguments, return_unknown_args=True, add_help=False)
-
-
-def _defaults(first: _First, others: Sequence[str]) -> dict[str, Any]:
-    """The defaults of `Run`: the profile's, else those of the run in the folder, else `tiny`'s."""
-    out = Path(first.out or f"runs/{first.profile or 'tiny'}")
-    if first.profile:
-        config = profile(first.profile)
-    elif {"-h", "--help"} & {*others}:
-        config = PROFILES["tiny"]
-    else:
-        config = saved(out) or PROFILES["tiny"]
-    return {**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)}, "out": out}
+def _defaults(first: First, others: Sequence[str]) -> dict[str, Any]:
+    return defaults(PROFILES, "runs/", first, others)
 
 
 def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple[Run, Any]:
@@ -87,7 +66,7 @@ def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple
         from_main(lambda: claim_run_folder(config, out))
         run(config, out)
 
-    return Run(**_defaults(*_first(arguments))), claim_and_run
+    return Run(**_defaults(*first_of(arguments))), claim_and_run
 
 
 def _all_stages(config: Config, out: Path) -> None:
@@ -105,7 +84,7 @@ def _all_stages(config: Config, out: Path) -> None:
 
 def _doctor(arguments: Sequence[str]) -> tuple[Doctor, Any]:
     """Without flags: this machine, and the profile that it recommends."""
-    first, others = _first(arguments)
+    first, others = first_of(arguments)
     alone = not (first.profile or first.out or others)
     if alone:
         first = dataclasses.replace(first, profile="colab" if first.gpu else "tiny")
@@ -245,9 +224,7 @@ COMMANDS = Group(
                     "Run all stages in order, or go on with a run.", partial(_prune, "run")
                 ),
                 **{
-                    name: Command(
-                        f"{stage.help[0].upper()}{stage.help[1:]}.", partial(_prune, name)
-                    )
+                    name: Command(f"{stage.help.capitalize()}.", partial(_prune, name))
                     for name, stage in PRUNING_STAGES.items()
                 },
             },

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.cli.parsing import parse
+from distill_lab.cli.run_settings import defaults, first_of
 from distill_lab.pipeline.pruning.records import claim_pruning_folder
 from distill_lab.pipeline.pruning.runner import STAGES, run_stage
 from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile
 from distill_lab.run.distributed import size
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import saved_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,6 @@ class PruneRun(PruningConfig):
         return PruningConfig(**{name: getattr(self, name) for name in names})
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """What is read before the other flags, as their defaults depend on it; "" where not given."""
-
-    profile: str = ""
-    out: str = ""
-
-
 def begin(
     run: Callable[[PruningConfig, Path], None], arguments: Sequence[str]
 ) -> tuple[PruneRun, Any]:
@@ -55,22 +46,8 @@ def begin(
         claim_pruning_folder(config, settings.out)
         run(config, settings.out)
 
-    return _start(arguments), claim_and_run
-
-
-def _start(arguments: Sequence[str]) -> PruneRun:
-    """The settings before the flags change them: the profile's, else those of the run in the
-    folder, else `tiny`'s."""
-    first, others = parse(_First(), arguments, return_unknown_args=True, add_help=False)
-    out = Path(first.out or f"runs/prune-{first.profile or 'tiny'}")
-    if first.profile:
-        config = profile(first.profile)
-    elif {"-h", "--help"} & {*others}:
-        config = PROFILES["tiny"]
-    else:
-        config = saved_as(PruningConfig, RunFolder(out).config) or PROFILES["tiny"]
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return PruneRun(**values, out=out)
+    settings = defaults(PROFILES, "runs/prune-", *first_of(arguments))
+    return PruneRun(**settings), claim_and_run
 
 
 def all_stages(config: PruningConfig, out: Path) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from distill_lab.run.arms import ArmName
 from distill_lab.run.records import LabError
@@ -249,9 +250,17 @@ PROFILES = {
 
 def profile(name: str) -> Config:
     """The profile of that name."""
-    if name not in PROFILES:
-        raise LabError(f"--profile: expected one of {', '.join(PROFILES)}; found {name!r}.")
-    return PROFILES[name]
+    return named(PROFILES, name)
+
+
+_Settings = TypeVar("_Settings")
+
+
+def named(profiles: Mapping[str, _Settings], name: str) -> _Settings:
+    """One of the profiles. LabError for a name that there is not."""
+    if name not in profiles:
+        raise LabError(f"--profile: expected one of {', '.join(profiles)}; found {name!r}.")
+    return profiles[name]
 
 
 def shipped(inside: str, beside: str) -> Path:

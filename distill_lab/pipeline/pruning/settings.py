@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from distill_lab.run.records import LabError
-from distill_lab.run.settings import BUNDLED, Bounds, RuntimeSettings
+from distill_lab.run.settings import BUNDLED, Bounds, RuntimeSettings, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +175,4 @@ PROFILES = {
 
 def profile(name: str) -> PruningConfig:
     """The profile of that name."""
-    if name not in PROFILES:
-        raise LabError(f"--profile: expected one of {', '.join(PROFILES)}; found {name!r}.")
-    return PROFILES[name]
+    return named(PROFILES, name)
