@@ -23,7 +23,7 @@ from data.mini_sst2.make import review_stream
 from data.tiny_models.make import HERE, Text, encoded, make_tokenizer, padded, train
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, load
-from distill_lab.pipeline.pruning.reading import read_reviews, review_batches
+from distill_lab.pipeline.pruning.reading import read_all
 from distill_lab.run.settings import RuntimeSettings
 from distill_lab.tasks.sst2 import scores
 from distill_lab.tasks.sst2.prompt import LABEL_WORDS, answered_text, user_text
@@ -86,11 +86,7 @@ def batches(
 def dev_scores(model: LanguageModel) -> dict[str, float]:
     """Accuracy, AUC, label NLL and perplexity on all of dev.jsonl."""
     reviews = {r.id: r for r in load_reviews("bundled", "validation", strict=True).reviews}
-    read = [
-        score
-        for batch in review_batches(list(reviews.values()), model, 32)
-        for score in read_reviews(model, batch)
-    ]
+    read = read_all(model, list(reviews.values()), 32)
     logits = [(score.negative, score.positive) for score in read]
     labels = [reviews[score.review_id].label for score in read]
     text_nll, n_tokens = sum(s.text_nll for s in read), sum(s.text_tokens for s in read)

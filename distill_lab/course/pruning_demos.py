@@ -25,7 +25,7 @@ from distill_lab.models.pruning.calibration import Batch, evaluating, hooked, re
 from distill_lab.models.pruning.layout import blocks, prunable
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.models.pruning.patterns import magnitude_mask
-from distill_lab.pipeline.pruning.reading import read_reviews, review_batches
+from distill_lab.pipeline.pruning.reading import read_all
 from distill_lab.pipeline.pruning.speed import side_by_side
 from distill_lab.pipeline.pruning.training import save_whole, text_examples
 from distill_lab.tasks.sst2.prompt import answered_text
@@ -45,13 +45,9 @@ def batches_of(model: LanguageModel, texts: Sequence[Review | str]) -> list[Batc
 
 def perplexity(model: LanguageModel, reviews: Sequence[Review]) -> float:
     """exp of the mean NLL of the reviews' own tokens, as the stage evaluate counts it."""
-    read_all = [
-        score
-        for batch in review_batches(reviews, model, READ_AT_ONCE)
-        for score in read_reviews(model, batch)
-    ]
-    tokens = sum(score.text_tokens for score in read_all)
-    return math.exp(min(sum(score.text_nll for score in read_all) / tokens, 700))
+    scores = read_all(model, reviews, READ_AT_ONCE)
+    tokens = sum(score.text_tokens for score in scores)
+    return math.exp(min(sum(score.text_nll for score in scores) / tokens, 700))
 
 
 def layer_inputs(

@@ -33,7 +33,7 @@ def label_logits(
     starts = range(0, len(prompts), batch_size)
     for start in tqdm(starts, title) if title else starts:
         rows = by_length[start : start + batch_size]
-        _, last = states_of(model, [prompts[i] for i in rows])
+        _, last = prompt_states(model, [prompts[i] for i in rows])
         logits[rows] = head(model.lm)(last)[:, words].float().cpu()
     if not logits.isfinite().all():
         raise LabError(
@@ -44,7 +44,7 @@ def label_logits(
     return logits
 
 
-def states_of(model: LanguageModel, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
+def prompt_states(model: LanguageModel, prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
     """The hidden states (B, T, H) of B prompts, padded on the right, and those at the last real
     position of each (B, H)."""
     lm, width = model.lm, max(map(len, prompts))

@@ -15,7 +15,7 @@ from distill_lab.losses.distillation import Head, OpaqueHead
 from distill_lab.models.loading import LanguageModel, head
 from distill_lab.pipeline.pruning.records import ReviewScore
 from distill_lab.run.records import LabError
-from distill_lab.sampling.label_logits import states_of
+from distill_lab.sampling.label_logits import prompt_states
 from distill_lab.tasks.sst2.prompt import label_tokens, prompt_ids, user_text
 from distill_lab.tasks.sst2.reviews import Review
 
@@ -35,7 +35,7 @@ def read_reviews(model: LanguageModel, reviews: Sequence[Review]) -> list[Review
     own tokens in it. LabError where a model's numbers are not finite."""
     words = list(label_tokens(model.tokenizer))
     rows = [_encoded(review, model.tokenizer) for review in reviews]
-    states, last = states_of(model, [ids for ids, _ in rows])  # (B, T, H), (B, H)
+    states, last = prompt_states(model, [ids for ids, _ in rows])  # (B, T, H), (B, H)
     made = head(model.lm)
     labels = made(last)[:, words].float().cpu()  # (B, 2)
     scores: list[ReviewScore] = []
@@ -45,6 +45,12 @@ def read_reviews(model: LanguageModel, reviews: Sequence[Review]) -> list[Review
         scores.append(ReviewScore(review.id, negative, positive, nll, sum(counted)))
     _require_finite(scores, model.name)
     return scores
+
+
+def read_all(model: LanguageModel, reviews: Sequence[Review], size: int) -> list[ReviewScore]:
+    """Of all reviews, so many at a time."""
+    batches = review_batches(reviews, model, size)
+    return [score for batch in batches for score in read_reviews(model, batch)]
 
 
 def _nll(states: Tensor, ids: list[int], counted: Sequence[bool], made: Head | OpaqueHead) -> float:
