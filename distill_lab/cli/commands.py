@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from tyro.conf import Positional, arg
+from tyro.conf import Fixed, Positional, Suppress, arg
 
 from distill_lab.cli.parsing import Command, Group
 from distill_lab.cli.run_settings import First, defaults, first_of
@@ -24,7 +24,7 @@ from distill_lab.pipeline.runner import STAGES, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.saved_settings import check, claim_run_folder
-from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
+from distill_lab.run.settings import PROFILES, Config, ExportSettings, OwnSettings, profile
 
 # -- run, its stages, and doctor
 
@@ -33,6 +33,7 @@ from distill_lab.run.settings import PROFILES, Config, ExportSettings, profile
 class Run(Config):
     """All settings of a run and the folder in which it lies."""
 
+    own: Fixed[Suppress[OwnSettings]] = dataclasses.field(default_factory=OwnSettings)
     out: Path = Path("runs/tiny")
     """The run's folder: every stage reads and writes there; the same command goes on from there."""
 

@@ -133,7 +133,7 @@ def _train_arm(
         student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
     )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
-    from_main(lambda: _finish(student, trainer, run, arm))
+    from_main(lambda: finish(student, trainer, run, arm))
 
 
 def _teacher(
@@ -167,7 +167,7 @@ def _checked_teacher(config: Config, backend: Backend) -> LanguageModel:
     return teacher
 
 
-def _finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
+def finish(student: LanguageModel, trainer: Trainer, run: RunFolder, arm: str) -> None:
     """Writes the log and the model, which has its name only once it is whole."""
     write_log(trainer, run.training_log(arm))
     partial = run.model(arm).with_suffix(".partial")

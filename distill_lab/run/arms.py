@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 ArmName = Literal["sft", "kd"]
+# Arms that learn from the student's own samples; studies compare them from a common start.
+OwnArm = Literal["rft", "grpo", "on-policy"]
 # What an arm learns from where it is not the kept traces, but as many: traces as they come, right
 # and wrong; the wrong ones alone; or right ones that are as few, of as many questions, which tells
 # what is due to their being wrong from what is due to their being few.
@@ -41,6 +43,29 @@ ARMS: dict[str, Arm] = {
         line="--",
     ),
 }
+OWN_ARMS: dict[OwnArm, Arm] = {
+    "rft": Arm(
+        about="fine-tuned on those of its own samples that the judge accepts",
+        method="Rejection sampling of its own samples",
+        softened=False,
+        colour="#7a3e9d",
+    ),
+    "grpo": Arm(
+        about="reinforcement learning on its own samples (GRPO)",
+        method="Reinforcement learning",
+        softened=False,
+        colour="#8a6d00",
+        line="-.",
+    ),
+    "on-policy": Arm(
+        about="the teacher's distribution at each token of its own samples",
+        method="On-policy distillation",
+        softened=False,
+        colour="#b0356f",
+        line=":",
+    ),
+}
+ALL_ARMS = {**ARMS, **OWN_ARMS}
 MODELS = ("base", *ARMS, "teacher")  # those that are scored, in the order of the tables
 ABOUT = {
     "base": "the student before any training",
@@ -49,6 +74,6 @@ ABOUT = {
 }
 COLOURS = {
     "base": "#6b6b6b",
-    **{name: arm.colour for name, arm in ARMS.items()},
+    **{name: arm.colour for name, arm in ALL_ARMS.items()},
     "teacher": "#007a5a",
 }

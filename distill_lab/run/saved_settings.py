@@ -165,13 +165,17 @@ def write_config(config: Any, path: Path) -> None:
     write_text(path, json.dumps(dataclasses.asdict(config), indent=1) + "\n")
 
 
+_NEW = ("own",)  # sections that runs of earlier versions do not have
+
+
 def from_json(values: dict[str, Any], kind: type[Settings] = Config) -> Settings:
     """The inverse of `dataclasses.asdict`; a list stands for a tuple."""
     any_kind: Any = kind
     sections: dict[str, Any] = {
         f.name: f.default_factory for f in dataclasses.fields(any_kind) if f.name != "profile"
     }
-    made = {name: make(**_with_tuples(values[name])) for name, make in sections.items()}
+    old = {name: {} for name in _NEW}
+    made = {name: make(**_with_tuples({**old, **values}[name])) for name, make in sections.items()}
     return any_kind(profile=values["profile"], **made)
 
 

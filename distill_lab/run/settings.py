@@ -142,6 +142,29 @@ class TrainSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnSettings:
+    """How the arms `rft`, `grpo` and `on-policy` learn from the student's own samples. They take
+    their steps, batch and learning rate from `train`; a step samples batch-size completions."""
+
+    group: Annotated[int, Bounds(1)] = 8
+    """Samples of a prompt in one step; a group's rewards are held against each other in `grpo`."""
+    temperature: Annotated[float, Bounds(1e-3)] = 1.0
+    """Of the student's sampling."""
+    max_new_tokens: Annotated[int, Bounds(1)] = 96
+    """A sample that is longer is cut, and never rewarded."""
+    share: Annotated[float, Bounds(0, 1)] = 1.0
+    """GKD's lambda: of so many prompts `on-policy` learns from the student's own samples, of the
+    others from the teacher's kept traces."""
+    divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "reverse-kl"
+    """What `on-policy` minimises at each token of a sample."""
+    loss: Literal["grpo", "bnpo", "dapo", "dr_grpo"] = "dapo"
+    """How `grpo` averages over tokens and samples: by sample (grpo), by the tokens of a micro-batch
+    (bnpo) or of a step (dapo), or by the longest length there could be (dr_grpo)."""
+    scale: Literal["group", "none"] = "group"
+    """Whether `grpo` divides an advantage by its group's standard deviation."""
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateSettings:
     """How the four models are scored; they answer greedily."""
 
@@ -188,6 +211,7 @@ class Config:
     generate: GenerateSettings = field(default_factory=GenerateSettings)
     reject: RejectSettings = field(default_factory=RejectSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    own: OwnSettings = field(default_factory=OwnSettings)
     evaluate: EvaluateSettings = field(default_factory=EvaluateSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
 

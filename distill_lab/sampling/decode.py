@@ -59,7 +59,6 @@ def complete_all(
     yield from complete_batches(jobs, ids, rows, sampling.n, have, title, complete_one)
 
 
-@torch.inference_mode()
 def complete(
     model: LanguageModel, jobs: Sequence[Job], sampling: Sampling, ids: Ids | None = None
 ) -> Iterator[tuple[Job, list[Completion]]]:
@@ -67,18 +66,32 @@ def complete(
 
     Where the prompt ends with an opened `<think>`, the completion begins with it.
     """
+    ids = encoded(jobs, model.tokenizer) if ids is None else ids
+    ends = ends_of(model)
+    for job, rows in zip(jobs, complete_ids(model, jobs, sampling, ids), strict=True):
+        yield job, [completion_of(job.begun, row, model.tokenizer, ends) for row in rows]
+
+
+def ends_of(model: LanguageModel) -> frozenset[int]:
+    """The tokens that end a completion of this model."""
+    return end_ids(getattr(model.lm.generation_config, "eos_token_id", None), model.tokenizer)
+
+
+@torch.inference_mode()
+def complete_ids(
+    model: LanguageModel, jobs: Sequence[Job], sampling: Sampling, ids: Ids
+) -> list[list[list[int]]]:
+    """The tokens of `sampling.n` completions of each prompt of one batch, up to and with the token
+    that ends it; `ids` are those of the prompts."""
     lm, tokenizer = model.lm, cast(Any, model.tokenizer)
-    ids = encoded(jobs, tokenizer) if ids is None else ids
     prompts = [ids[job.prompt] for job in jobs]
     logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)  # (P, V), (P, T)
     cache = with_room(cache, sampling.max_new_tokens, len(jobs), sampling.n)
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
-    ends = end_ids(getattr(lm.generation_config, "eos_token_id", None), tokenizer)
     with for_sampling(lm):
-        rows = _decode(model, logits, cache, mask, _uniforms(jobs, sampling), sampling, ends)
-    for i, job in enumerate(jobs):
-        made = rows[i * sampling.n : (i + 1) * sampling.n]
-        yield job, [completion_of(job.begun, row, tokenizer, ends) for row in made]
+        uniforms = _uniforms(jobs, sampling)
+        rows = _decode(model, logits, cache, mask, uniforms, sampling, ends_of(model))
+    return [rows[first : first + sampling.n] for first in range(0, len(rows), sampling.n)]
 
 
 def _decode(

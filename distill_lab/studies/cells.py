@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_args
@@ -20,7 +20,6 @@ from distill_lab.studies.measure_names import CONFIDENCE, ECE, digits
 from distill_lab.studies.statistics import error_of
 
 Scores = Mapping[str, Sequence[float]]  # one number a question, by measure
-REFERENCES = ("base", "teacher")  # measured beside the students, without a seed
 HALVES = get_args(HalfName)
 _ADVICE = "Run the study again"
 
@@ -32,7 +31,8 @@ class CellScores:
 
     `scores` has one number a question, in the order of the half's questions: in a study's folder
     of the score that decides, and of what a finding is computed from. `means` has all measures,
-    over all questions and of each kind (`em:one-fact`).
+    over all questions and of each kind (`em:one-fact`). `budget` is what the student took, see
+    `pipeline.budget`; a reference and a cell of an earlier version have none.
     """
 
     cell: str
@@ -43,6 +43,7 @@ class CellScores:
     n_examples: int
     means: Mapping[str, float]
     scores: Scores
+    budget: Mapping[str, float] = field(default_factory=dict)
 
 
 def cell_id(settings: Settings, seed: int | None, student: str) -> str:

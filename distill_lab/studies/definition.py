@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any, Literal
 
 HalfName = Literal["choose", "report"]
+REFERENCES = ("base", "start", "teacher")
 Settings = Mapping[str, Any]  # values by `section.name`, such as {"train.alpha": 0.5}
 
 
@@ -36,7 +37,11 @@ class Contrast:
 @dataclass(frozen=True, slots=True)
 class Definition:
     """A study. `choose` and `report` name the two sets of evaluation questions; `choose` is empty
-    where nothing is chosen. In each axis the values of one table vary together."""
+    where nothing is chosen. In each axis the values of one table vary together.
+
+    With `start` all students begin as one that was fine-tuned with these settings and the seed 0,
+    not as the profile's base. `by_student` has settings of one student alone.
+    """
 
     name: str
     question: str
@@ -47,6 +52,8 @@ class Definition:
     choose: str = "bundled-choose"
     report: str = "bundled-report"
     settings: Settings = field(default_factory=dict)
+    start: Settings = field(default_factory=dict)
+    by_student: Mapping[str, Settings] = field(default_factory=dict)
     axes: tuple[Mapping[str, tuple[Any, ...]], ...] = ()
     findings: tuple[Contrast, ...] = ()
 
@@ -56,6 +63,11 @@ class Definition:
         return {"choose": self.choose, "report": self.report} if self.choose else {
             "report": self.report
         }  # fmt: skip
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What is measured beside the students, without a seed."""
+        return tuple(name for name in REFERENCES if name != "start" or self.start)
 
     @property
     def axis_names(self) -> tuple[str, ...]:

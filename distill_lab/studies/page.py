@@ -13,7 +13,7 @@ from distill_lab.reporting.page import duration
 from distill_lab.run.records import write_bytes, write_text
 from distill_lab.run.saved_settings import flag
 from distill_lab.studies import series
-from distill_lab.studies.cells import REFERENCES, CellScores
+from distill_lab.studies.cells import CellScores
 from distill_lab.studies.findings import Finding, lines_of, unanswered
 from distill_lab.studies.halves import Half
 from distill_lab.studies.measure_names import CONFIDENCE, ECE, gain, interval, label, signed
@@ -52,7 +52,7 @@ def draw(study: Study) -> list[Picture]:
     made += _along_axes(study)
     of_students = {
         student: found
-        for student in (*study.definition.students, *REFERENCES)
+        for student in (*study.definition.students, *study.definition.references)
         if (found := series.calibration_of(study, student))
     }
     return [*made, calibration(of_students)] if of_students else made
@@ -115,7 +115,7 @@ def sentence(finding: Finding) -> str:
 def means(study: Study, half: str) -> Iterator[dict[str, Any]]:
     """The rows of the table of means on a half: references first, then each point of the grid and
     student, over all seeds."""
-    for student in REFERENCES:
+    for student in study.definition.references:
         for line in study.lines:
             if (line.student, line.half) == (student, half):
                 yield {"at": line.settings, "student": student, "seeds": 1, "means": line.means}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from distill_lab.losses.distillation import (
+    IGNORED,
     DenseTeacher,
     Loss,
     Objective,
@@ -113,14 +114,17 @@ class DistillationTrainer(Trainer):
 
     `teacher` is a model that runs at every step, a cache of its targets, or None where alpha is 0.
     Checkpoints go to `folder`; `title` stands before the progress bar; `callbacks` hear of each
-    step, as `KeepMasks` of a pruned model does. CE and KL (nats a token) are logged apart at each
-    step. LabError where the batch sizes do not divide.
+    step, as `KeepMasks` of a pruned model does. At each step are logged CE and KL (nats a token)
+    apart, and the tokens that went through the student (`trained`) and through a teacher that runs
+    (`scored`). LabError where the batch sizes do not divide.
     """
+
+    SUMS: ClassVar = ("ce", "kl", "trained", "scored")  # over a step's micro-batches and processes
 
     def __init__(
         self,
         student: LanguageModel,
-        examples: Sequence[Encoded],
+        examples: Sequence[Any],
         objective: Objective,
         teacher: LanguageModel | TeacherCache | None,
         hyperparameters: Hyperparameters,
@@ -135,8 +139,7 @@ class DistillationTrainer(Trainer):
         self._lm, self._head = student.lm, head(student.lm)
         if isinstance(self._head, OpaqueHead):
             print(f"train: the loss goes through autograd, as {self._head.reason}")
-        # CE and KL of this optimiser step, summed over its micro-batches
-        self._parts = torch.zeros(2)
+        self.sums: dict[str, float] = dict.fromkeys(self.SUMS, 0.0)  # of this optimiser step
         self._pad: Any = student.tokenizer.pad_token_id
         super().__init__(
             model=student.lm,
@@ -181,7 +184,9 @@ class DistillationTrainer(Trainer):
         loss: Loss = call_through_wrapper(
             model, self._lm, lambda: self._loss(inputs, num_items_in_batch)
         )
-        self._parts += torch.stack([loss.ce, loss.kl]).float().cpu()
+        for name, value in zip(("ce", "kl"), torch.stack([loss.ce, loss.kl]).tolist(), strict=True):
+            self.sums[name] += value
+        self.sums["trained"] += n_read(inputs)
         # gradients are averaged over the processes, and n_items counts the tokens of all of them
         return loss.total * self.accelerator.num_processes
 
@@ -205,15 +210,27 @@ class DistillationTrainer(Trainer):
             hidden = hidden_states(
                 self.teacher.lm, inputs["teacher_input_ids"], inputs["teacher_attention_mask"]
             )  # (B, T, H_t)
+        self.sums["scored"] += n_read(inputs, "teacher_")
         states, _ = completion_states(hidden, inputs["teacher_labels"])  # (N, H_t)
         return DenseTeacher(states, head(self.teacher.lm))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:  # every step, see logging_steps; the summary at the end has other keys
-            parts: Any = self.accelerator.reduce(self._parts.to(self.args.device), "sum")
-            logs["ce"], logs["kl"] = parts.tolist()
-            self._parts.zero_()
+            here = torch.tensor([*self.sums.values()], device=self.args.device)
+            sums: Any = self.accelerator.reduce(here, "sum")
+            logs |= self.logged(dict(zip(self.sums, sums.tolist(), strict=True)))
+            self.sums = dict.fromkeys(self.SUMS, 0.0)
         super().log(logs, start_time)
+
+    def logged(self, sums: dict[str, float]) -> dict[str, float]:
+        """What the log says of a step, from the sums over its micro-batches and processes."""
+        return sums
+
+
+def n_read(inputs: dict[str, Any], whose: str = "") -> int:
+    """Tokens that a model reads of a batch's examples, but for those that only fill a place."""
+    real = (inputs[f"{whose}labels"] != IGNORED).any(1)  # (B)
+    return int(inputs[f"{whose}attention_mask"][real].sum())
 
 
 def _arguments(h: Hyperparameters, device: torch.device, folder: Path) -> TrainingArguments:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill_lab.run.arms import ARMS
+from distill_lab.run.arms import ALL_ARMS, OWN_ARMS
 from distill_lab.run.saved_settings import CACHE, STUDENTS, TRACES, fingerprint
 from distill_lab.run.settings import Config, TrainSettings, profile
 from distill_lab.studies.cells import cell_id
@@ -20,7 +20,8 @@ SEEDS = ("data.seed", "generate.seed", "train.seed")
 # what counts only where the teacher's softened targets do
 _SOFTENING = ("alpha", "temperature", "divergence", "beta", "cache", "cache_k")
 # what a reference's scores depend on, of what axes may change
-_REFERENCE = {"base": ("models.student", "runtime"), "teacher": (*TEACHER, "runtime")}
+_STUDENT = ("models.student", "runtime")
+_REFERENCE = {"base": _STUDENT, "start": _STUDENT, "teacher": (*TEACHER, "runtime")}
 
 
 def base_config(definition: Definition) -> Config:
@@ -30,8 +31,8 @@ def base_config(definition: Definition) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A student at a point of the grid and with a seed; or a reference (`base`, `teacher`), which
-    has no seed, at a point of the axes on which it depends."""
+    """A student at a point of the grid and with a seed; or a reference (`base`, `start`,
+    `teacher`), which has no seed, at a point of the axes on which it depends."""
 
     point: Mapping[str, Any]
     seed: int | None
@@ -55,7 +56,9 @@ class Cell:
     def arm(self) -> str:
         """The arm that is trained: one without weight on the teacher's targets is `sft`."""
         arm = self.student.partition(":")[0]
-        return arm if arm in ARMS and ARMS[arm].softened and self.config.train.alpha else "sft"
+        if arm in OWN_ARMS:
+            return arm
+        return arm if ALL_ARMS[arm].softened and self.config.train.alpha else "sft"
 
     @property
     def kind(self) -> str:
@@ -64,7 +67,14 @@ class Cell:
 
     @property
     def softened(self) -> bool:
-        return not self.is_reference and ARMS[self.arm].softened
+        return not self.is_reference and ALL_ARMS[self.arm].softened
+
+    @property
+    def from_traces(self) -> bool:
+        """Whether it learns from the teacher's traces, be it in part."""
+        if self.is_reference or self.arm not in OWN_ARMS:
+            return not self.is_reference
+        return self.arm == "on-policy" and self.config.own.share < 1
 
     # -- what is shared by the cells in which it is the same
 
@@ -91,6 +101,8 @@ class Cell:
         if self.is_reference:
             return fingerprint(self.config, _REFERENCE[self.student], self.student)
         config = self.config
+        if self.arm in OWN_ARMS:
+            return fingerprint(config, (*STUDENTS, "own"), self.arm)
         if not self.softened:
             plain = TrainSettings()
             as_plain = {f"train.{name}": getattr(plain, name) for name in _SOFTENING}
@@ -98,19 +110,29 @@ class Cell:
         return fingerprint(config, STUDENTS, self.arm, self.kind)
 
 
-def cells_of(definition: Definition) -> list[Cell]:
-    """All cells, references first; then by the grid's points, by seed, by student."""
-    base = changed(base_config(definition), {"runtime.threads": 1})
+def start_of(definition: Definition) -> Cell | None:
+    """The student with which all others of the study begin, if it has one of its own."""
+    config = changed(base_config(definition), {"runtime.threads": 1, **definition.start})
+    seeded = changed(config, dict.fromkeys(SEEDS, 0))
+    return Cell({}, 0, "sft", seeded) if definition.start else None
+
+
+def cells_of(definition: Definition, start: str = "") -> list[Cell]:
+    """All cells, references first; then by the grid's points, by seed, by student. `start` is the
+    folder of the model with which the students begin, where it is not the profile's base."""
+    plain = changed(base_config(definition), {"runtime.threads": 1})
+    base = changed(plain, {"models.student": start}) if start else plain
     cells: dict[str, Cell] = {}
-    for who, parts in _REFERENCE.items():
+    for who in definition.references:
         for point in definition.points():
-            at = {name: value for name, value in point.items() if name.startswith(parts)}
-            cell = Cell(at, None, who, changed(base, at))
+            at = {name: value for name, value in point.items() if name.startswith(_REFERENCE[who])}
+            cell = Cell(at, None, who, changed(base if who == "start" else plain, at))
             cells.setdefault(cell.id, cell)
     for point in definition.points():
         for seed in range(definition.seeds):
-            config = changed(base, {**point, **dict.fromkeys(SEEDS, seed)})
             for student in definition.students:
+                own = definition.by_student.get(student, {})
+                config = changed(base, {**point, **own, **dict.fromkeys(SEEDS, seed)})
                 cell = Cell(point, seed, student, config)
                 cells[cell.id] = cell
     return list(cells.values())

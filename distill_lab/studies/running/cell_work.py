@@ -14,7 +14,8 @@ from distill_lab.studies.running.cell_configs import Cell
 @dataclass(frozen=True, slots=True)
 class CellWork:
     """What is to be done, and where: `targets` is the folder of the teacher's targets, `held_out`
-    that of its held-out traces, if any; `how` are the settings with which it is measured."""
+    that of its held-out traces, `made_from` that of the traces from which the cell's student
+    learns, if any; `how` are the settings with which it is measured."""
 
     cell: Cell
     folder: Path
@@ -23,6 +24,7 @@ class CellWork:
     measures: tuple[str, ...]
     how: Config
     held_out: Path | None
+    made_from: Path | None
     key: str  # of all that the scores depend on, the student apart
     owner: int  # the process that hands the work out
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import get_args
 
-from distill_lab.run.arms import ARMS, AblationArm
+from distill_lab.run.arms import ARMS, OWN_ARMS, AblationArm
 from distill_lab.run.json_text import listed, shown
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import profile
-from distill_lab.studies.cells import REFERENCES
 from distill_lab.studies.definition import Contrast, Definition
 from distill_lab.studies.measure_names import is_known, known, split
 from distill_lab.studies.running.cell_configs import base_config
@@ -16,7 +15,11 @@ from distill_lab.studies.running.setting_values import require_known
 from distill_lab.tasks.all_tasks import task_of
 
 # an arm on the kept examples, or on another choice of as many
-STUDENTS = (*ARMS, *(f"{arm}:{kind}" for arm in ARMS for kind in get_args(AblationArm)))
+STUDENTS = (
+    *ARMS,
+    *OWN_ARMS,
+    *(f"{arm}:{kind}" for arm in ARMS for kind in get_args(AblationArm)),
+)
 
 
 def checked(definition: Definition) -> Definition:
@@ -30,10 +33,13 @@ def checked(definition: Definition) -> Definition:
         raise LabError(f"{lacking}: expected at least one, found an empty grid. Name one.")
     for student in definition.students:
         require_known("student", student, STUDENTS)
+    for student in definition.by_student:
+        require_known("student", student, definition.students)
     _check_measures(definition)
     names = definition.axis_names
+    elsewhere = {*definition.settings, *(n for of in definition.by_student.values() for n in of)}
     for name in names:
-        if names.count(name) > 1 or name in definition.settings:
+        if names.count(name) > 1 or name in elsewhere:
             raise LabError(f"{name}: expected it in one place, found it in two. Take one out.")
     for each in definition.findings:
         _check_contrast(each, definition)
@@ -56,10 +62,10 @@ def _check_measures(definition: Definition) -> None:
 def _check_contrast(contrast: Contrast, definition: Definition) -> None:
     where = f"Finding {contrast.id}"
     for side in (contrast.plus, contrast.minus):
-        if side.student not in (*definition.students, *REFERENCES):
+        if side.student not in (*definition.students, *definition.references):
             raise LabError(
-                f"{where}: expected one of the study's students ({listed(definition.students)}), "
-                f"base or teacher; found {shown(side.student)}."
+                f"{where}: expected one of the study's students ({listed(definition.students)}) or "
+                f"{listed(definition.references)}; found {shown(side.student)}."
             )
         for name in side.at:
             if name not in definition.axis_names:

@@ -51,7 +51,11 @@ def toml_text(definition: Definition) -> str:
     """The definition as a TOML file, from which the study can be run again."""
     plain = ("name", "question", "profile", "seeds", "students", "measures", "choose", "report")
     lines = [f"{name} = {_toml_value(getattr(definition, name))}" for name in plain]
-    lines += ["", "[settings]", *_toml_lines(definition.settings)]
+    tables = {"settings": definition.settings, "start": definition.start}
+    tables |= {f"by_student.{name}": of for name, of in definition.by_student.items()}
+    for name, settings in tables.items():
+        if settings or name == "settings":
+            lines += ["", f"[{name}]", *_toml_lines(settings)]
     for axis in definition.axes:
         lines += ["", "[[axes]]", *_toml_lines(axis)]
     for each in definition.findings:

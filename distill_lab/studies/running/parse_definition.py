@@ -15,7 +15,8 @@ from distill_lab.studies.running.setting_values import require_known, setting_na
 _FIELDS = {field.name: field for field in dataclasses.fields(Definition)}
 _TYPES = {
     "name": str, "question": str, "profile": str, "seeds": int, "students": list, "measures": list,
-    "choose": str, "report": str, "settings": dict, "axes": list, "findings": list,
+    "choose": str, "report": str, "settings": dict, "start": dict, "by_student": dict,
+    "axes": list, "findings": list,
 }  # fmt: skip
 _KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "a table"}
 # what a study sets itself
@@ -42,6 +43,8 @@ def definition_from(values: Mapping[str, Any]) -> Definition:
         **texts,
         **lists,
         settings=_settings(values.get("settings", {})),
+        start=_settings(values.get("start", {})),
+        by_student=_by_student(values.get("by_student", {})),
         axes=tuple(_axis(axis) for axis in values.get("axes", ())),
     )
     contrasts = tuple(_contrast(each, definition) for each in values.get("findings", ()))
@@ -76,6 +79,12 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in flat:
         _refuse_what_is_set(name)
     return flat
+
+
+def _by_student(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    for student, settings in values.items():
+        _require_kind(f"by_student.{student}", settings, dict)
+    return {student: _settings(settings) for student, settings in values.items()}
 
 
 def _axis(values: Any) -> dict[str, tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from typing import Any, cast
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from distill_lab.pipeline.budget import Budget, read_budget
 from distill_lab.pipeline.report import git_state, versions
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
@@ -30,11 +31,11 @@ from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measure_names import OF_TRACES, needed
 from distill_lab.studies.results import CELLS, HALVES, PAGE
-from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of
+from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of, start_of
 from distill_lab.studies.running.cell_work import CellWork
 from distill_lab.studies.running.clock import Clock
 from distill_lab.studies.running.definition_file import DEFINITION, write_definition
-from distill_lab.studies.running.shared_work import hold_out, make_halves, make_shared
+from distill_lab.studies.running.shared_work import hold_out, make_halves, make_shared, make_start
 from distill_lab.studies.running.work_folder import Work
 from distill_lab.studies.running.worker import do
 from distill_lab.tasks.all_tasks import task_of
@@ -124,6 +125,7 @@ class _Study:
             measures=names,
             how=how,
             held_out=held_out,
+            made_from=self.work.folder("examples", cell.examples_key) if cell.from_traces else None,
             key=key,
             owner=os.getpid(),
         )
@@ -167,20 +169,34 @@ class _Study:
         return found
 
     def _line(self, cell: Cell, half: Half, scores: dict[str, list[float]]) -> CellScores:
-        n = 0 if cell.is_reference else len(RunFolder(self.folder(cell)).examples.read())
+        n = len(RunFolder(self.folder(cell)).examples.read()) if cell.from_traces else 0
         means, name = means_of(scores, half.kinds), cast("HalfName", half.name)
-        return CellScores(cell.id, name, cell.point, cell.seed, cell.student, n, means, scores)
+        at, budget = (cell.id, name, cell.point, cell.seed, cell.student), self._budget(cell)
+        return CellScores(*at, n, means, scores, budget)
+
+    def _budget(self, cell: Cell) -> dict[str, float]:
+        """What the cell's student took, its start included; nothing for a reference."""
+        if cell.is_reference:
+            return {}
+        start = start_of(self.definition)
+        of_start = read_budget(self.folder(start)) if start else Budget()
+        return read_budget(self.folder(cell)).plus(of_start).values
 
 
 def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     """The study with all that its cells share."""
     clock = Clock(folder, definition.name)
-    work, cells = Work(folder.absolute()), cells_of(definition)
-    halves = make_halves(definition, cells, work)
+    work, first = Work(folder.absolute()), start_of(definition)
+    start = first and RunFolder(work.folder("students", first.student_key)).model(first.arm)
+    cells = cells_of(definition, str(start or ""))
+    halves = make_halves(definition, [*cells, *([first] if first else [])], work)
     write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
     write_halves(out / HALVES, halves)
-    make_shared(cells, work, base_config(definition).runtime.threads, clock.tick)
+    threads = base_config(definition).runtime.threads
+    if first:
+        make_start(first, work, threads)
+    make_shared(cells, work, threads, clock.tick)
     return _Study(definition, out, work, cells, halves, clock)
 
 

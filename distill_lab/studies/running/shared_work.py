@@ -14,6 +14,7 @@ from tqdm import tqdm
 from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model, load_tokenizer_only
 from distill_lab.pipeline import ablation, data, generate, reject, train
+from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, Question, by_question
 from distill_lab.run.saved_settings import fingerprint
@@ -23,6 +24,7 @@ from distill_lab.studies.halves import Half, half_of
 from distill_lab.studies.held_out import HeldOut, make_held_out
 from distill_lab.studies.running.cell_configs import Cell, base_config
 from distill_lab.studies.running.setting_values import changed
+from distill_lab.studies.running.train_cell import train_student
 from distill_lab.studies.running.work_folder import Work, grouped
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.task import LoadedQuestions
@@ -77,9 +79,14 @@ def make_halves(definition: Definition, cells: Sequence[Cell], work: Work) -> di
 def make_shared(
     cells: Sequence[Cell], work: Work, threads: int, tick: Callable[[], object] = lambda: None
 ) -> None:
-    """Traces, examples and the teacher's targets of these cells, or what is missing of them; `tick`
-    is called each time that traces were made."""
-    cells = [cell for cell in cells if not cell.is_reference]
+    """Questions, traces, examples and the teacher's targets of these cells, or what is missing of
+    them; `tick` is called each time that traces were made."""
+    own = [cell for cell in cells if not cell.is_reference and cell.arm in OWN_ARMS]
+    for key, group in grouped(work.left(own), lambda cell: cell.student_key).items():
+        with work.naming(group):
+            student = RunFolder(work.folder("students", key))
+            student.train_questions.write(questions_of(group[0].config))
+    cells = work.left([cell for cell in cells if cell.from_traces])
     groups = grouped(cells, lambda cell: cell.traces_key)
     for key, group in tqdm(groups.items(), "traces", unit="setting"):
         with work.naming(group), work.logged():
@@ -98,6 +105,17 @@ def make_shared(
     for key, group in tqdm(groups.items(), "teacher's targets", unit="setting", disable=not groups):
         with work.naming(group), work.logged():
             _ask_teacher(group, work.folder("targets", key), work, threads)
+
+
+def make_start(cell: Cell, work: Work, threads: int) -> None:
+    """The student with which all others begin, unless it is there. LabError where that fails."""
+    folder = work.folder("students", cell.student_key)
+    if RunFolder(folder).model(cell.arm).exists():
+        return
+    make_shared([cell], work, threads)
+    if cell.id in work.failed:
+        raise LabError(f"start: {work.failed[cell.id]}")
+    train_student(cell, folder, None, work.folder("examples", cell.examples_key))
 
 
 def _sample(cells: Sequence[Cell], folder: Path, threads: int) -> bool:

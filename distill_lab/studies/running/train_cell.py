@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 
 from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model
 from distill_lab.models.sources import source_of
-from distill_lab.pipeline import train
+from distill_lab.pipeline import own_arms, train
+from distill_lab.pipeline.budget import write_budget
+from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.cells import rounded
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measures import measure
+from distill_lab.studies.running.cell_configs import Cell
 from distill_lab.studies.running.cell_work import CellWork
 
 
@@ -23,14 +27,26 @@ def train_and_measure(work: CellWork) -> None:
     """Writes the cell's scores on its half; LabError where its student diverged."""
     cell, config = work.cell, work.cell.config
     who = cell.student if cell.is_reference else cell.arm
+    who = "base" if who == "start" else who  # whose settings name it as the model to begin with
     if not cell.is_reference:
-        train.run(config, work.folder, (who,), work.targets)
-        _require_finite(work.folder, who)
+        train_student(cell, work.folder, work.targets, work.made_from)
     model = load_model(who, config.models, start(config, work.folder), work.folder)
     held_out = HeldOut.load(work.held_out) if work.held_out else None
     shots = source_of(who, config.models).shots
     scores = rounded(measure(model, work.half, work.measures, work.how, held_out, shots))
     write_text(work.scores, json.dumps(scores) + "\n")
+
+
+def train_student(cell: Cell, folder: Path, targets: Path | None, made_from: Path | None) -> None:
+    """Trains the cell's student and writes what it took, as far as it is not done."""
+    begun, config = time.monotonic(), cell.config
+    if cell.arm in OWN_ARMS:
+        done = own_arms.run(config, folder, cell.arm)
+    else:
+        done = train.run(config, folder, (cell.arm,), targets)
+    _require_finite(folder, cell.arm)
+    if done:
+        write_budget(config, cell.arm, folder, made_from, time.monotonic() - begun)
 
 
 def _require_finite(folder: Path, arm: str) -> None:

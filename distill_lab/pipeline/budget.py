@@ -1,0 +1,105 @@
+"""What a student took: tokens, operations and time, of its own and of the teacher's.
+
+Operations are counted as is usual (Kaplan et al. 2020, arXiv 2001.08361): 2 N for a token that goes
+forward through N parameters, 6 N for one that is trained on. With LoRA it is a little less.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from distill_lab.models.loading import load_tokenizer_only
+from distill_lab.pipeline import train
+from distill_lab.run.arms import ALL_ARMS
+from distill_lab.run.folder import RunFolder
+from distill_lab.run.json_files import read_json
+from distill_lab.run.records import write_text
+from distill_lab.run.settings import Config, ModelSettings
+from distill_lab.sampling.jobs import encoded, jobs_for
+from distill_lab.tasks.all_tasks import task_of
+
+BUDGET = "budget.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens that the teacher wrote, and read for it or to be learnt from; the same of the student's
+    own sampling; tokens it was trained on; floating-point operations of all these; and seconds of
+    training, own sampling included."""
+
+    teacher_wrote: int = 0
+    teacher_read: int = 0
+    student_wrote: int = 0
+    student_read: int = 0
+    trained: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def plus(self, other: Budget) -> Budget:
+        """Both together."""
+        return Budget(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Budget)))
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return asdict(self)
+
+
+def read_budget(folder: Path) -> Budget:
+    """The budget in a student's folder; an empty one where an earlier version trained it."""
+    path = folder / BUDGET
+    values = read_json(path, "a budget", "Run the study again") if path.exists() else {}
+    return Budget(**values)
+
+
+def write_budget(
+    config: Config, arm: str, folder: Path, made_from: Path | None, seconds: float
+) -> None:
+    """Writes the budget of the student in `folder`. `made_from` has the traces that were sampled for
+    it, refused ones too, if any; what its teacher's cache holds is counted as read once."""
+    rows, names = (
+        RunFolder(folder).read_training_log(arm),
+        ("trained", "scored", "sampled", "prompts"),
+    )
+    trained, scored, sampled, prompts = (
+        int(sum(row.get(name, 0) for row in rows)) for name in names
+    )
+    wrote, read = _sampling(config, RunFolder(made_from)) if made_from else (0, 0)
+    read += scored
+    if ALL_ARMS[arm].softened and config.train.cache != "none":
+        read += _cached(config, RunFolder(folder))
+    of_student, of_teacher = (parameters(who, config.models) for who in ("base", "teacher"))
+    flops = 2 * of_teacher * (wrote + read) + 2 * of_student * (sampled + prompts)
+    flops += 6 * of_student * trained
+    budget = Budget(wrote, read, sampled, prompts, trained, flops, round(seconds, 1))
+    write_text(folder / BUDGET, json.dumps(budget.values) + "\n")
+
+
+def _sampling(config: Config, run: RunFolder) -> tuple[int, int]:
+    """Tokens that the teacher wrote in a run's traces, and those of the prompts, read once each."""
+    tokenizer, shots = load_tokenizer_only("teacher", config.models).tokenizer, config.models
+    questions = run.train_questions.read()
+    jobs = jobs_for(questions, tokenizer, shots.teacher_shots, task_of(config))
+    ids = encoded(jobs, tokenizer)
+    wrote = sum(trace.n_tokens for trace in run.traces.read())
+    return wrote, sum(len(ids[job.prompt]) for job in jobs)
+
+
+def _cached(config: Config, run: RunFolder) -> int:
+    """Tokens that the teacher reads of a student's examples, once each."""
+    teacher, student = (load_tokenizer_only(who, config.models) for who in ("teacher", "base"))
+    examples = list(dict.fromkeys(run.examples.read()))
+    made = train.encode_for(config, examples, student, teacher)
+    return sum(len(each.teacher_prompt) + len(each.completion) for each in made)
+
+
+def parameters(who: str, models: ModelSettings) -> int:
+    """Parameters of the teacher or the base, tied ones once; no weights are loaded."""
+    config = load_tokenizer_only(who, models).config
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config).num_parameters()
