@@ -28,9 +28,9 @@ BUDGET = "budget.json"
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Tokens that the teacher wrote, and read for it or to be learnt from; the same of the student's
-    own sampling; tokens it was trained on; floating-point operations of all these; and seconds of
-    training, own sampling included."""
+    """Tokens that the teacher wrote, and those that it read for it or to be learnt from; the same
+    of the student's own sampling; tokens on which it was trained; floating-point operations of all
+    these; and seconds of training, own sampling included."""
 
     teacher_wrote: int = 0
     teacher_read: int = 0
@@ -60,15 +60,11 @@ def read_budget(folder: Path) -> Budget:
 def write_budget(
     config: Config, arm: str, folder: Path, made_from: Path | None, seconds: float
 ) -> None:
-    """Writes the budget of the student in `folder`. `made_from` has the traces that were sampled for
-    it, refused ones too, if any; what its teacher's cache holds is counted as read once."""
-    rows, names = (
-        RunFolder(folder).read_training_log(arm),
-        ("trained", "scored", "sampled", "prompts"),
-    )
-    trained, scored, sampled, prompts = (
-        int(sum(row.get(name, 0) for row in rows)) for name in names
-    )
+    """Writes the budget of the student in `folder`. `made_from` has the traces that were sampled
+    for it, refused ones too, if any; what its teacher's cache holds is counted as read once."""
+    rows = RunFolder(folder).read_training_log(arm)
+    names = ("trained", "scored", "sampled", "prompts")
+    trained, scored, sampled, prompts = (sum(int(row.get(n, 0)) for row in rows) for n in names)
     wrote, read = _sampling(config, RunFolder(made_from)) if made_from else (0, 0)
     read += scored
     if ALL_ARMS[arm].softened and config.train.cache != "none":

@@ -70,8 +70,9 @@ class OwnSamplesTrainer(DistillationTrainer):
     `hyperparameters.batch_size` counts completions: a step draws `batch_size / drawing.sampling.n`
     prompts. With a `reward` only samples that get 1 are learnt from. Random numbers belong to
     (seed, step, question, sample), so a run that goes on from a checkpoint draws what it would have
-    drawn. Each step logs `sampled` and `prompts`, tokens that the student wrote and read for it, and
-    of its samples the mean `reward` and `length` and the share that `ended`.
+    drawn. Each step logs tokens that the student wrote and read for it, `sampled` and `prompts`;
+    and of its samples the mean `reward` and `length`, the share that `ended`, and the share of
+    groups that are `dead`: all rewards alike.
     """
 
     SUMS: ClassVar = (
