@@ -1,9 +1,9 @@
 """Learning from one's own samples: GRPO's advantages and losses, and on-policy distillation.
 
 DeepSeek-R1's reinforcement learning is GRPO (section 2.2.1; Shao et al. 2024, arXiv 2402.03300).
-Each prompt has a group of completions; one that is better than its group becomes likelier. With r
-the ratio of a token's probability now to that when it was sampled, and A its completion's advantage,
-each token costs
+Each prompt has a group of completions, and one that is better than its group becomes likelier. With
+r the ratio of a token's probability now to that when it was sampled, and A the advantage of its
+completion, each token costs
 
     - min( r A, clip(r, 1 - epsilon, 1 + epsilon_high) A ) + beta r k3
 
