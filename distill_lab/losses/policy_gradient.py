@@ -55,8 +55,8 @@ def group_advantages(rewards: Tensor, scale: Scale = "group") -> Advantages:
     `scale` is none, as Dr. GRPO (Liu et al. 2025, arXiv 2503.20783) has it.
 
     The deviation is the unbiased one. Groups of equal rewards get exactly 0, and count as dead by
-    the rewards themselves: eight times .2 has, rounded, a deviation of 1.6e-8. ValueError for
-    groups of one, which have no deviation, and for a reward that is no number.
+    the rewards themselves: TRL computes a deviation of 1.6e-8 for eight times .2, and takes that
+    group for a living one. ValueError for groups of one, and for a reward that is no number.
     """
     if rewards.ndim != 2 or rewards.shape[1] < 2:
         raise ValueError(

@@ -245,6 +245,11 @@ def test_an_equal_group_is_dead_and_exactly_0(reward, scale):
     assert (made.advantages[1] != 0).all()
 
 
+def test_a_group_that_hardly_differs_is_alive():
+    """Its deviation is as small as what rounding alone may give."""
+    assert group_advantages(torch.tensor([[0.0, 1e-9]])).dead.tolist() == [False]
+
+
 def test_groups_of_one_and_rewards_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="n of at least 2"):
         group_advantages(torch.ones(4, 1))
@@ -311,6 +316,14 @@ def test_the_sampled_form_is_corrected_for_a_student_that_has_moved_and_not_clip
     now, old, teacher = torch.tensor([[-1.0]]), torch.tensor([[-3.0]]), torch.tensor([[-0.5]])
     loss = sampled_reverse_kl(now, old, teacher, torch.ones(1, 1))
     assert loss.item() == pytest.approx(-math.exp(2) * 2.5)
+
+
+def test_the_sampled_form_is_a_mean_over_tokens():
+    """One token that costs 1 and three that cost 2, and what is outside the mask."""
+    teacher = torch.tensor([[-1.0, -9.0, -9.0], [-2.0, -2.0, -2.0]])
+    mask, zeros = torch.tensor([[1, 0, 0], [1, 1, 1]]), torch.zeros(2, 3)
+    assert sampled_reverse_kl(zeros, zeros, teacher, mask).item() == pytest.approx(7 / 4)
+    assert sampled_reverse_kl(zeros, zeros, teacher, mask, 14).item() == pytest.approx(7 / 14)
 
 
 def test_the_term_of_the_reference_is_the_reverse_kl_and_so_is_its_gradient():
