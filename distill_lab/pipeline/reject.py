@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.pipeline.rejection_rules import RULES, Attempt, single_spaced
+from distill_lab.pipeline.rejection_rules import RULES, Attempt, reason_of, single_spaced
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
@@ -48,7 +48,7 @@ def verdict_on(
         kept = accepted.setdefault(trace.question_id, set())
         scores = task.grade(answer, question)
         attempt = Attempt(trace, question, settings, scores, kept)
-        reason = next((rule.__name__ for rule in RULES if rule(attempt)), "ok")
+        reason = reason_of(attempt)
         if reason == "ok":
             kept.add(single_spaced(trace.completion))
         verdicts.append(Verdict(trace.question_id, trace.sample, reason, scores))

@@ -2,22 +2,26 @@
 
 `RULES` are asked in order. Mixed languages, long paragraphs, code blocks and wrong answers are the
 paper's own (section 2.3.3); the others keep text out that would teach a student to break the
-format, to ramble or to say one thing twice.
+format, to ramble or to say one thing twice. The same rules are the reward of a student that learns
+from its own samples.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import regex
 
 from distill_lab.pipeline.languages import WORD, foreign_sentences, foreign_words
-from distill_lab.run.records import Question, Trace
+from distill_lab.run.records import LabError, Question, Trace
 from distill_lab.run.settings import RejectSettings
 from distill_lab.tasks.prompts import answer_text, parse
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def duplicate(attempt: Attempt) -> bool:
     return single_spaced(attempt.trace.completion) in attempt.accepted
 
 
-RULES = (
+Rule = Callable[[Attempt], bool]
+RULES: tuple[Rule, ...] = (
     truncated,
     malformed,
     empty_answer,
@@ -103,6 +108,44 @@ RULES = (
     wrong_answer,
     duplicate,
 )
+
+_DEFAULTS = RejectSettings()
+
+
+def reason_of(attempt: Attempt, rules: Sequence[Rule] = RULES) -> str:
+    """`ok`, or the name of the first of the rules that refuses the attempt."""
+    return next((rule.__name__ for rule in rules if rule(attempt)), "ok")
+
+
+def reward(
+    completion: str,
+    question: Question,
+    ended: bool,
+    task: Task = SQUAD,
+    settings: RejectSettings = _DEFAULTS,
+    form: float = 0.0,
+    rules: Sequence[Rule] = RULES,
+) -> float:
+    """1 for a completion that rejection sampling would keep, else 0: right and well formed, as the
+    paper's accuracy and format rewards ask (section 2.2.2).
+
+    `ended` says that it stopped by itself: one that was cut scores nothing, whatever it says.
+    `form` is what it gets if `wrong_answer` is the first rule to refuse it: 0, or a power of two
+    below 1, as with .2 and the like TRL does not see that all rewards of a group are equal;
+    LabError for others. What a rule that is left out of `rules` would refuse, counts.
+    """
+    if form and not (0 < form < 1 and math.frexp(form)[0] == 0.5):
+        raise LabError(
+            f"Reward for the form alone: expected 0 or a power of two below 1, found {form:g}. "
+            "Take 0.25, say."
+        )
+    if not ended:
+        return 0.0
+    trace = Trace(question.id, 0, completion, 0, "stop", "student", "")
+    scores = task.grade(answer_text(completion), question)
+    reason = reason_of(Attempt(trace, question, settings, scores, frozenset()), rules)
+    return {"ok": 1.0, wrong_answer.__name__: form}.get(reason, 0.0)
+
 
 _TAG = re.compile(r"</?[a-z]+>")
 # Digits, LaTeX and signs, f(x), or an operator that stands alone.
