@@ -75,7 +75,8 @@ def group_advantages(rewards: Tensor, scale: Scale = "group") -> Advantages:
 def step_items(mask: Tensor, kind: PolicyKind) -> Tensor:
     """What a micro-batch with this mask (B, T) has of what its kind of loss divides by: tokens for
     dapo, completions for grpo and dr_grpo, and itself, 1, for bnpo."""
-    counts = {"grpo": mask.shape[0], "bnpo": 1, "dapo": mask.sum(), "dr_grpo": mask.shape[0]}
+    completions = mask.bool().any(1).sum()  # a row without a token fills a place
+    counts = {"grpo": completions, "bnpo": 1, "dapo": mask.sum(), "dr_grpo": completions}
     return torch.as_tensor(counts[kind], device=mask.device)
 
 

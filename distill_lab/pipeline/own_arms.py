@@ -7,7 +7,8 @@ judge is rejection sampling's: a reward is 1 for what it would keep, else 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from transformers import set_seed
@@ -22,11 +23,11 @@ from distill_lab.models.loading import (
     require_shared_tokenizer,
 )
 from distill_lab.pipeline import train
-from distill_lab.pipeline.reject import verdict_on
+from distill_lab.pipeline.rejection_rules import reward
 from distill_lab.run.arms import OwnArm
 from distill_lab.run.distributed import from_main
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import Question, Trace, by_id, by_question
+from distill_lab.run.records import Question, by_id, by_question
 from distill_lab.run.settings import Config
 from distill_lab.sampling.jobs import Completion, Job, encoded, jobs_for
 from distill_lab.sampling.nucleus import Sampling
@@ -35,6 +36,7 @@ from distill_lab.tasks.prompts import BEGUN, encode, render
 from distill_lab.training.batches import Encoded
 from distill_lab.training.checkpoints import last_checkpoint
 from distill_lab.training.own_samples import Drawing, OwnSamplesTrainer, Prompt, Reward
+from distill_lab.training.policy import PolicyTrainer, SampledTargetsTrainer
 
 
 def run(config: Config, out: Path, arm: OwnArm) -> bool:
@@ -54,16 +56,11 @@ def run(config: Config, out: Path, arm: OwnArm) -> bool:
     questions = folder.train_questions.read()
     prompts = _prompts(config, questions, base, teacher, folder)
     student = for_training(base, config.models.lora_rank)
-    own = config.own
-    trainer = OwnSamplesTrainer(
+    trainer = _trainer(arm, config)(
         student,
         prompts,
-        Drawing(
-            Sampling(own.group, own.temperature, 1.0, own.max_new_tokens, config.train.seed),
-            config.runtime.sample_batch,
-            own.share,
-        ),
-        Objective(1.0, 1.0, own.divergence) if teacher else Objective(),
+        _drawing(config),
+        Objective(1.0, 1.0, config.own.divergence) if teacher else Objective(),
         teacher,
         train.hyperparameters_of(config, backend.dtype),
         folder.student(arm),
@@ -75,18 +72,34 @@ def run(config: Config, out: Path, arm: OwnArm) -> bool:
     return True
 
 
+def _trainer(arm: OwnArm, config: Config) -> Callable[..., OwnSamplesTrainer]:
+    own = config.own
+    if arm == "grpo":
+        return partial(PolicyTrainer, kind=own.loss, scale=own.scale)
+    return (
+        SampledTargetsTrainer
+        if arm == "on-policy" and own.targets == "sampled"
+        else OwnSamplesTrainer
+    )
+
+
+def _drawing(config: Config) -> Drawing:
+    """Samples from the student's own distribution, uncut: of what is drawn from a nucleus neither
+    gradient would be right."""
+    own, rows = config.own, config.runtime.sample_batch
+    sampling = Sampling(own.group, own.temperature, 1.0, own.max_new_tokens, config.train.seed)
+    return Drawing(sampling, rows, own.share)
+
+
 def reward_of(config: Config, questions: Sequence[Question]) -> Reward:
     """The judge of rejection sampling as a reward: 1 for a completion that it keeps, else 0."""
     known, task = by_id(questions), task_of(config)
 
-    def reward(question_id: str, completion: Completion) -> float:
-        trace = Trace(
-            question_id, 0, completion.text, completion.n_tokens, completion.finish, "", ""
-        )
-        (verdict,) = verdict_on([trace], known, config.reject, task)
-        return float(verdict.reason == "ok")
+    def judge(question_id: str, completion: Completion) -> float:
+        ended = completion.finish == "stop"
+        return reward(completion.text, known[question_id], ended, task, config.reject)
 
-    return reward
+    return judge
 
 
 def _prompts(

@@ -157,6 +157,9 @@ class OwnSettings:
     others from the teacher's kept traces."""
     divergence: Literal["forward-kl", "reverse-kl", "jsd"] = "reverse-kl"
     """What `on-policy` minimises at each token of a sample."""
+    targets: Literal["full", "sampled"] = "full"
+    """What `on-policy` asks of the teacher: the whole distribution at each token, or the sampled
+    token's probability alone, which any teacher behind an interface can give."""
     loss: Literal["grpo", "bnpo", "dapo", "dr_grpo"] = "dapo"
     """How `grpo` averages over tokens and samples: by sample (grpo), by the tokens of a micro-batch
     (bnpo) or of a step (dapo), or by the longest length there could be (dr_grpo)."""
