@@ -24,13 +24,14 @@ from distill_lab.sampling.jobs import encoded, jobs_for
 from distill_lab.tasks.all_tasks import task_of
 
 BUDGET = "budget.json"
+SAMPLING_SECONDS = "sampling_seconds"  # a run's note of what its traces took
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Tokens that the teacher wrote, and those that it read for it or to be learnt from; the same
     of the student's own sampling; tokens on which it was trained; floating-point operations of all
-    these; and seconds of training, own sampling included."""
+    these; and seconds of sampling and training."""
 
     teacher_wrote: int = 0
     teacher_read: int = 0
@@ -65,7 +66,10 @@ def write_budget(
     rows = RunFolder(folder).read_training_log(arm)
     names = ("trained", "scored", "sampled", "prompts")
     trained, scored, sampled, prompts = (sum(int(row.get(n, 0)) for row in rows) for n in names)
-    wrote, read = _sampling(config, RunFolder(made_from)) if made_from else (0, 0)
+    wrote = read = 0
+    if made_from:
+        wrote, read = _sampling(config, RunFolder(made_from))
+        seconds += RunFolder(made_from).read_notes().get(SAMPLING_SECONDS, 0.0)
     read += scored
     if ALL_ARMS[arm].softened and config.train.cache != "none":
         read += _cached(config, RunFolder(folder))

@@ -10,6 +10,7 @@ from typing import Any
 
 from distill_lab.reporting import templates
 from distill_lab.reporting.page import duration
+from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.records import write_bytes, write_text
 from distill_lab.run.saved_settings import flag
 from distill_lab.studies import series
@@ -17,6 +18,7 @@ from distill_lab.studies.cells import CellScores
 from distill_lab.studies.findings import Finding, lines_of, unanswered
 from distill_lab.studies.halves import Half
 from distill_lab.studies.measure_names import CONFIDENCE, ECE, gain, interval, label, signed
+from distill_lab.studies.pictures.budget_plot import budget_plot
 from distill_lab.studies.pictures.calibration_plot import calibration
 from distill_lab.studies.pictures.findings_plot import forest
 from distill_lab.studies.pictures.heat_map import heat_map
@@ -48,6 +50,7 @@ def write(folder: Path, lines: Sequence[CellScores] = ()) -> None:
 def draw(study: Study) -> list[Picture]:
     """All pictures, those that answer the question first."""
     made = [forest(study.findings)] if study.findings else []
+    made += _budgets(study)
     made += _maps(study)
     made += _along_axes(study)
     of_students = {
@@ -56,6 +59,20 @@ def draw(study: Study) -> list[Picture]:
         if (found := series.calibration_of(study, student))
     }
     return [*made, calibration(of_students)] if of_students else made
+
+
+def _budgets(study: Study) -> list[Picture]:
+    """The score that decides against what students took, where some learn from their own samples."""
+    if not {*study.definition.students} & {*OWN_ARMS}:
+        return []
+    measure = _measured(study)[0]
+    lines = [line for line in study.lines if line.half == series.fullest_half(study)]
+    levels = {
+        line.student: line.means[measure]
+        for line in lines
+        if line.student in study.definition.references
+    }
+    return [budget_plot(measure, series.spent(study, measure), levels)]
 
 
 def _maps(study: Study) -> list[Picture]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from distill_lab.studies.cells import CellScores
 from distill_lab.studies.definition import Contrast, Settings
 from distill_lab.studies.findings import draws_of, lines_of, mean_difference, statistic_of
-from distill_lab.studies.halves import CHOOSE, REPORT
+from distill_lab.studies.halves import CHOOSE, REPORT, Half
 from distill_lab.studies.measure_names import CONFIDENCE
 from distill_lab.studies.results import Study
 from distill_lab.studies.statistics import BINS, bin_of, mean_interval
@@ -59,6 +60,15 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a student took, the mean over its seeds of each part of its budget, and a measure of
+    it."""
+
+    budget: dict[str, float]
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Of one student: mean confidence, share of right answers (both 0 to 100) and number of answers
     in each bin that has some; the calibration error, and mean confidence minus share right."""
@@ -103,17 +113,35 @@ def _point(
     study: Study, student: str, row: Settings, names: tuple[str, ...], measure: str, half: str
 ) -> Point | None:
     questions = study.halves[half]
-    statistics = [
-        statistic_of(line, measure, questions)
+    lines = [
+        line
         for point in study.definition.points()
         if row.items() <= point.items()
         for line in lines_of(student, point, half, study.lines).values()
     ]
-    if not statistics:
-        return None
-    low, high = mean_interval(statistics, draws_of(questions.n_passages))
     value = row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)
+    return _mean(lines, value, measure, questions) if lines else None
+
+
+def _mean(lines: Sequence[CellScores], value: Any, measure: str, questions: Half) -> Point:
+    statistics = [statistic_of(line, measure, questions) for line in lines]
+    low, high = mean_interval(statistics, draws_of(questions.n_passages))
     return Point(value, fmean(each.value for each in statistics), low, high)
+
+
+def spent(study: Study, measure: str) -> dict[str, list[Spent]]:
+    """What each student took at each point of the grid, and the measure of it."""
+    half = fullest_half(study)
+    found: dict[str, list[Spent]] = {}
+    for student in study.definition.students:
+        for point in study.definition.points():
+            lines = list(lines_of(student, point, half, study.lines).values())
+            if lines and all(line.budget for line in lines):
+                names = lines[0].budget
+                budget = {name: fmean(line.budget[name] for line in lines) for name in names}
+                made = _mean(lines, point, measure, study.halves[half])
+                found.setdefault(student, []).append(Spent(budget, made))
+    return found
 
 
 def map_of(study: Study, contrast: Contrast) -> Map | None:

@@ -100,7 +100,7 @@ class OwnSamplesTrainer(DistillationTrainer):
         )
         if batch % group:
             raise LabError(
-                f"--train.batch-size: expected a multiple of --own.group {group}, found {batch}."
+                f"--train.batch-size: expected a multiple of own.group {group}, found {batch}."
             )
         of_prompts = replace(
             hyperparameters,

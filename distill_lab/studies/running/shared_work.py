@@ -4,6 +4,7 @@ targets, held-out traces. It lies in the study's `work` folder, by what it depen
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model, load_tokenizer_only
 from distill_lab.pipeline import ablation, data, generate, reject, train
+from distill_lab.pipeline.budget import SAMPLING_SECONDS
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, Question, by_question
@@ -90,7 +92,10 @@ def make_shared(
     groups = grouped(cells, lambda cell: cell.traces_key)
     for key, group in tqdm(groups.items(), "traces", unit="setting"):
         with work.naming(group), work.logged():
-            if _sample(group, work.folder("traces", key), threads):
+            folder, begun = RunFolder(work.folder("traces", key)), time.monotonic()
+            if _sample(group, folder.path, threads):
+                before = folder.read_notes().get(SAMPLING_SECONDS, 0.0)
+                folder.write_note(SAMPLING_SECONDS, before + time.monotonic() - begun)
                 tick()
     for key, group in grouped(work.left(cells), lambda cell: cell.examples_key).items():
         with work.naming(group), work.logged():
@@ -150,7 +155,9 @@ def _judge(cell: Cell, folder: Path, work: Work) -> None:
     if run.examples.path.exists():
         return
     questions = questions_of(cell.config)
-    traces = by_question(RunFolder(work.folder("traces", cell.traces_key)).traces.read())
+    sampled = RunFolder(work.folder("traces", cell.traces_key))
+    all_traces = sampled.traces.read()
+    traces = by_question(all_traces)
     run.train_questions.write(questions)
     run.traces.write(
         trace
@@ -158,6 +165,9 @@ def _judge(cell: Cell, folder: Path, work: Work) -> None:
         for trace in sorted(traces[question.id], key=lambda trace: trace.sample)
         if trace.sample < cell.config.generate.n_samples
     )
+    share = len(questions) * cell.config.generate.n_samples / len(all_traces)
+    seconds = sampled.read_notes().get(SAMPLING_SECONDS, 0.0)
+    run.write_note(SAMPLING_SECONDS, share * seconds)
     reject.run(cell.config, folder)
 
 

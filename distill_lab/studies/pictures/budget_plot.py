@@ -1,0 +1,74 @@
+"""A score against what it took: one picture, a panel for each kind of budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from distill_lab.reporting.plots import INK, REST, Plot, new_figure, png_of
+from distill_lab.studies.measure_names import label
+from distill_lab.studies.pictures.look import MARKS, SOFT, Picture, colours, number
+from distill_lab.studies.series import Spent
+
+_KINDS: dict[str, Callable[[Mapping[str, float]], float]] = {
+    "floating-point operations": lambda budget: budget["flops"],
+    "tokens sampled, the teacher's and the student's": (
+        lambda budget: budget["teacher_wrote"] + budget["student_wrote"]
+    ),
+    "tokens trained on": lambda budget: budget["trained"],
+    "seconds of sampling and training": lambda budget: budget["seconds"],
+}
+
+
+def budget_plot(
+    measure: str, students: Mapping[str, Sequence[Spent]], levels: Mapping[str, float]
+) -> Picture:
+    """The measure of each student against its budgets; `levels` are the references' scores."""
+    figure, axes = new_figure(0.3 + 2.3 * len(_KINDS), rows=len(_KINDS))
+    shades = colours(list(students))
+    for (name, of), ax in zip(_KINDS.items(), axes, strict=True):
+        _points(ax, students, of, shades)
+        for reference, level in levels.items():
+            ax.axhline(level, color=SOFT, linewidth=1, linestyle=":")
+            place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 9}
+            ax.annotate(reference, (0.01, level), color=SOFT, **place)
+        ax.set_xscale("log")
+        ax.set_xlabel(name, fontsize=11, color=INK)
+        ax.set_ylabel(label(measure), fontsize=11, color=INK)
+        ax.margins(x=0.25, y=0.1)
+        ax.grid(axis="y", color=REST, linewidth=0.8)
+    ranked = sorted(students, key=lambda who: _best(students[who]).point.mean, reverse=True)
+    parts = [_described(who, _best(students[who]), measure) for who in ranked]
+    title = f"{label(measure)} by operations: {'; '.join(parts)}"
+    caption = (
+        "Means over seeds, bars: 95 % intervals over passages. The start that all share, the "
+        "teacher's traces and its reading of them are charged; its own training is not. Two "
+        "operations a parameter for a token read or written, six for one trained on. Seconds are "
+        "those of one machine, on which other cells were trained at the same time."
+    )
+    return Picture(title, caption, Plot("budgets", f"{title}.", png_of(figure)))
+
+
+def _points(
+    ax: Any,
+    students: Mapping[str, Sequence[Spent]],
+    of: Callable[[Mapping[str, float]], float],
+    shades: Mapping[str, str],
+) -> None:
+    for n, (student, all_spent) in enumerate(students.items()):
+        for spent in all_spent:
+            x, point = of(spent.budget), spent.point
+            bars = [[point.mean - point.low], [point.high - point.mean]]
+            style = {"color": shades[student], "marker": MARKS[n % len(MARKS)]}
+            ax.errorbar([x], [point.mean], bars, elinewidth=2, **style)
+        last = all_spent[-1]
+        beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 11}
+        ax.annotate(student, (of(last.budget), last.point.mean), color=shades[student], **beside)
+
+
+def _best(all_spent: Sequence[Spent]) -> Spent:
+    return max(all_spent, key=lambda spent: spent.point.mean)
+
+
+def _described(student: str, spent: Spent, measure: str) -> str:
+    return f"{student} {number(spent.point.mean, measure)} for {spent.budget['flops']:.1e}"
