@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.reporting import templates
+from distill_lab.reporting import paper, templates
 from distill_lab.reporting.page import duration
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.records import write_bytes, write_text
@@ -62,7 +62,7 @@ def draw(study: Study) -> list[Picture]:
 
 
 def _budgets(study: Study) -> list[Picture]:
-    """The score that decides against what students took, where some learn from their own samples."""
+    """The score that decides against what it took, where some learn from their own samples."""
     if not {*study.definition.students} & {*OWN_ARMS}:
         return []
     measure = _measured(study)[0]
@@ -157,6 +157,7 @@ def _render(study: Study, made: list[Picture]) -> str:
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment.get_template("study.html.jinja").render(
         study=study,
+        paper=paper,
         definition=study.definition,
         values=study.values,
         findings=study.findings,

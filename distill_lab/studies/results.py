@@ -115,14 +115,16 @@ def table(definition: Definition, lines: Sequence[CellScores]) -> str:
     """study.csv: a row a cell and half, with its axes, seed, student and means."""
     axes = definition.axis_names
     means = list(dict.fromkeys(name for line in lines for name in line.means))
+    spent = list(dict.fromkeys(name for line in lines for name in line.budget))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cell", *axes, "seed", "student", "half", "n_examples", *means])
+    writer.writerow(["cell", *axes, "seed", "student", "half", "n_examples", *means, *spent])
     for line in lines:
         at = [line.settings.get(name, "") for name in axes]
         seed = "" if line.seed is None else line.seed
         scored = [line.means.get(name, "") for name in means]
-        writer.writerow([line.cell, *at, seed, line.student, line.half, line.n_examples, *scored])
+        row = [line.cell, *at, seed, line.student, line.half, line.n_examples, *scored]
+        writer.writerow([*row, *(line.budget.get(name, "") for name in spent)])
     return text.getvalue()
 
 

@@ -32,7 +32,7 @@ def budget_plot(
             ax.axhline(level, color=SOFT, linewidth=1, linestyle=":")
             place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 9}
             ax.annotate(reference, (0.01, level), color=SOFT, **place)
-        ax.set_xscale("log")
+        _scale(ax, [of(spent.budget) for each in students.values() for spent in each])
         ax.set_xlabel(name, fontsize=11, color=INK)
         ax.set_ylabel(label(measure), fontsize=11, color=INK)
         ax.margins(x=0.25, y=0.1)
@@ -64,6 +64,18 @@ def _points(
         last = all_spent[-1]
         beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "fontsize": 11}
         ax.annotate(student, (of(last.budget), last.point.mean), color=shades[student], **beside)
+
+
+def _scale(ax: Any, values: Sequence[float]) -> None:
+    """Logarithmic where budgets differ much; ticks such as 300G."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    if min(values) > 0 and max(values) > 6 * min(values):
+        ax.set_xscale("log")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.minorticks_off()
 
 
 def _best(all_spent: Sequence[Spent]) -> Spent:
