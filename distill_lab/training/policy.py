@@ -22,6 +22,7 @@ from distill_lab.losses.policy_gradient import (
 )
 from distill_lab.models.loading import head, hidden_states
 from distill_lab.training.own_samples import OwnSamplesTrainer, Prompt, Row
+from distill_lab.training.trainer import n_read
 
 
 class _OfLogProbs(OwnSamplesTrainer):
@@ -118,6 +119,7 @@ class SampledTargetsTrainer(_OfLogProbs):
         return total, ((old - log_p) * mask).sum()
 
     def _teacher_log_probs(self, lm: Any, inputs: dict[str, Any], mask: Tensor) -> Tensor:
+        self.sums["scored"] += n_read(inputs, "teacher_")
         theirs = inputs["teacher_labels"][:, 1:] != IGNORED  # (B, T_t), as many in each row
         log_probs = self._log_probs(lm, head(lm), inputs, theirs, "teacher_")[theirs]  # (N)
         return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, log_probs)
