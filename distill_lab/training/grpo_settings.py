@@ -23,7 +23,7 @@ Reward = Callable[[Job, Completion], float]
 class GrpoSettings:
     """`group` completions a prompt, of at most `max_new_tokens`, sampled at `temperature` from all
     tokens; `kind`, `epsilon`, `epsilon_high` and `beta` are those of `policy_loss`, `scale` that of
-    `group_advantages`. `vllm` samples with vLLM on the same GPU (TRL alone, whose release 1.15 knows
+    `group_advantages`. `vllm` samples with vLLM on the same GPU (TRL alone; its release 1.15 knows
     vLLM 0.21 to 0.31)."""
 
     group: int = 8

@@ -32,10 +32,12 @@ from distill_lab.losses.policy_gradient import (
 )
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, for_training, head, hidden_states, load
-from distill_lab.run.records import LabError
-from distill_lab.run.settings import RuntimeSettings
-from distill_lab.sampling.jobs import Completion, Job
-from distill_lab.tasks.prompts import BEGUN, encode
+from distill_lab.pipeline.rejection_rules import reward
+from distill_lab.run.records import LabError, by_id
+from distill_lab.run.settings import BUNDLED, RuntimeSettings
+from distill_lab.sampling.jobs import Completion, Job, jobs_for
+from distill_lab.tasks.prompts import BEGUN, encode, parse
+from distill_lab.tasks.squad.task import SQUAD
 from distill_lab.training.grpo_settings import GrpoSettings, Reward, prompt_order
 from distill_lab.training.trainer import Hyperparameters
 from distill_lab.training.trl_grpo import make_trainer, require_tags, train_grpo_trl
@@ -364,6 +366,26 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.05)
     raise AssertionError("it never came so far")
+
+
+@pytest.mark.slow
+def test_the_bundled_teachers_own_samples_earn_what_the_rules_give(tmp_path):
+    """Real prompts, the real tokenizer, and the reward that the lab uses."""
+    backend = choose_backend(RuntimeSettings(device="cpu", dtype="float32"))
+    model = for_training(load(BUNDLED, backend, "teacher"), 0)
+    questions = by_id(SQUAD.load(BUNDLED, "train", False).questions[:4])
+    asked: list[Completion] = []
+
+    def judged(job: Job, completion: Completion) -> float:
+        asked.append(completion)
+        return reward(completion.text, questions[job.question_id], completion.finish == "stop")
+
+    jobs, how = jobs_for(questions.values(), model.tokenizer), replace(STEP, learning_rate=1e-5)
+    settings = GrpoSettings(group=8, max_new_tokens=96)
+    (row,) = train_grpo_trl(model, jobs, judged, settings, replace(how, batch_size=32), tmp_path)
+    assert 0.2 < row["reward"] < 1
+    assert row["ended"] > 0.8
+    assert sum(parse(completion.text) is not None for completion in asked) > 24
 
 
 @pytest.mark.slow
