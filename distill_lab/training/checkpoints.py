@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from transformers import Trainer
+from transformers import Trainer, TrainerState
 
 from distill_lab.run.records import write_text
 
@@ -22,6 +22,19 @@ def last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)
     return str(max(whole, key=lambda c: int(c.name.rpartition("-")[2]))) if whole else None
+
+
+def load_if_finished(trainer: Trainer, checkpoint: str | None) -> bool:
+    """Loads a checkpoint of the last step, if it is one; a trainer that went on from it would take
+    one step more, at a rate of its own, where steps are counted and end within an epoch."""
+    if not checkpoint:
+        return False
+    state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
+    if not 0 < trainer.args.max_steps <= state.global_step:
+        return False
+    trainer._load_from_checkpoint(checkpoint)
+    trainer.state = state
+    return True
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -19,7 +19,6 @@ from transformers import (
     PrinterCallback,
     Trainer,
     TrainerCallback,
-    TrainerState,
     TrainingArguments,
 )
 
@@ -37,6 +36,7 @@ from distill_lab.models.loading import LanguageModel, head, hidden_states
 from distill_lab.run.distributed import size
 from distill_lab.run.records import LabError
 from distill_lab.training.batches import Encoded, blank, collate
+from distill_lab.training.checkpoints import load_if_finished
 from distill_lab.training.teacher_cache.build import TeacherCache
 
 
@@ -143,25 +143,21 @@ class DistillationTrainer(Trainer):
         self._pad: Any = student.tokenizer.pad_token_id
         super().__init__(
             model=student.lm,
-            args=_arguments(hyperparameters, student.lm.device, folder),
+            args=one_gpu_a_process(
+                TrainingArguments(**argument_values(hyperparameters, student.lm.device, folder))
+            ),
             train_dataset=[*examples, *[blank(self._pad)] * self._order.blanks],  # type: ignore[arg-type]
             data_collator=self._batch,
-            callbacks=[_Progress(title), *callbacks],
+            callbacks=[Progress(title), *callbacks],
         )
         self.remove_callback(PrinterCallback)
         # we divide by num_items_in_batch: no second division by accumulation steps
         self.model_accepts_loss_kwargs = True
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's, but that nothing is added to a checkpoint of the last step: where steps
-        are counted and end within an epoch, the Trainer would take one more, at a rate of its
-        own."""
-        if resume_from_checkpoint:
-            state = TrainerState.load_from_json(f"{resume_from_checkpoint}/trainer_state.json")
-            if 0 < self.args.max_steps <= state.global_step:
-                self._load_from_checkpoint(resume_from_checkpoint)
-                self.state = state
-                return None
+        """As the Trainer's, but that nothing is added to a checkpoint of the last step."""
+        if load_if_finished(self, resume_from_checkpoint):
+            return None
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> EpochShuffle:
@@ -233,7 +229,9 @@ def n_read(inputs: dict[str, Any], whose: str = "") -> int:
     return int(inputs[f"{whose}attention_mask"][real].sum())
 
 
-def _arguments(h: Hyperparameters, device: torch.device, folder: Path) -> TrainingArguments:
+def argument_values(h: Hyperparameters, device: torch.device, folder: Path) -> dict[str, Any]:
+    """The arguments of `TrainingArguments`, or of one that inherits from it. LabError where the
+    batch sizes do not divide."""
     each = h.batch_size // size()  # examples of an optimiser step for one process
     micro = min(h.micro_batch or each, each)
     if each * size() != h.batch_size or each % micro:
@@ -242,30 +240,33 @@ def _arguments(h: Hyperparameters, device: torch.device, folder: Path) -> Traini
             f"--runtime.micro-batch: expected a divisor of --train.batch-size {h.batch_size}"
             f"{processes}, found {h.micro_batch}."
         )
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=h.epochs,
-        max_steps=h.steps or -1,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=each // micro,
-        learning_rate=h.learning_rate,
-        lr_scheduler_type="cosine",
-        warmup_steps=h.warmup,  # a share below 1 is a share of the steps
-        weight_decay=h.weight_decay,
-        seed=h.seed,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # else a NaN is logged as an average of the others
-        save_strategy="steps" if h.save_every else "no",
-        save_steps=h.save_every or 1,
-        save_total_limit=2,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        use_cpu=device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": h.epochs,
+        "max_steps": h.steps or -1,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": each // micro,
+        "learning_rate": h.learning_rate,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": h.warmup,  # a share below 1 is a share of the steps
+        "weight_decay": h.weight_decay,
+        "seed": h.seed,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # else a NaN is logged as an average of the others
+        "save_strategy": "steps" if h.save_every else "no",
+        "save_steps": h.save_every or 1,
+        "save_total_limit": 2,
+        "report_to": [],
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "use_cpu": device.type == "cpu",  # else the Trainer takes a GPU that was not asked for
         **_half_precision(h.dtype, device),
-    )
-    # one GPU a process: several in one would go through DataParallel, past our loss
+    }
+
+
+def one_gpu_a_process(arguments: TrainingArguments) -> TrainingArguments:
+    """Several in one would go through DataParallel, past our loss."""
     arguments._n_gpu = min(1, arguments.n_gpu)
     return arguments
 
@@ -277,11 +278,11 @@ def _half_precision(dtype: str, device: torch.device) -> dict[str, Any]:
     return {"fp16": on_gpu and dtype == "float16", "bf16": on_gpu and dtype == "bfloat16"}
 
 
-class _Progress(TrainerCallback):
-    """One bar with CE and KL, in place of a line a step."""
+class Progress(TrainerCallback):
+    """One bar with some of the numbers that are logged, in place of a line a step."""
 
-    def __init__(self, title: str) -> None:
-        self.title = title
+    def __init__(self, title: str, shown: Sequence[str] = ("ce", "kl")) -> None:
+        self.title, self.shown = title, shown
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar = tqdm(
@@ -290,8 +291,9 @@ class _Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         self.bar.update(state.global_step - self.bar.n)
-        if logs and "ce" in logs:
-            self.bar.set_postfix(ce=f"{logs['ce']:.3f}", kl=f"{logs['kl']:.3f}", refresh=False)
+        if logs and self.shown[0] in logs:
+            numbers = {name: f"{logs[name]:.3f}" for name in self.shown}
+            self.bar.set_postfix(numbers, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.bar.close()

@@ -359,3 +359,63 @@ def test_greedy_of_more_than_one_and_hot_temperatures_are_refused(source):
     text = (source / "sampling_params.py").read_text(encoding="utf-8")
     assert "n must be 1 when using greedy sampling" in text
     assert "if self.temperature > 2.0:" in text
+
+
+# -- the same for TRL, which calls vLLM for us where GRPO samples on the GPU that it trains on
+
+
+def trl_file(name: str) -> ast.Module:
+    spec = importlib.util.find_spec("trl")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("TRL is not installed: its source cannot be read")
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    return ast.parse((folder / name).read_text(encoding="utf-8"))
+
+
+def the_call(tree: ast.AST, name: str) -> ast.Call:
+    """The only call of that name."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == name]
+    assert len(calls) == 1
+    return calls[0]
+
+
+def colocated() -> ast.If:
+    """The branch of TRL's generation that samples on the same GPU."""
+    tree = trl_file("generation/vllm_generation.py")
+    tests = [n for n in ast.walk(tree) if isinstance(n, ast.If)]
+    return next(
+        n for n in tests
+        if ast.unparse(n.test) == "self.mode == 'colocate'" and "SamplingParams(" in ast.unparse(n)
+    )  # fmt: skip
+
+
+def test_trl_reads_the_model_from_where_its_name_says():
+    """Hence `trl_grpo` names the student for a copy of its weights while TRL's trainer is made."""
+    call = the_call(trl_file("generation/vllm_generation.py"), "LLM")
+    words = {word.arg: ast.unparse(word.value) for word in call.keywords}
+    assert words["model"] == "model.name_or_path"
+
+
+def test_trl_draws_from_all_tokens_at_our_temperature_and_ends_at_end_tokens_alone():
+    """As without vLLM: no stop string, so what follows `</answer>` is part of a completion."""
+    said = ast.unparse(colocated())
+    assert "'temperature': temperature" in said
+    assert "'stop'" not in said
+    trainer = ast.unparse(trl_file("trainer/grpo_trainer.py"))
+    for name in ("temperature", "top_p", "top_k", "min_p", "max_completion_length"):
+        assert f"{name}=self.{name}" in trainer
+
+
+def test_every_argument_that_trl_passes_is_one_that_vllm_receives(source):
+    tree = trl_file("generation/vllm_generation.py")
+    engine = {word.arg for word in the_call(tree, "LLM").keywords}
+    named = parameters(a_class(source / "entrypoints" / "llm.py", "LLM"), "__init__")
+    assert engine <= named | fields(a_class(source / "engine" / "arg_utils.py", "EngineArgs"))
+    (table,) = [
+        n.value for n in ast.walk(colocated())
+        if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "generation_kwargs"
+    ]  # fmt: skip
+    assert isinstance(table, ast.Dict)
+    sampling = {str(key.value) for key in table.keys if isinstance(key, ast.Constant)}
+    assert {"n", "max_tokens", "logprobs"} <= sampling
+    assert sampling <= fields(a_class(source / "sampling_params.py", "SamplingParams"))
