@@ -35,13 +35,15 @@ from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import BEGUN, encode, render
 from distill_lab.training.batches import Encoded
 from distill_lab.training.checkpoints import last_checkpoint
-from distill_lab.training.own_samples import Drawing, OwnSamplesTrainer, Prompt, Reward
+from distill_lab.training.grpo_settings import Reward, require_some_signal
+from distill_lab.training.own_samples import Drawing, OwnSamplesTrainer, Prompt
 from distill_lab.training.policy import PolicyTrainer, SampledTargetsTrainer
 
 
 def run(config: Config, out: Path, arm: OwnArm) -> bool:
     """Writes students/<arm>/model and log.jsonl; needs questions.train.jsonl, and where `own.share`
-    is below 1 examples.jsonl. False if they were there."""
+    is below 1 examples.jsonl. False if they were there. LabError where no reward taught
+    anything."""
     folder = RunFolder(out)
     if from_main(lambda: folder.model(arm).exists()):
         return False
@@ -68,8 +70,17 @@ def run(config: Config, out: Path, arm: OwnArm) -> bool:
         None if teacher else reward_of(config, questions),
     )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder.student(arm))))
+    _require_signal(arm, trainer)
     from_main(lambda: train.finish(student, trainer, folder, arm))
     return True
+
+
+def _require_signal(arm: OwnArm, trainer: OwnSamplesTrainer) -> None:
+    """LabError where no reward taught anything: for `rft` that is, where none was given."""
+    rows = [row for row in trainer.state.log_history if "reward" in row]
+    if arm == "rft":
+        rows = [{"dead": float(row["reward"] == 0)} for row in rows]
+    require_some_signal(rows)
 
 
 def _trainer(arm: OwnArm, config: Config) -> Callable[..., OwnSamplesTrainer]:
@@ -95,9 +106,9 @@ def reward_of(config: Config, questions: Sequence[Question]) -> Reward:
     """The judge of rejection sampling as a reward: 1 for a completion that it keeps, else 0."""
     known, task = by_id(questions), task_of(config)
 
-    def judge(question_id: str, completion: Completion) -> float:
-        ended = completion.finish == "stop"
-        return reward(completion.text, known[question_id], ended, task, config.reject)
+    def judge(job: Job, completion: Completion) -> float:
+        question, ended = known[job.question_id], completion.finish == "stop"
+        return reward(completion.text, question, ended, task, config.reject)
 
     return judge
 

@@ -32,7 +32,7 @@ class CellScores:
     `scores` has one number a question, in the order of the half's questions: in a study's folder
     of the score that decides, and of what a finding is computed from. `means` has all measures,
     over all questions and of each kind (`em:one-fact`). `budget` is what the student took, see
-    `pipeline.budget`; a reference and a cell of an earlier version have none.
+    `studies.budget`; a reference and a cell of an earlier version have none.
     """
 
     cell: str

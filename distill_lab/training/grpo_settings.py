@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, islice
@@ -13,7 +14,6 @@ from distill_lab.losses.policy_gradient import PolicyKind, Scale
 from distill_lab.run.distributed import size
 from distill_lab.run.records import LabError
 from distill_lab.sampling.jobs import Completion, Job
-from distill_lab.training.trainer import Hyperparameters
 
 # What a completion of a prompt is worth. Equal rewards are compared as floats: give powers of two.
 Reward = Callable[[Job, Completion], float]
@@ -37,14 +37,23 @@ class GrpoSettings:
     vllm: bool = False
 
 
-def prompts_a_step(settings: GrpoSettings, hyperparameters: Hyperparameters) -> int:
-    """Prompts of an optimiser step, whose `batch_size` counts completions. LabError for a group of
-    one, and where the step of a process is no whole number of groups."""
-    group, batch_size = settings.group, hyperparameters.batch_size
-    if group < 2:
+def require_number(reward: float, job: Job) -> float:
+    """The reward. LabError where it is NaN."""
+    if math.isnan(reward):
         raise LabError(
-            f"Group size: expected at least 2 completions a prompt, found {group}. One has no "
-            "others to be better than: take 8, say."
+            f"Question {job.question_id}: expected a reward that is a number, found NaN. Correct "
+            "the reward."
+        )
+    return reward
+
+
+def prompts_a_step(group: int, batch_size: int, least: int = 2) -> int:
+    """Prompts of an optimiser step, whose `batch_size` counts completions. LabError for a group of
+    fewer than `least`, and where the step of a process is no whole number of groups."""
+    if group < least:
+        raise LabError(
+            f"Group size: expected at least {least} completions a prompt, found {group}. One has "
+            "no others to be better than: take 8, say."
         )
     if batch_size % (group * size()):
         processes = f" times {size()} processes" if size() > 1 else ""

@@ -10,7 +10,7 @@ What they teach is one of three things. The judge's word: those that it accepts 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,14 +19,12 @@ import torch
 
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.loading import LanguageModel
-from distill_lab.run.records import LabError
 from distill_lab.sampling.decode import complete_ids, ends_of
 from distill_lab.sampling.jobs import Completion, Job, completion_of
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.training.batches import Encoded, blank, collate
+from distill_lab.training.grpo_settings import Reward, prompts_a_step, require_number
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
-
-Reward = Callable[[str, Completion], float]  # of a question's id and what was answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +73,7 @@ class OwnSamplesTrainer(DistillationTrainer):
     groups that are `dead`: all rewards alike.
     """
 
+    LEAST = 1  # samples of a group
     SUMS: ClassVar = (
         *DistillationTrainer.SUMS, "sampled", "prompts", "rows", "ended", "reward", "groups",
         "dead",
@@ -93,18 +92,10 @@ class OwnSamplesTrainer(DistillationTrainer):
         reward: Reward | None = None,
     ) -> None:
         self.student, self.drawing, self.reward = student, drawing, reward
-        group, batch, micro = (
-            drawing.sampling.n,
-            hyperparameters.batch_size,
-            hyperparameters.micro_batch,
-        )
-        if batch % group:
-            raise LabError(
-                f"--train.batch-size: expected a multiple of own.group {group}, found {batch}."
-            )
+        group, micro = drawing.sampling.n, hyperparameters.micro_batch
         of_prompts = replace(
             hyperparameters,
-            batch_size=batch // group,
+            batch_size=prompts_a_step(group, hyperparameters.batch_size, self.LEAST),
             micro_batch=max(1, micro // group) if micro else 0,
         )
         super().__init__(student, prompts, objective, teacher, of_prompts, folder, title)
@@ -171,7 +162,7 @@ class OwnSamplesTrainer(DistillationTrainer):
         rows: list[Row] = []
         for ids in samples:
             completion = completion_of(job.begun, ids, tokenizer, ends)
-            reward = self.reward(job.question_id, completion) if self.reward else 0.0
+            reward = require_number(self.reward(job, completion), job) if self.reward else 0.0
             rows.append(Row(Encoded(prompt.ids, prompt.teacher_ids, ids), completion, reward))
             self.sums["sampled"] += len(ids)
             self.sums["ended"] += completion.finish == "stop"

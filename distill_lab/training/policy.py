@@ -64,6 +64,8 @@ class PolicyTrainer(_OfLogProbs):
     """GRPO: a sample becomes likelier the more its reward exceeds its group's mean. `kind` says how
     the loss averages, `scale` whether advantages are divided by the group's deviation."""
 
+    LEAST = 2
+
     def __init__(self, *args: Any, kind: PolicyKind, scale: Scale, **more: Any) -> None:
         self.kind, self.scale = kind, scale
         super().__init__(*args, **more)

@@ -37,6 +37,7 @@ from distill_lab.training.grpo_settings import (
     Reward,
     prompt_order,
     prompts_a_step,
+    require_number,
     require_some_signal,
 )
 from distill_lab.training.trainer import (
@@ -112,7 +113,7 @@ def make_trainer(
     ids = encoded(jobs, tokenizer)
     positions = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
     require_room(positions, student.name, jobs, ids, settings.max_new_tokens)
-    a_step = prompts_a_step(settings, hyperparameters)
+    a_step = prompts_a_step(settings.group, hyperparameters.batch_size)
     steps = hyperparameters.steps or math.ceil(hyperparameters.epochs * len(jobs) / a_step)
     order = prompt_order(len(jobs), steps * a_step, hyperparameters.seed)
     values = grpo_arguments(settings, hyperparameters, steps, lm.device, folder)
@@ -213,12 +214,7 @@ def _reward_function(
         for text, ids, place in zip(completions, completion_ids, job, strict=True):
             finish = "stop" if ids[-1] in ends else "length"
             completion = Completion(jobs[place].begun + text, len(ids), finish)
-            made.append(reward(jobs[place], completion))
-            if math.isnan(made[-1]):
-                raise LabError(
-                    f"Question {jobs[place].question_id}: expected a reward that is a number, "
-                    "found NaN. Correct the reward."
-                )
+            made.append(require_number(reward(jobs[place], completion), jobs[place]))
         dead = group_advantages(torch.tensor(made).view(-1, group)).dead
         log_metric("dead", dead.float().mean().item())
         return made

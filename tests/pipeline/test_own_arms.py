@@ -21,7 +21,7 @@ from distill_lab.run.settings import (
     RuntimeSettings,
     TrainSettings,
 )
-from distill_lab.sampling.jobs import Completion
+from distill_lab.sampling.jobs import Completion, Job
 from distill_lab.tasks.prompts import BEGUN, encode, render
 from distill_lab.tasks.squad.task import SQUAD
 
@@ -48,6 +48,16 @@ def run_in(out: Path, config: Config, arm: str) -> bool:
     return own_arms.run(config, out, arm)
 
 
+@pytest.mark.parametrize("arm", ["rft", "grpo"])
+def test_where_no_sample_is_ever_right_it_is_said(tiny_model, tmp_path, arm):
+    """A base that has never seen a thought; no model is left that would be taken for a trained
+    one."""
+    config = settings(tiny_model("llama"), tiny_model("qwen3"))
+    with pytest.raises(LabError, match="Begin with a student that is right now and then"):
+        run_in(tmp_path, config, arm)
+    assert not RunFolder(tmp_path).model(arm).exists()
+
+
 @pytest.mark.parametrize(
     ("arm", "more"),
     [
@@ -61,6 +71,7 @@ def test_an_arm_leaves_a_model_and_its_log_and_is_not_trained_twice(
     tiny_model, tmp_path, arm, more, monkeypatch
 ):
     config = settings(tiny_model("llama"), tiny_model("qwen3"), **more)
+    monkeypatch.setattr(own_arms, "reward", lambda text, *_: float(len(text) % 2))
     assert run_in(tmp_path, config, arm)
     folder = RunFolder(tmp_path)
     assert sorted(p.name for p in folder.student(arm).iterdir()) == ["log.jsonl", "model"]
@@ -105,7 +116,7 @@ def test_the_teacher_reads_its_own_prompt_and_the_students_completion(tiny_model
 )
 def test_a_reward_is_what_the_judge_would_keep(text, finish, worth):
     judge = own_arms.reward_of(Config(), QUESTIONS)
-    assert judge("q3", Completion(text, 9, finish)) == worth
+    assert judge(Job("q3", ""), Completion(text, 9, finish)) == worth
 
 
 def test_a_teacher_with_another_tokenizer_is_refused(tiny_model, tmp_path):

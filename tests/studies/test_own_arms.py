@@ -8,17 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from distill_lab.models.loading import load_tokenizer_only
-from distill_lab.pipeline.budget import Budget, parameters
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import data_folder
 from distill_lab.studies import page, results
+from distill_lab.studies.budget import Budget, parameters
 from distill_lab.studies.cells import read_cells
 from distill_lab.studies.running.cell_configs import cells_of, start_of
 from distill_lab.studies.running.definition_file import read_definition, toml_text
 from distill_lab.studies.running.run_study import run_study
 
+# a student that is right now and then: from one that never is, nobody learns by rewards
+STUDENT = str(data_folder() / "tiny_models" / "teacher")
 STUDY = """
 question = "Which arm?"
 seeds = 1
@@ -31,6 +35,7 @@ choose = ""
 "train.steps" = 2
 "train.batch_size" = 4
 "own.group" = 2
+"models.student" = STUDENT
 [start]
 "data.n_train" = 6
 "train.steps" = 3
@@ -43,7 +48,7 @@ id = "grpo-start"
 measure = "em"
 plus = {student = "grpo"}
 minus = {student = "start"}
-"""
+""".replace("STUDENT", json.dumps(STUDENT))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def test_all_begin_as_the_start_but_the_references(folder, definition):
     assert start.exists()
     cells = cells_of(definition, str(start))
     began = {cell.student: cell.config.models.student for cell in cells}
-    assert began.pop("base") == began.pop("teacher") == "bundled"
+    assert began.pop("base") == began.pop("teacher") == STUDENT
     assert set(began) == {"start", "sft", "kd", "rft", "grpo", "on-policy"}
     assert set(began.values()) == {str(start)}
     assert (first.config.data.n_train, first.config.train.steps) == (6, 3)
@@ -81,7 +86,8 @@ def test_what_each_took_is_told_by_its_tokens(folder, definition):
     first = start_of(definition)
     config = first.config
     n_student, n_teacher = (parameters(who, config.models) for who in ("base", "teacher"))
-    assert n_student < n_teacher
+    weights = load_file(Path(STUDENT) / "model.safetensors").values()
+    assert n_student == n_teacher == sum(weight.numel() for weight in weights)
     start = Budget(**json.loads((work / first.student_key / "budget.json").read_text()))
     assert start.trained > start.teacher_wrote > 0 == start.student_wrote
     tokenizer = load_tokenizer_only("teacher", config.models).tokenizer

@@ -53,7 +53,7 @@ def prompts(student: LanguageModel) -> list[Prompt]:
     return [Prompt(job, ids[job.prompt], [9, 9, *ids[job.prompt]]) for job in jobs]
 
 
-def reward(question_id: str, completion: Completion) -> float:
+def reward(job: Job, completion: Completion) -> float:
     """Of what was written, so that some samples of most groups get it and some do not."""
     return float(len(completion.text) % 2)
 
@@ -250,7 +250,7 @@ def test_a_share_is_one_of_prompts(tiny_model, tmp_path):
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_where_all_samples_get_the_same_reward(tiny_model, tmp_path, arm, value, monkeypatch):
     """Nothing is learnt from dead groups, and nothing by fine-tuning on no samples."""
-    monkeypatch.setattr(__name__ + ".reward", lambda question_id, completion: value)
+    monkeypatch.setattr(__name__ + ".reward", lambda job, completion: value)
     student = model(tiny_model("qwen3"))
     before = weights(student)
     trainer = trainer_of(arm, student, student, tmp_path, HOW)
@@ -263,5 +263,5 @@ def test_where_all_samples_get_the_same_reward(tiny_model, tmp_path, arm, value,
 def test_a_batch_is_so_many_groups(tiny_model, tmp_path):
     student = model(tiny_model("qwen3"))
     how = Hyperparameters(1, 1e-2, 2 * GROUP + 1)
-    with pytest.raises(LabError, match=r"batch-size: expected a multiple of own.group 3, found 7"):
+    with pytest.raises(LabError, match="expected a multiple of the group size 3, found 7"):
         trainer_of("grpo", student, student, tmp_path, how)

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model, load_tokenizer_only
 from distill_lab.pipeline import ablation, data, generate, reject, train
-from distill_lab.pipeline.budget import SAMPLING_SECONDS
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, Question, by_question
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
+from distill_lab.studies.budget import SAMPLING_SECONDS
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.halves import Half, half_of
 from distill_lab.studies.held_out import HeldOut, make_held_out

@@ -12,10 +12,10 @@ from distill_lab.models.backend import start
 from distill_lab.models.loading import load_model
 from distill_lab.models.sources import source_of
 from distill_lab.pipeline import own_arms, train
-from distill_lab.pipeline.budget import write_budget
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
+from distill_lab.studies.budget import write_budget
 from distill_lab.studies.cells import rounded
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measures import measure
