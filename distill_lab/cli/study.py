@@ -38,8 +38,9 @@ class StudyRun:
     """How many seeds each cell has, each for the draw, the samples and the training (0: as many as
     the file says, else 3)."""
     students: Annotated[Texts, arg(metavar="ARM[:EXAMPLES]...", help_behavior_hint="")] = ()
-    """Which students each point of the grid has: an arm, or an arm on other examples than those
-    that are kept (sft:unfiltered, sft:wrong-only, sft:right-only)."""
+    """Which students each point of the grid has: an arm (sft, kd; rft, grpo and on-policy learn
+    from their own samples), or sft or kd on other examples than those that are kept
+    (sft:unfiltered, sft:wrong-only, sft:right-only)."""
     measures: Annotated[Texts, arg(metavar="MEASURE...", help_behavior_hint="")] = ()
     """What is measured of each student: em, f1, pass@4, nll, kl, confidence, ece."""
     axis: Annotated[
