@@ -59,6 +59,11 @@ class LanguageModel:
         """Rows of the output head."""
         return self.lm.config.get_text_config().vocab_size
 
+    @property
+    def positions(self) -> int | None:
+        """Tokens that a prompt and its completion may have together, where that is limited."""
+        return getattr(self.lm.config.get_text_config(), "max_position_embeddings", None)
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizerOnly:

@@ -29,7 +29,7 @@ from distill_lab.run.distributed import from_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Question, by_id, by_question
 from distill_lab.run.settings import Config
-from distill_lab.sampling.jobs import Completion, Job, encoded, jobs_for
+from distill_lab.sampling.jobs import Completion, Job, encoded, jobs_for, require_room
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import BEGUN, encode, render
@@ -124,6 +124,7 @@ def _prompts(
     tokenizer, task = student.tokenizer, task_of(config)
     jobs = jobs_for(questions, tokenizer, 0, task)
     ids = encoded(jobs, tokenizer)
+    require_room(student.positions, student.name, jobs, ids, config.own.max_new_tokens)
     examples = by_question(folder.examples.read() if teacher and config.own.share < 1 else [])
 
     def read_by_teacher(question: Question, job: Job) -> list[int]:

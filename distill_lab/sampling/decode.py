@@ -50,8 +50,7 @@ def complete_all(
     LabError where the longest prompt leaves the model no room to answer.
     """
     ids = encoded(jobs, model.tokenizer)
-    positions = getattr(model.lm.config.get_text_config(), "max_position_embeddings", None)
-    require_room(positions, model.name, jobs, ids, sampling.max_new_tokens)
+    require_room(model.positions, model.name, jobs, ids, sampling.max_new_tokens)
 
     def complete_one(batch: list[Job]) -> Batch:
         return list(complete(model, batch, sampling, ids))

@@ -20,7 +20,7 @@ import torch
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.loading import LanguageModel
 from distill_lab.sampling.decode import complete_ids, ends_of
-from distill_lab.sampling.jobs import Completion, Job, completion_of
+from distill_lab.sampling.jobs import Job, completion_of
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.training.batches import Encoded, blank, collate
 from distill_lab.training.grpo_settings import Reward, prompts_a_step, require_number
@@ -53,11 +53,10 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A completion to learn from. `sampled` is None where the teacher has written it; `reward` is
-    the judge's, `advantage` what a policy gradient makes of it."""
+    """A completion to learn from: `reward` is the judge's, `advantage` what a policy gradient makes
+    of it."""
 
     encoded: Encoded
-    sampled: Completion | None
     reward: float = 0.0
     advantage: float = 0.0
 
@@ -133,8 +132,7 @@ class OwnSamplesTrainer(DistillationTrainer):
         return random.Random(f"{seed} {step} {prompt.job.question_id}")
 
     def _written(self, prompt: Prompt, dice: random.Random) -> list[Row]:
-        chosen = dice.choices(prompt.written, k=self.drawing.sampling.n)
-        return [Row(each, None) for each in chosen]
+        return [Row(each) for each in dice.choices(prompt.written, k=self.drawing.sampling.n)]
 
     def _sample(self, prompts: Sequence[Prompt]) -> list[list[list[int]]]:
         """The token ids of each prompt's samples."""
@@ -163,7 +161,7 @@ class OwnSamplesTrainer(DistillationTrainer):
         for ids in samples:
             completion = completion_of(job.begun, ids, tokenizer, ends)
             reward = require_number(self.reward(job, completion), job) if self.reward else 0.0
-            rows.append(Row(Encoded(prompt.ids, prompt.teacher_ids, ids), completion, reward))
+            rows.append(Row(Encoded(prompt.ids, prompt.teacher_ids, ids), reward))
             self.sums["sampled"] += len(ids)
             self.sums["ended"] += completion.finish == "stop"
             self.sums["reward"] += reward

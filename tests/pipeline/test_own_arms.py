@@ -119,6 +119,13 @@ def test_a_reward_is_what_the_judge_would_keep(text, finish, worth):
     assert judge(Job("q3", ""), Completion(text, 9, finish)) == worth
 
 
+def test_a_prompt_that_leaves_no_room_is_named(tiny_model, tmp_path):
+    config = settings(tiny_model("llama"), tiny_model("gpt2"))
+    config = replace(config, own=replace(config.own, max_new_tokens=1000))
+    with pytest.raises(LabError, match="room for 1000 new tokens in the 1024 positions"):
+        run_in(tmp_path, config, "rft")
+
+
 def test_a_teacher_with_another_tokenizer_is_refused(tiny_model, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(tiny_model("llama"), other)

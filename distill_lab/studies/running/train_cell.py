@@ -15,7 +15,7 @@ from distill_lab.pipeline import own_arms, train
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
-from distill_lab.studies.budget import write_budget
+from distill_lab.studies.budget import BUDGET, write_budget
 from distill_lab.studies.cells import rounded
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measures import measure
@@ -41,11 +41,11 @@ def train_student(cell: Cell, folder: Path, targets: Path | None, made_from: Pat
     """Trains the cell's student and writes what it took, as far as it is not done."""
     begun, config = time.monotonic(), cell.config
     if cell.arm in OWN_ARMS:
-        done = own_arms.run(config, folder, cell.arm)
+        own_arms.run(config, folder, cell.arm)
     else:
-        done = train.run(config, folder, (cell.arm,), targets)
+        train.run(config, folder, (cell.arm,), targets)
     _require_finite(folder, cell.arm)
-    if done:
+    if not (folder / BUDGET).exists():
         write_budget(config, cell.arm, folder, made_from, time.monotonic() - begun)
 
 
