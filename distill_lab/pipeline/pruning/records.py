@@ -200,9 +200,7 @@ _SCORES = (*_PRUNED, "data.eval", "data.n_eval")
 def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
     """Makes `config` the folder's: saved as config.json, or refused where something that is there
     was made with other settings. LabError for methods that there are not, too."""
-    check(config)
-    _check_batches(config)
-    variants(config)
+    require_possible(config)
     folder = PruningFolder(out)
     before = saved_as(PruningConfig, folder.run.config)
     if before:
@@ -216,6 +214,14 @@ def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
         ]
         refuse_changed(config, dict(settings(before)), made_from)
     write_config(config, folder.run.config)
+
+
+def require_possible(config: PruningConfig) -> None:
+    """LabError for a setting out of its bounds, a method that there is not, batches that do not
+    divide."""
+    check(config)
+    _check_batches(config)
+    variants(config)
 
 
 def _check_batches(config: PruningConfig) -> None:
