@@ -33,10 +33,10 @@ _STATES = {"dense": (INK, "o"), "pruned": (SOFT, "o"), "ce": (REFUSED, "s"), "kl
 _TITLES = {
     "sparsity": (
         "What zeros break",
-        "Lines: the share of zeros in the blocks' linears that each score left; open marks, drawn "
-        "a little to the right: n of m neighbours kept. Bars: 95 % intervals over {noun}; all "
-        "models read the same ones, so that differences are surer than the bars. Grey: the dense "
-        "model.",
+        "Lines: the share of zeros in the blocks' linears that each score left; open marks: n of m "
+        "neighbours kept, their bars dotted. Scores stand a little apart, so that none hides "
+        "another. Bars: 95 % intervals over {noun}; all models read the same ones, so that "
+        "differences are surer than the bars. Grey: the dense model.",
     ),
     "recovery": (
         "What came back",
@@ -129,12 +129,17 @@ def _line(
     ax.plot([x for x, _ in shares], [y for _, y in shares], line, color=colour, linewidth=1.8,
             marker=marker, markersize=6, label=score)  # fmt: skip
     for m in found:
-        x = _zeros(m) + (3.5 + 2.5 * aside if m["pattern"] else aside)
-        ax.plot((x, x), m[f"{name}_ci95"], color=colour, linewidth=1.2, alpha=0.6)
-        if m["pattern"]:
-            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=6)
-            text = {"color": colour, "fontsize": 9, "ha": "center", "va": "bottom"}
-            ax.text(x, m[f"{name}_ci95"][1], m["pattern"], **text)
+        x = _zeros(m) + aside
+        open_mark = m["pattern"] is not None  # its bar may lie on that of as many zeros elsewhere
+        ax.plot((x, x), m[f"{name}_ci95"], ":" if open_mark else "-", color=colour,
+                linewidth=1.2, alpha=0.6)  # fmt: skip
+        if open_mark:
+            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=7)
+            left = aside < 0  # beside the marks of the other scores, not on them
+            text = {"color": colour, "fontsize": 9, "ha": "right" if left else "left"}
+            text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8}
+            place = {"textcoords": "offset points", "xytext": (-7 if left else 7, 0)}
+            ax.annotate(m["pattern"], (x, m[name]), va="center", **place, **text)
 
 
 def _zeros(model: Mapping[str, Any]) -> float:
