@@ -86,16 +86,24 @@ def _answer(config: PruningConfig, questions: Sequence[Question], folder: Prunin
         answered = existing >= {question.id for question in questions}
         if folder.model(DENSE).exists() and answered and folder.run.read_notes().get("adapt"):
             return False
-        model = load_dense(config, plain_backend(config.runtime, folder.path))
-        prunable(model)
-        if not folder.model(DENSE).exists():
-            save_whole(model, folder.of(DENSE))
+        model = _taken_as_it_is(config, folder)
         with closing(own_traces(model, questions, existing, config)) as batches:
             for batch in batches:
                 log.append(trace for trace in batch if trace.question_id not in existing)
         _note_answers(log.records, questions, config, folder)
     own_answers(folder, model.tokenizer)  # LabError here, where nothing can be learnt from them
     return True
+
+
+def _taken_as_it_is(config: PruningConfig, folder: PruningFolder) -> LanguageModel:
+    """The dense model: the folder's, or first the one that the settings name."""
+    backend = plain_backend(config.runtime, folder.path)
+    if folder.model(DENSE).exists():
+        return load(str(folder.model(DENSE)), backend, "base")
+    model = load_dense(config, backend)
+    prunable(model)  # a layout that cannot be pruned is named here
+    save_whole(model, folder.of(DENSE))
+    return model
 
 
 def _note_answers(

@@ -36,7 +36,7 @@ def own_traces(
     holds every id."""
     for batch in _answered(model, questions, have, how, "adapt: the model's own answers"):
         yield [
-            Trace(job.question_id, 0, done.text, done.n_tokens, done.finish, model.name,
+            Trace(job.question_id, 0, done.text, done.n_tokens, done.finish, how.model.name,
                   prompt_id(job.prompt))
             for job, done in batch
         ]  # fmt: skip
