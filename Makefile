@@ -62,6 +62,9 @@ notebooks: .venv/.dev ## Write all notebooks from lab_notebooks/source (some min
 bench: .venv-bench/.bench ## Measure the engine against its peers (about an hour, nothing else running)
 	@.venv-bench/bin/python -m benchmarks
 
+bench-blocks: .venv/.dev ## Time a model with fewer blocks and one with zeros alone (five minutes, nothing else running)
+	@$(BIN)/python -m benchmarks blocks --repeats 3 --out benchmarks/results/blocks
+
 clean: ## Remove caches and build products (.venv* and runs stay)
 	@rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	@find . -path './.venv*' -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -15,10 +15,20 @@ from typing import Any
 
 import tyro
 
-from benchmarks import busy_bench, epochs_bench, loss_bench, sampling_bench, training_bench
+from benchmarks import (
+    blocks_bench,
+    busy_bench,
+    epochs_bench,
+    loss_bench,
+    sampling_bench,
+    training_bench,
+)
 from benchmarks.measure import ROOT, Case, Result, run_cases
 from benchmarks.plot import draw
 from benchmarks.table import GROWTH, markdown
+from distill_lab.course.builder.figures import read as read_figures
+from distill_lab.course.builder.prose import with_tables
+from distill_lab.run.records import write_text
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "liger-kernel", "torchtune", "distill-lab")
 
@@ -30,10 +40,11 @@ def main(
     threads: int = 2,
     out: Path = ROOT / "benchmarks" / "results",
 ) -> None:
-    """Measures the engine against its peers, side by side.
+    """Measures the engine against its peers, side by side, or a pruned model beside the dense one.
 
     Args:
-        names: Beginnings of the names of cases (loss, training, epochs, busy, sampling); none: all.
+        names: Beginnings of the names of cases (loss, training, epochs, busy, sampling, blocks);
+            none: all but blocks, whose results have a folder of their own.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
@@ -49,6 +60,8 @@ def main(
         about["minutes"] = (time.monotonic() - began) / 60
         page = write(results, about, out)
     print(page, f"Written to {out}", sep="\n")
+    if out.resolve().is_relative_to(ROOT / "benchmarks" / "results") and not quick:
+        fill_tables(ROOT)
     errors = [f"{r.case.name}: {c}: {r.reasons[c]}" for r in results for c in sorted(r.failed)]
     if errors:
         sys.exit("\n".join(["Failed, by an error and not by a limit:", *errors]))
@@ -57,21 +70,36 @@ def main(
 def write(results: list[Result], about: dict[str, Any], out: Path) -> str:
     """Table (which is returned), JSON and plot."""
     out.mkdir(parents=True, exist_ok=True)
-    alt = draw(results, about["versions"], out / "bench.png")
+    drawn = any(result.case.name in ("loss", *GROWTH) for result in results)
+    alt = draw(results, about["versions"], out / "bench.png") if drawn else ""
     page = markdown(results, about, alt)
-    record = {"about": about, "alt": alt, "cases": [result.record() for result in results]}
+    record = {"about": about, "alt": alt, "cases": [_record(result) for result in results]}
     (out / "results.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (out / "table.md").write_text(page, encoding="utf-8")
     return page
 
 
+def _record(result: Result) -> dict[str, Any]:
+    """A case as JSON, with the table that the README shows of it, if it does."""
+    more = {"table": blocks_bench.table(result)} if result.case.name == blocks_bench.NAME else {}
+    return {**result.record(), **more}
+
+
+def fill_tables(folder: Path) -> None:
+    """Puts the measured tables in their places in the README of a checkout."""
+    readme, figures = folder / "README.md", read_figures(folder / "lab_notebooks")
+    tables = {name: value for name, value in figures.items() if name.startswith("bench.")}
+    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), tables))
+
+
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`; those of growth come last."""
     cases = [case for bench in (loss_bench, training_bench, epochs_bench, busy_bench,
-                                        sampling_bench)
+                                sampling_bench, blocks_bench)
              for case in bench.cases(quick)]  # fmt: skip
     cases.sort(key=lambda case: case.name in GROWTH)
-    found = [case for case in cases if not names or case.name.startswith(tuple(names))]
+    asked = names or tuple({case.name for case in cases} - {blocks_bench.NAME})
+    found = [case for case in cases if case.name.startswith(asked)]
     if not found:
         known = ", ".join(dict.fromkeys(case.name for case in cases))
         sys.exit(f"names: expected beginnings of {known}; found {' '.join(names)}.")

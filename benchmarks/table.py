@@ -29,6 +29,11 @@ NAMES = {
     "products": "the matrix products alone",
     "generate": "transformers {transformers}, generate",
     "generate_stop": "the same with stop_strings",
+    "dense": "dense",
+    "fewer_3": "3 blocks less",
+    "fewer_6": "6 blocks less",
+    "fewer_9": "9 blocks less",
+    "wanda_50": "zeros alone: Wanda, 50 %",
 }
 GROWTH = {
     "loss-tokens": "positions",
@@ -110,7 +115,8 @@ def markdown(results: Sequence[Result], about: Mapping[str, Any], alt: str) -> s
     """The whole page."""
     versions: Mapping[str, str] = about["versions"]
     small = ["**Small sizes: these figures say nothing.**\n"] if about["quick"] else []
-    parts = ["# Measured\n", *small, _about(about), f"![{alt}](bench.png)\n", _targets(results)]
+    picture = [f"![{alt}](bench.png)\n"] if alt else []
+    parts = ["# Measured\n", *small, _about(about), *picture, *_targets(results)]
     parts += [_case(result, versions) for result in results if result.case.name not in GROWTH]
     for name, what in GROWTH.items():
         points = [result for result in results if result.case.name == name]
@@ -142,7 +148,8 @@ def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _targets(results: Sequence[Result]) -> str:
+def _targets(results: Sequence[Result]) -> list[str]:
+    """Their table, where one of the cases has a target."""
     by_name = {result.case.name: result for result in results}
     rows = []
     for target in TARGETS:
@@ -155,11 +162,12 @@ def _targets(results: Sequence[Result]) -> str:
             rows.append(
                 [result.case.title, target.text, f"{sign} {target.bound:g}", shown, verdict]
             )
-    return "## Targets\n\n" + _rows(["work", "what", "target", "found", "met"], rows)
+    table = _rows(["work", "what", "target", "found", "met"], rows)
+    return [f"## Targets\n\n{table}"] if rows else []
 
 
 def _case(result: Result, versions: Mapping[str, str]) -> str:
-    extras = [e for e in ("tokens", "steps", "kl", "gradient", "loss", "last") if _has(result, e)]
+    extras = [extra for extra in _HEADS if _has(result, extra)]
     header = ["", "CPU s", "wall s", "CPU / first", "extra peak MB", "runs", "spread"]
     rows = [_line(result, contender, extras, versions) for contender in result.case.contenders]
     settings = ", ".join(f"{name} {value}" for name, value in result.case.settings.items())
@@ -168,7 +176,8 @@ def _case(result: Result, versions: Mapping[str, str]) -> str:
 
 
 _HEADS = {"tokens": "tokens/s", "steps": "s a step", "kl": "KL", "gradient": "gradient",
-          "loss": "first loss", "last": "last KL"}  # fmt: skip
+          "loss": "first loss", "last": "last KL", "blocks": "blocks",
+          "decode": "decode, s a token", "prefill": "prefill, s a token"}  # fmt: skip
 
 
 def _has(result: Result, what: str) -> bool:

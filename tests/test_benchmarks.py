@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
-from benchmarks import loss_bench, sampling_bench, training_bench
+from benchmarks import blocks_bench, loss_bench, sampling_bench, training_bench
 from benchmarks.__main__ import chosen
 from benchmarks.loss_inputs import make
 from benchmarks.measure import ROOT, Case, NoRun, Result, Run, run_once
@@ -35,7 +36,7 @@ def result(name: str, **cpu: float | NoRun) -> Result:
 
 
 def test_every_case_can_be_shown_and_every_target_has_its_case():
-    cases = chosen((), quick=False)
+    cases = [*chosen((), quick=False), *chosen(("blocks",), quick=False)]
     assert {c for case in cases for c in case.contenders} <= NAMES.keys()
     assert {target.case for target in TARGETS} <= {case.name for case in cases}
     assert all(set(case.seldom) < set(case.contenders) for case in cases)
@@ -127,6 +128,77 @@ def test_useful_tokens_end_with_the_answer_or_the_end_token():
     assert sampling_bench._useful([*ids, *ids], tokenizer) == len(ids)
     assert sampling_bench._useful([*ids[:3], end, *ids], tokenizer) == 4
     assert sampling_bench._useful(ids[:3], tokenizer) == 3
+
+
+def blocks_result(**seconds: tuple[int, list[float]]) -> Result:
+    """Of each contender its blocks, and its rounds' seconds a token; prefill takes a tenth."""
+    made = Result(Case("blocks", "t", "blocks_bench", tuple(seconds), {}))
+    for contender, (blocks, rounds) in seconds.items():
+        for decode in rounds:
+            found = {"blocks": blocks, "decode": decode, "prefill": decode / 10}
+            made.add(contender, Run(1.0, 1.0, 0.0, 0.0, found))
+    return made
+
+
+def test_blocks_beside_what_the_line_of_the_others_predicts():
+    made = blocks_result(
+        dense=(30, [0.070, 0.070, 0.140]),
+        fewer_3=(27, [0.064, 0.056, 0.128]),  # its own times are not in its line
+        fewer_6=(24, [0.058, 0.058, 0.058]),
+        fewer_9=(21, [0.052, 0.052, 0.052]),
+        wanda_50=(30, [0.070, 0.070, 0.070]),
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
+            for line in blocks_bench.table(made).splitlines()]  # fmt: skip
+    assert rows[2] == ["dense", "30", "70", "", "", "7", "", ""]
+    # rounds are paired: 70/64, 70/56, 140/128; the line 2 L + 10 of the others says 70/64
+    assert rows[3][2:5] == ["64", "1.09 (1.09–1.25)", "1.09"]
+    assert rows[5][2:5] == ["52", "1.35 (1.35–2.69)", "1.35"]
+    assert rows[6][3:5] == ["1.00 (1.00–2.00)", "1.00"]
+    assert [len(row) for row in rows] == [8] * 7
+
+
+def test_a_line_needs_two_other_numbers_of_blocks_and_what_did_not_run_is_told():
+    made = blocks_result(dense=(4, [0.1]), fewer_3=(3, [0.08]))
+    assert blocks_bench.prediction(made, "fewer_3", "decode") is None
+    case = Case("blocks", "t", "blocks_bench", ("dense", "fewer_9"), {})
+    assert blocks_bench.table(replace(made, case=case)).endswith(
+        "| 9 blocks less | – | – | – | – | – | – | – |"
+    )
+
+
+def test_what_is_timed_is_what_its_name_says():
+    from distill_lab.models.pruning.layout import blocks, prunable
+
+    models = {c: blocks_bench.pruned(c, "bundled") for c in blocks_bench.CONTENDERS}
+    assert [len(blocks(model)) for model in models.values()] == [4, 3, 3, 2, 4]
+    for linear in prunable(models["wanda_50"]).values():
+        assert set((linear.weight == 0).sum(1).tolist()) == {linear.in_features // 2}
+
+
+def test_the_measured_table_is_put_into_the_readme_and_held_there(tmp_path):
+    from benchmarks.__main__ import fill_tables, write
+    from distill_lab.course.builder import figures, prose
+
+    readme, text = tmp_path / "README.md", "Before.\n\n<!-- bench.blocks.table -->\n\nAfter.\n"
+    readme.write_text(text)
+    assert figures.read(tmp_path / "lab_notebooks")["bench.blocks.table"] == ""
+    fill_tables(tmp_path)
+    assert readme.read_text() == text  # nothing was measured
+    for decode in (0.05, 0.06):  # a table that is there is replaced
+        made = blocks_result(dense=(4, [0.1]), fewer_3=(3, [decode]))
+        page = write([made], ABOUT, tmp_path / "benchmarks" / "results" / "blocks")
+        fill_tables(tmp_path)
+    filled = readme.read_text()
+    assert filled.startswith("Before.\n\n<!-- bench.blocks.table -->\n| SmolLM2-135M |")
+    assert filled.endswith("|\n\nAfter.\n")
+    assert "| 60 |" in filled
+    assert "| 50 |" not in filled
+    found = figures.read(tmp_path / "lab_notebooks")
+    assert not list(prose.of_markdown(filled, found))
+    assert list(prose.of_markdown(filled.replace("| 60 |", "| 61 |"), found))
+    assert "| dense | 1.00 |" in page
+    assert "bench.png" not in page
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from data.mini_sst2.make import review_stream
 from data.tiny_models.make import HERE, Text, encoded, make_tokenizer, padded, train
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, load
-from distill_lab.pipeline.pruning.reading import read_all
+from distill_lab.pipeline.pruning.reading.reviews import read_all
 from distill_lab.run.settings import RuntimeSettings
 from distill_lab.tasks.sst2 import scores
 from distill_lab.tasks.sst2.prompt import LABEL_WORDS, answered_text, user_text

@@ -156,6 +156,12 @@ def _prune(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
     return prune.begin(run, arguments)
 
 
+def _prune_doctor(arguments: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import prune
+
+    return prune.examine(arguments)
+
+
 # -- studies
 
 
@@ -228,6 +234,7 @@ COMMANDS = Group(
                     name: Command(f"{stage.help.capitalize()}.", partial(_prune, name))
                     for name, stage in PRUNING_STAGES.items()
                 },
+                "doctor": Command("Say what a run takes, here or on another card.", _prune_doctor),
             },
         ),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),

@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from distill_lab.cli.run_settings import defaults, first_of
-from distill_lab.pipeline.pruning.records import claim_pruning_folder
+from distill_lab.pipeline.pruning.records import claim_pruning_folder, require_possible
 from distill_lab.pipeline.pruning.runner import STAGES, run_stage
 from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile
 from distill_lab.run.distributed import size
@@ -30,6 +32,30 @@ class PruneRun(PruningConfig):
         profile(self.profile)
         names = [field.name for field in dataclasses.fields(PruningConfig)]
         return PruningConfig(**{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class PruneDoctor(PruneRun):
+    """All settings of a run of pruning, and the card for which memory and time are predicted."""
+
+    gpu: Annotated[str, arg(help_behavior_hint="(default: this machine's)")] = ""
+    """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
+
+
+def examine(arguments: Sequence[str]) -> tuple[PruneDoctor, Any]:
+    """`prune doctor`: what a run would take; nothing is run or written."""
+    first, others = first_of(arguments)
+    if first.gpu and not (first.profile or first.out):
+        first = dataclasses.replace(first, profile="colab")
+
+    def predict(settings: PruneDoctor) -> None:
+        from distill_lab.planning import pruning
+
+        config = settings.config
+        require_possible(config)
+        print(pruning.report(config, settings.gpu or None))
+
+    return PruneDoctor(**defaults(PROFILES, "runs/prune-", first, others)), predict
 
 
 def begin(

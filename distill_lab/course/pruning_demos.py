@@ -25,7 +25,7 @@ from distill_lab.models.pruning.calibration import Batch, evaluating, hooked, re
 from distill_lab.models.pruning.layout import blocks, prunable
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.models.pruning.patterns import magnitude_mask
-from distill_lab.pipeline.pruning.reading import read_all
+from distill_lab.pipeline.pruning.reading.reviews import read_all
 from distill_lab.pipeline.pruning.speed import side_by_side
 from distill_lab.pipeline.pruning.training import save_whole, text_examples
 from distill_lab.tasks.sst2.prompt import answered_text

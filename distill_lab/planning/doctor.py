@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -70,21 +70,26 @@ def report(config: Config | None = None, gpu: str | None = None) -> str:
 
 def prediction(config: Config, gpu: str | None) -> list[str]:
     """Memory of each stage, whether it fits and what to lower; time; what is downloaded."""
-    machine = _card(gpu, config) if gpu else _here(config)
+    machine = card(gpu, config) if gpu else here(config)
     try:
         stages = predict(config, machine.way)
     except LabError as error:
         return [f"predicted  nothing: {error}"]
     of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
     memory = [f"memory of {of}, prompts and answers as long as they may be:"]
-    memory += [f"{s.name:<14}{s.total / 1e9:5.1f} GB   {_parts(s)}" for s in stages]
+    memory += in_parts(stages)
     fit = fits(config, machine, stages)
     if config == PROFILES[config.profile]:
         budget = BUDGETS[config.profile]
         fit += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
-    whole, each = _times(_estimated(config, machine))
+    whole, each = in_words(_estimated(config, machine))
     time = [f"{whole}, an estimate: the more is kept and written, the longer", each]
     sections = {"predicted": memory, "fits": fit, "time": time, "download": _download(config)}
+    return in_sections(sections)
+
+
+def in_sections(sections: Mapping[str, Sequence[str]]) -> list[str]:
+    """The lines of each section, the first with its heading."""
     return [
         f"{'' if n else heading:<11}{line}"
         for heading, lines in sections.items()
@@ -92,19 +97,24 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
     ]
 
 
+def in_parts(stages: Sequence[Stage]) -> list[str]:
+    """A line for each stage: its bytes, and of what they are."""
+    return [f"{s.name:<14}{s.total / 1e9:5.1f} GB   {_parts(s)}" for s in stages]
+
+
 def expected(config: Config, finished: Collection[str] = ()) -> str:
     """One sentence for those who begin or go on with a run here: time of the stages that are not
     `finished`, and memory."""
     if all(name in finished for name, stage in STAGES.items() if stage.slow):
         return "No model has to be run any more: what is left takes a moment."
-    machine = _here(config)
+    machine = here(config)
     try:
         most = max(predict(config, machine.way), key=lambda stage: stage.total)
     except LabError as error:
         return f"Time and memory are not predicted: {error}"
     times = _estimated(config, machine)
-    whole, each = _times({stage: t for stage, t in times.items() if stage not in finished})
-    memory = f"at most {_gb(most.total)} of memory ({most.name})"
+    whole, each = in_words({stage: t for stage, t in times.items() if stage not in finished})
+    memory = f"at most {gigabytes(most.total)} of memory ({most.name})"
     return f"Expected on {machine.title}: {whole} for what is left ({each}), and {memory}."
 
 
@@ -114,13 +124,14 @@ def _estimated(config: Config, machine: Machine) -> dict[str, Range]:
     return past_times.learnt(of, config, machine.device) if machine.device else of(config)
 
 
-def _times(times: Mapping[str, Range]) -> tuple[str, str]:
+def in_words(times: Mapping[str, Range]) -> tuple[str, str]:
     """The time of all these stages together, and of each."""
     whole = sum(t[0] for t in times.values()), sum(t[1] for t in times.values())
     return _span(whole), ", ".join(f"{name} {_span(t)}" for name, t in times.items())
 
 
-def _here(config: Config) -> Machine:
+def here(config: Config) -> Machine:
+    """This machine, as the settings would use it."""
     backend = choose_backend(config.runtime, config.models.lora_rank)
     if backend.device.startswith("cuda"):
         card = torch.cuda.get_device_properties(backend.device)
@@ -139,7 +150,8 @@ def _here(config: Config) -> Machine:
     )
 
 
-def _card(name: str, config: Config) -> Machine:
+def card(name: str, config: Config) -> Machine:
+    """A card by its name. LabError where it is none of the table."""
     gpu = GPUS.get(name.lower())
     if gpu is None:
         raise LabError(f"--gpu: expected one of {', '.join(GPUS)}; found {name!r}.")
@@ -153,9 +165,9 @@ def _card(name: str, config: Config) -> Machine:
 def fits(config: Config, machine: Machine, stages: list[Stage]) -> list[str]:
     """One line where all stages fit; else a line for each that does not, with what to lower."""
     most = max(stages, key=lambda stage: stage.total)
-    room = _gb(machine.capacity)
+    room = gigabytes(machine.capacity)
     if most.total <= machine.capacity:
-        return [f"yes: the most is {most.name}'s {_gb(most.total)} of {room}"]
+        return [f"yes: the most is {most.name}'s {gigabytes(most.total)} of {room}"]
     over = [stage.name for stage in stages if stage.total > machine.capacity]
     return [f"no: {name} wants more than {room}. {_advice(config, machine, name)}" for name in over]
 
@@ -189,7 +201,9 @@ def _download(config: Config) -> list[str]:
         four_bit = name.endswith("bnb-4bit")
         if "/" in name and not Path(name).exists():
             shape = shape_of(name, source.role)
-            sizes.append(f"{name} {_gb(weights(shape, Way('bfloat16', True), four_bit, name))}")
+            sizes.append(
+                f"{name} {gigabytes(weights(shape, Way('bfloat16', True), four_bit, name))}"
+            )
     listed = ", ".join(dict.fromkeys(sizes))  # teacher and base may be one model
     return [f"{listed}, unless they are here already"] if sizes else []
 
@@ -200,7 +214,8 @@ def _parts(stage: Stage) -> str:
     )
 
 
-def _gb(size: float) -> str:
+def gigabytes(size: float) -> str:
+    """`12.2 GB`."""
     return f"{size / 1e9:.1f} GB"
 
 

@@ -88,7 +88,8 @@ def _a_second(work: Callable[[], object], seconds: float) -> float:
 # -- how much there is to do
 
 _ALL = {"squad": (87_599, 10_570), "gsm8k": (7_473, 1_319)}  # questions to train on, to score
-_PROMPT, _BUNDLED_PROMPT = 230, 62  # tokens, measured on SQuAD's questions and the bundled ones
+# tokens of a prompt, measured on SQuAD's questions, and on the bundled ones (True)
+PROMPTS = {False: 230, True: 62}
 _WRITTEN, _BUNDLED_WRITTEN = (0.3, 1.0), (0.25, 0.4)  # of max-new-tokens, by a trace
 # of the traces: a small few-shot teacher has been right in 6 %, the bundled one in 93 %
 _KEPT, _BUNDLED_KEPT = (0.05, 0.7), (0.8, 1.0)
@@ -140,7 +141,7 @@ class _Work:
     @property
     def _prompt(self) -> int:
         """Tokens of a prompt without worked examples."""
-        return _BUNDLED_PROMPT if self.config.data.train == BUNDLED else _PROMPT
+        return PROMPTS[self.config.data.train == BUNDLED]
 
     def _training(self, questions: int) -> float:
         """Seconds to train all students, the teacher's targets included."""

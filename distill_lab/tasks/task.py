@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from distill_lab.run.records import LabError, Question
 
@@ -21,8 +21,13 @@ class Checked:
     total: int
 
     @property
-    def n_good(self) -> int:
+    def good(self) -> Sequence[Any]:
+        """The good entries, in file order."""
         raise NotImplementedError
+
+    @property
+    def n_good(self) -> int:
+        return len(self.good)
 
     @property
     def n_bad(self) -> int:
@@ -52,8 +57,8 @@ class LoadedQuestions(Checked):
     total: int
 
     @property
-    def n_good(self) -> int:
-        return len(self.questions)
+    def good(self) -> tuple[Question, ...]:
+        return self.questions
 
 
 Loaded = TypeVar("Loaded", bound=Checked)

@@ -29,7 +29,7 @@
 #
 # | profile | what it prunes | time |
 # |---|---|---|
-# | `tiny` | the bundled model, on the bundled reviews | about {setting:2} minutes on two idle cores, no network |
+# | `tiny` | the bundled model, on the bundled reviews | about {times.lab6.minutes} minutes on two idle cores, no network |
 # | `cpu` | SmolLM2-135M on SST-2 | {rough:60} minutes on two cores, an estimate; needs the data set |
 # | `colab` | Qwen2.5-0.5B on SST-2, adapted and recovered with Unsloth | never ran |
 #
@@ -62,7 +62,7 @@ lab = begin_pruning()
 # Each label word is one token, and the greater of the two logits decides. The model keeps its head and its language, so that
 # we can also ask how well it still predicts the reviews' own words: their **perplexity**.
 #
-# Accuracy counts right labels. The **label NLL** also asks how sure the model was: it is in nats, and {cited:0.693} is a coin.
+# Accuracy counts right labels. The **label NLL** also asks how sure the model was: it is in nats, and {arithmetic:0.693} is a coin.
 #
 # **Your guess:** the model gets … % of the held-out reviews right, give or take …
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from conftest import ROOT
 from gpu_stand_in import ASKED as GPU_HALF
+from pipeline.pruning.small_runs import small_config
 from scripted import generated
 from transformers import set_seed
 
@@ -34,6 +35,10 @@ from distill_lab.models.loading import (
     require_known_head,
     save_student,
 )
+from distill_lab.models.pruning.masks import Masks
+from distill_lab.pipeline.pruning.methods import parse
+from distill_lab.pipeline.pruning.records import RECOVERIES, PruningFolder, Variant
+from distill_lab.pipeline.pruning.runner import run_stage
 from distill_lab.run.records import Example, LabError
 from distill_lab.run.settings import ModelSettings, RuntimeSettings
 from distill_lab.sampling.decode import complete
@@ -340,3 +345,40 @@ def test_a_whole_run_scores_as_that_of_transformers(tmp_path):
         for measure in ("em", "f1"):
             low, high = ours["scores"][who][f"{measure}_ci95"]
             assert low <= scores[measure] <= high, (who, measure)
+
+
+PRUNED = ("wanda:0.5", "blocks:1", "neurons:0.5")
+
+
+@pytest.mark.skipif(GPU_HALF, reason="the interpreter would take hours")
+def test_pruning_adapts_and_recovers_as_with_transformers(tmp_path):
+    """LoRA is merged, what was pruned is loaded again, and all its weights but the zeros learn."""
+    config = small_config(tmp_path, PRUNED)
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, lora_rank=2),
+        adapt=dataclasses.replace(config.adapt, enough=100),
+        recover=dataclasses.replace(config.recover, methods=PRUNED, seeds=1),
+    )
+    ours, its = (PruningFolder(tmp_path / backend.name) for backend in BACKENDS)
+    for backend, folder in zip(BACKENDS, (ours, its), strict=True):
+        runtime = dataclasses.replace(config.runtime, backend=cast(Any, backend.name))
+        for stage in ("adapt", "prune", "recover"):
+            run_stage(stage, dataclasses.replace(config, runtime=runtime), folder.path)
+    assert its.run.read_notes()["backend"]["name"] == "unsloth"
+    for text in PRUNED:
+        pruned = Variant(parse(text))
+        before = load(str(its.model(pruned)), TRANSFORMERS, "student")
+        for recovery in RECOVERIES:
+            variant = Variant(pruned.method, recovery)
+            ours_fell, its_fell = (f.read_training_log(variant)[0] for f in (ours, its))
+            assert its_fell["ce"] == pytest.approx(ours_fell["ce"], rel=1e-2)
+            assert (its_fell["kl"] > 0) == (recovery == "kl")
+            after = load(str(its.model(variant)), TRANSFORMERS, "student")
+            weights, learnt = (dict(model.lm.named_parameters()) for model in (before, after))
+            assert learnt.keys() == weights.keys()
+            for name, weight in learnt.items():
+                assert weight.shape == weights[name].shape
+                assert not torch.equal(weight, weights[name]), name
+            if its.masks(pruned).exists():
+                assert Masks.load(its.masks(pruned)).violations(after) == 0

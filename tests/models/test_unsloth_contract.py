@@ -313,6 +313,47 @@ def test_lora_depends_on_how_the_last_model_was_loaded():
         assert f"os.environ.get('{name}', '0') == '1'" in text
 
 
+# --- what pruning relies on (Lab 6) ---------------------------------------------------------------
+
+
+def test_an_adapter_is_merged_by_peft_and_not_in_another_way():
+    """`adapt` merges LoRA before the model is pruned, in float32 and through peft's own method."""
+    for place in site_packages().glob("unsloth*/**/*.py"):
+        text = place.read_text(encoding="utf-8")
+        assert not re.search(r"def merge_and_unload|\.merge_and_unload *= *[^=]", text), place
+
+
+def test_a_layer_without_lora_is_multiplied_by_its_own_weight():
+    """`recover` trains all weights: what a mask holds at 0 is what the kernels multiply by."""
+    for name in ("get_lora_parameters", "get_lora_parameters_bias"):
+        text = source(functions("unsloth/kernels/utils.py")[name])
+        assert "base_layer = getattr(proj, 'base_layer', proj)" in text
+        assert "W = base_layer.weight" in text
+
+
+def test_blocks_are_those_that_are_there_and_widths_are_asked_of_the_config_for_one_token_alone():
+    """A model without some blocks or neurons is saved with its config mended, and loaded again:
+    nothing else may say how many there are."""
+    decoder = source(functions(LLAMA)["LlamaModel_fast_forward"])
+    assert "enumerate(self.layers)" in decoder
+    assert "num_hidden_layers" not in decoder
+    readers = {
+        name for name, function in functions(LLAMA).items()
+        if "config.intermediate_size" in source(function)
+    }  # fmt: skip
+    assert readers
+    assert all("inference" in name for name in readers)  # the path that `read` goes round
+
+
+def test_pruning_reaches_unsloth_through_the_backend_alone():
+    """Its calls are then those that are checked above."""
+    for file in (*(OURS / "pipeline" / "pruning").rglob("*.py"), *OURS.glob("models/pruning/*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else []
+            modules += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            assert not any((module or "").startswith("unsloth") for module in modules), file
+
+
 # --- versions -------------------------------------------------------------------------------------
 
 

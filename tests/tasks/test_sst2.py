@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AddedToken, AutoTokenizer
 
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import data_folder
@@ -166,6 +166,13 @@ def test_the_prompt_ends_where_the_label_word_follows():
 def test_label_words_of_several_tokens_are_refused_by_name():
     tokenizer = AutoTokenizer.from_pretrained(data_folder() / "tiny_models" / "teacher")
     with pytest.raises(LabError, match=r"' negative': expected one token .*, found \d \(.+\)\. T"):
+        label_tokens(tokenizer)
+
+
+def test_the_second_label_word_is_refused_by_its_own_name():
+    tokenizer = AutoTokenizer.from_pretrained(data_folder() / "tiny_models" / "teacher")
+    tokenizer.add_tokens([AddedToken(LABEL_WORDS[0], normalized=False)])
+    with pytest.raises(LabError, match=r"^Label word ' positive': expected one token"):
         label_tokens(tokenizer)
 
 

@@ -4,7 +4,7 @@ lab_notebooks/figures/tiny.json     from a run, computed by `notebooks figures -
 lab_notebooks/figures/cells.json    read from what cells of the solved notebooks show
 lab_notebooks/figures/NAME.json     measured once: its `source` says how
 lab_notebooks/studies/NAME/         the findings of a study, and the means of its cells
-benchmarks/results/results.json     the engine beside other libraries
+benchmarks/results/results.json     the engine beside other libraries; blocks/ pruned models
 distill_lab/reporting/paper.py      the paper's tables
 
 A figure's key begins with the file's name, `tiny.sft.em`. Keys of benchmarks begin with `bench`,
@@ -28,7 +28,8 @@ from distill_lab.reporting import paper
 from distill_lab.run.records import write_text
 
 CELLS, STUDIES = "cells.json", "studies"
-_BENCHMARKS = Path("benchmarks", "results", "results.json")
+_BENCHMARKS = Path("benchmarks", "results")
+_TABLES = ("bench.blocks.table",)  # empty until they are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +106,21 @@ def _shown(folder: Path) -> Iterator[tuple[str, int | float | None]]:
         yield key, json.loads(match[1].replace(",", "")) if match else None
 
 
-def _of_benchmarks(file: Path) -> dict[str, Figure]:
+def _of_benchmarks(folder: Path) -> dict[str, Figure]:
     """Each contender of each case beside the first one, which is ours: `cpu` and `wall` (its time
-    over ours), `peak` (extra memory in MB), `rate` (how many times as fast as it we sample)."""
-    cases = _load(file)["cases"] if file.exists() else []
+    over ours), `peak` (extra memory in MB), `rate` (how many times as fast as it we sample); and
+    the `table` of a case that has one."""
+    files = [folder / "results.json", *sorted(folder.glob("*/results.json"))]
+    cases = [case for file in files if file.exists() for case in _load(file)["cases"]]
     smallest = {case["name"]: case for case in reversed(cases)}  # of cases that share a name
-    return {f"bench.{key}": value for case in smallest.values() for key, value in _of_case(case)}
+    found = {f"bench.{key}": value for case in smallest.values() for key, value in _of_case(case)}
+    return {**dict.fromkeys(_TABLES, ""), **found}
 
 
 def _of_case(case: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     medians, ours = case["medians"], case["contenders"][0]
+    if "table" in case:
+        yield f"{case['name']}.table", case["table"]
     for name, measured in medians.items():
         for clock in ("cpu", "wall"):
             if measured.get(clock) and medians[ours].get(clock):

@@ -96,6 +96,17 @@ def of_markdown(text: str, figures: Mapping[str, Figure]) -> Iterator[str]:
     yield from _without_source(_MARKED.sub(" ", text), "<!-- setting -->")
 
 
+def with_tables(text: str, figures: Mapping[str, Figure]) -> str:
+    """A Markdown text with each of these tables in its place: below the comment that names it, up
+    to the next empty line."""
+
+    def table(place: re.Match[str]) -> str:
+        found = figures.get(place[1], "")
+        return f"<!-- {place[1]} -->\n{found}\n" if found else place[0]
+
+    return _BLOCK.sub(table, text)
+
+
 def _with_decimals_of(number: str, figure: Figure) -> str:
     decimals = len(number.partition(".")[2])
     return figure if isinstance(figure, str) else _minus(format(figure, f",.{decimals}f"))

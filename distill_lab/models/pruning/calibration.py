@@ -29,8 +29,13 @@ def text_batches(
 ) -> list[Batch]:
     """Rendered prompts, or other texts, as right-padded batches; each is cut to its first
     `max_length` tokens. LabError where no text has a token."""
+    ids = [encode(model.tokenizer, text)[:max_length] for text in texts if text]
+    return id_batches(model, ids, batch_size)
+
+
+def id_batches(model: LanguageModel, ids: Sequence[list[int]], batch_size: int) -> list[Batch]:
+    """Texts as token ids in right-padded batches. LabError where none has a token."""
     tokenizer: Any = model.tokenizer
-    ids = [encode(tokenizer, text)[:max_length] for text in texts if text]
     parts = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
     padded = [
         tokenizer.pad({"input_ids": part}, padding_side="right", return_tensors="pt")

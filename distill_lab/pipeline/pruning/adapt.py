@@ -1,4 +1,6 @@
-"""Stage 1: the model learns the task before it is pruned, unless it has learnt it already.
+"""Stage 1: the model learns the task before it is pruned, unless it has learnt it already. For
+SQuAD it has: it is a student of Lab 5, and answers the training questions, as what it says itself
+is what its pruned copies are calibrated and trained on.
 
 A model that says one label for most reviews has little to lose: its accuracy would tell nothing of
 what pruning breaks. (Minitron calls the same step teacher correction: arXiv 2408.11796, section 3.)
@@ -6,37 +8,47 @@ what pruning breaks. (Minitron calls the same step teacher correction: arXiv 240
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, for_training, load
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.pipeline.data import draw
+from distill_lab.pipeline.pruning.reading.answers import own_answers, own_traces
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.pipeline.pruning.training import (
     hyperparameters_of,
     label_examples,
+    plain_backend,
     save_whole,
     train_and_save,
 )
 from distill_lab.run.folder import RecordFile
-from distill_lab.run.records import LabError
+from distill_lab.run.records import LabError, Question, Trace
 from distill_lab.run.settings import BUNDLED
 from distill_lab.sampling.label_logits import label_logits
-from distill_lab.tasks.sst2.reviews import LoadedReviews, Review, load_reviews
+from distill_lab.tasks.prompts import answer_text
+from distill_lab.tasks.squad.task import SQUAD
+from distill_lab.tasks.sst2.reviews import Review, load_reviews
 from distill_lab.tasks.sst2.scores import accuracy
+from distill_lab.tasks.task import Checked, Split
 
 ASKED = 400  # training reviews on which it is seen whether a model has learnt the task
 
 
 def run(config: PruningConfig, out: Path) -> bool:
-    """Writes reviews.train.jsonl, reviews.eval.jsonl and dense/model. False if all were there."""
+    """Writes the reviews or questions of both sets, dense/model, and the dense model's own answers
+    to questions (traces.jsonl). False if all were there."""
     folder = PruningFolder(out)
-    reviews = _draw_reviews(config, folder)
+    if config.data.task == "squad":
+        return _answer(config, _drawn(config, folder, SQUAD.load), folder)
+    reviews = _drawn(config, folder, load_reviews)
     if folder.model(DENSE).exists():
         return False
     backend = start_on(config.runtime.as_of_a_run(), 0, out)
@@ -62,8 +74,56 @@ def run(config: PruningConfig, out: Path) -> bool:
 def load_dense(config: PruningConfig, backend: Backend) -> LanguageModel:
     """The model that the settings name, before anything is done to it."""
     name = config.model.name
-    role = "sst2" if name == BUNDLED else "base"  # of the bundled models the one for this task
+    of_task = {"sst2": "sst2", "squad": "teacher"}[config.data.task]
+    role = of_task if name == BUNDLED else "base"  # of the bundled models the one for this task
     return load(name, backend, role, whole=not config.model.lora_rank)
+
+
+def _answer(config: PruningConfig, questions: Sequence[Question], folder: PruningFolder) -> bool:
+    """Takes the model as it is, and writes what is missing of its answers."""
+    with folder.traces.log() as log:
+        existing = {trace.question_id for trace in log.records}
+        answered = existing >= {question.id for question in questions}
+        if folder.model(DENSE).exists() and answered and folder.run.read_notes().get("adapt"):
+            return False
+        model = _taken_as_it_is(config, folder)
+        with closing(own_traces(model, questions, existing, config)) as batches:
+            for batch in batches:
+                log.append(trace for trace in batch if trace.question_id not in existing)
+        _note_answers(log.records, questions, config, folder)
+    own_answers(folder, model.tokenizer)  # LabError here, where nothing can be learnt from them
+    return True
+
+
+def _taken_as_it_is(config: PruningConfig, folder: PruningFolder) -> LanguageModel:
+    """The dense model: the folder's, or first the one that the settings name."""
+    backend = plain_backend(config.runtime, folder.path)
+    if folder.model(DENSE).exists():
+        return load(str(folder.model(DENSE)), backend, "base")
+    model = load_dense(config, backend)
+    prunable(model)  # a layout that cannot be pruned is named here
+    save_whole(model, folder.of(DENSE))
+    return model
+
+
+def _note_answers(
+    traces: Sequence[Trace],
+    questions: Sequence[Question],
+    config: PruningConfig,
+    folder: PruningFolder,
+) -> None:
+    """Prints and notes how well the model answers, and how many answers are of use."""
+    by_id = {question.id: question for question in questions}
+    right = [SQUAD.grade(answer_text(t.completion), by_id[t.question_id])["em"] for t in traces]
+    cut = sum(trace.finish == "length" for trace in traces)
+    reason = (
+        f"of {len(traces):,} training questions it answers {fmean(right):.1f} % rightly: taken as "
+        "it is, and calibrated and trained on these answers"
+    )
+    reason += f" but for {cut:,} that ran out of tokens" if cut else ""
+    print(f"adapt: {config.model.name}: {reason}", flush=True)
+    note = {"em": round(fmean(right), 2), "cut": cut, "adapted": False, "reason": reason}
+    folder.run.write_note("adapt", note)
 
 
 def _accuracy(model: LanguageModel, reviews: Sequence[Review], config: PruningConfig) -> float:
@@ -87,55 +147,52 @@ def _fine_tune(
     train_and_save(student, examples, Objective(), None, hyperparameters, folder.of(DENSE), "adapt")
 
 
-def _draw_reviews(config: PruningConfig, folder: PruningFolder) -> list[Review]:
-    """Writes the two sets, prints their sizes, and returns the one that is trained on. No review of
+def _drawn(
+    config: PruningConfig, folder: PruningFolder, load: Callable[[str, Split, bool], Checked]
+) -> list[Any]:
+    """Writes the two sets, prints their sizes, and returns the one that is trained on. No entry of
     it is asked again in the evaluation, so both may come from one file."""
     settings = config.data
-    train = load_reviews(settings.train, "train", settings.strict)
-    held_out = load_reviews(settings.eval, "validation", settings.strict)
-    chosen = draw(train.reviews, settings.n_train, settings.seed)
-    ids = {review.id for review in chosen}
-    others = [review for review in held_out.reviews if review.id not in ids]
+    train = load(settings.train, "train", settings.strict)
+    held_out = load(settings.eval, "validation", settings.strict)
+    chosen = draw(train.good, settings.n_train, settings.seed)
+    ids = {entry.id for entry in chosen}
+    others = [entry for entry in held_out.good if entry.id not in ids]
     if not others:
         raise LabError(
-            f"--data.eval {settings.eval}: expected reviews that are not trained on, found none. "
-            "Choose another set, or draw fewer with --data.n-train."
+            f"--data.eval {settings.eval}: expected {train.noun} that are not trained on, found "
+            "none. Choose another set, or draw fewer with --data.n-train."
         )
     evaluated = draw(others, settings.n_eval, settings.seed)
     _say("train", settings.train, train, chosen, settings.n_train)
-    overlap = len(held_out.reviews) - len(others)
+    overlap = held_out.n_good - len(others)
     _say("eval", settings.eval, held_out, evaluated, settings.n_eval, overlap)
     made = [path for path in (folder.of(DENSE), folder.all_scores) if path.exists()]
-    for file, reviews, source in (
-        (folder.train_reviews, chosen, settings.train),
-        (folder.eval_reviews, evaluated, settings.eval),
-    ):
-        _require_same(file, reviews, source, made)
-        file.write(reviews)
+    for file, entries, source in zip(
+        folder.entries(settings.task), (chosen, evaluated), (settings.train, settings.eval),
+        strict=True,
+    ):  # fmt: skip
+        _require_same(file, entries, source, made, train.noun)
+        file.write(entries)
     return chosen
 
 
 def _require_same(
-    file: RecordFile[Review], reviews: Sequence[Review], source: str, made: Sequence[Path]
+    file: RecordFile[Any], entries: Sequence[Any], source: str, made: Sequence[Path], noun: str
 ) -> None:
-    """LabError where models or scores were made from other reviews: the source has changed."""
-    if made and file.path.exists() and file.read() != [*reviews]:
+    """LabError where models or scores were made from other entries: the source has changed."""
+    if made and file.path.exists() and file.read() != [*entries]:
         raise LabError(
-            f"{made[-1]}: expected what was made from the reviews that {source} has, found what "
+            f"{made[-1]}: expected what was made from the {noun} that {source} has, found what "
             "was made from others; it has changed since. Choose another --out."
         )
 
 
 def _say(
-    name: str,
-    source: str,
-    loaded: LoadedReviews,
-    chosen: Sequence[Review],
-    n: int,
-    overlap: int = 0,
+    name: str, source: str, loaded: Checked, chosen: Sequence[Any], n: int, overlap: int = 0
 ) -> None:
     """One line: nothing disappears without a count."""
-    line = f"{name:5} {source}: {len(chosen):,} reviews, of {len(loaded.reviews):,} good ones"
+    line = f"{name:5} {source}: {len(chosen):,} {loaded.noun}, of {loaded.n_good:,} good ones"
     if n > len(chosen):
         line += f" ({n:,} were asked for: all are used)"
     if loaded.problems:

@@ -1,4 +1,5 @@
-"""Stage 4: all models read the same held-out reviews; what each weighs and takes is measured.
+"""Stage 4: all models read the same held-out reviews, or answer the same held-out questions; what
+each weighs and takes is measured.
 
 A model that recovered has the zeros and the shape of the one that was pruned, so that only the
 latter is timed, beside the dense model.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,24 +20,25 @@ from distill_lab.models.backend import Backend
 from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.pruning.ledger import ledger
 from distill_lab.models.pruning.masks import Masks
-from distill_lab.pipeline.pruning.reading import progress, read_reviews, review_batches
+from distill_lab.pipeline.pruning.reading.answers import score_answers
+from distill_lab.pipeline.pruning.reading.reviews import score_reviews
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.pipeline.pruning.speed import peak_bytes, timed
 from distill_lab.pipeline.pruning.training import plain_backend
+from distill_lab.run.folder import RecordFile
 from distill_lab.run.records import write_text
-from distill_lab.tasks.sst2.reviews import Review
 
 
 def run(config: PruningConfig, out: Path) -> bool:
     """Writes scores/ and ledgers/ of all models. False if all were there."""
-    folder = PruningFolder(out)
-    reviews, asked = folder.eval_reviews.read(), variants(config)
+    folder, asked = PruningFolder(out), variants(config)
+    entries = folder.entries(config.data.task)[1].read()
     for variant in asked:  # said before the first one's minutes
         if not folder.scores(variant).path.exists():
             folder.require_model(variant)
     backend = plain_backend(config.runtime, out)
-    scored = [_score(variant, reviews, config, folder, backend) for variant in asked]
+    scored = [_score(variant, entries, config, folder, backend) for variant in asked]
     todo = [variant for variant in asked if not folder.ledger(variant).exists()]
     for variant in tqdm(todo, "evaluate bytes and time", unit="model") if todo else ():
         _count(variant, config, folder, backend)
@@ -44,25 +47,34 @@ def run(config: PruningConfig, out: Path) -> bool:
 
 def _score(
     variant: Variant,
-    reviews: list[Review],
+    entries: Sequence[Any],
     config: PruningConfig,
     folder: PruningFolder,
     backend: Backend,
 ) -> bool:
     """Writes what is missing of a model's scores, a batch at a time."""
-    with folder.scores(variant).log() as log:
-        existing = {score.review_id for score in log.records}
-        if existing >= {review.id for review in reviews}:
+    on_questions = config.data.task == "squad"
+    file: RecordFile[Any] = folder.answers(variant) if on_questions else folder.scores(variant)
+    with file.log() as log:
+        existing = {score.entry_id for score in log.records}
+        if existing >= {entry.id for entry in entries}:
             return False
         model = load(str(folder.require_model(variant)), backend, "student")
-        batches = review_batches(reviews, model, config.runtime.batch)
-        todo = [b for b in batches if not existing.issuperset(review.id for review in b)]
         title = f"evaluate {variant.name}" + (f", seed {variant.seed}" if variant.recovery else "")
-        left = progress(todo, title, len(reviews) - sum(map(len, todo)))
-        with closing(left):  # ends the progress bar's line, whatever is said after it
-            for batch in left:
-                log.append(s for s in read_reviews(model, batch) if s.review_id not in existing)
+        if on_questions:
+            dense = None if variant == DENSE else _dense_answers(folder)
+            batches = score_answers(model, entries, dense, existing, config, title)
+        else:
+            batches = score_reviews(model, entries, existing, config.runtime.batch, title)
+        with closing(batches):  # ends the progress bar's line, whatever is said after it
+            for batch in batches:
+                log.append(score for score in batch if score.entry_id not in existing)
     return True
+
+
+def _dense_answers(folder: PruningFolder) -> dict[str, str]:
+    """The texts whose likelihood every model is asked for; the dense model is scored first."""
+    return {score.question_id: score.completion for score in folder.answers(DENSE).read()}
 
 
 def _count(

@@ -11,18 +11,15 @@ from tqdm import tqdm
 
 from distill_lab.models.loading import LanguageModel, load
 from distill_lab.models.pruning.blocks import block_influence, drop_blocks, least_influential
-from distill_lab.models.pruning.calibration import Batch, text_batches
+from distill_lab.models.pruning.calibration import Batch, id_batches
 from distill_lab.models.pruning.neurons import cut_neurons
 from distill_lab.models.pruning.prune import prune_weights
 from distill_lab.pipeline.data import draw
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.settings import PruningConfig
-from distill_lab.pipeline.pruning.training import plain_backend, save_whole
+from distill_lab.pipeline.pruning.training import learnt_texts, plain_backend, save_whole
 from distill_lab.run.records import write_text
-from distill_lab.tasks.sst2.prompt import answered_text
-
-LONGEST = 512  # tokens of a calibration text
 
 
 def run(config: PruningConfig, out: Path) -> bool:
@@ -34,16 +31,21 @@ def run(config: PruningConfig, out: Path) -> bool:
     if not todo:
         return False
     backend = plain_backend(config.runtime, out)
-    reviews = draw(folder.train_reviews.read(), config.prune.n_calibration, config.data.seed)
-    texts = [answered_text(review) for review in reviews]
     with tqdm(todo, desc="prune", unit="model") as bar:
         for variant in bar:
             bar.set_postfix_str(variant.name)
             model = load(dense, backend, "base")
-            batches = text_batches(model, texts, config.runtime.batch, LONGEST)
-            _prune(model, variant, batches, folder)
+            _prune(model, variant, _calibration(model, config, folder), folder)
             save_whole(model, folder.of(variant))
     return True
+
+
+def _calibration(model: LanguageModel, config: PruningConfig, folder: PruningFolder) -> list[Batch]:
+    """Whole texts of those that pruned models learn from: prompt and what follows it."""
+    texts = learnt_texts(config, folder, model.tokenizer)
+    drawn = draw(texts, config.prune.n_calibration, config.data.seed)
+    ids = [text.student_prompt + text.completion for text in drawn]
+    return id_batches(model, ids, config.runtime.batch)
 
 
 def _prune(

@@ -11,7 +11,7 @@ from distill_lab.pipeline.pruning.methods import Method, parse_all
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.run.folder import RecordFile, RunFolder, require_file
 from distill_lab.run.json_files import read_json, read_json_lines
-from distill_lab.run.records import LabError
+from distill_lab.run.records import LabError, Question, Trace
 from distill_lab.run.saved_settings import (
     check,
     refuse_changed,
@@ -35,6 +35,31 @@ class ReviewScore:
     positive: float
     text_nll: float
     text_tokens: int
+
+    @property
+    def entry_id(self) -> str:
+        """The review's id."""
+        return self.review_id
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScore:
+    """How one model answers one evaluation question, greedily: EM and F1, 0 to 100. The negative
+    log-likelihood, in nats, is of the tokens of the dense model's own answer to it, with their
+    number, so that all models are asked for the likelihood of one text."""
+
+    question_id: str
+    completion: str
+    answer: str
+    em: float
+    f1: float
+    answer_nll: float
+    answer_tokens: int
+
+    @property
+    def entry_id(self) -> str:
+        """The question's id."""
+        return self.question_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +126,16 @@ class PruningFolder:
         self.run = RunFolder(path)  # settings, notes, report and plots are as in a run
         self.train_reviews = RecordFile(path / "reviews.train.jsonl", Review, "prune adapt")
         self.eval_reviews = RecordFile(path / "reviews.eval.jsonl", Review, "prune adapt")
+        self.train_questions = RecordFile(path / "questions.train.jsonl", Question, "prune adapt")
+        self.eval_questions = RecordFile(path / "questions.eval.jsonl", Question, "prune adapt")
+        self.traces = RecordFile(path / "traces.jsonl", Trace, "prune adapt")  # of the dense model
         self.all_scores = path / "scores"
+
+    def entries(self, task: str) -> tuple[RecordFile[Any], RecordFile[Any]]:
+        """What a task trains on, and what it evaluates on: reviews or questions."""
+        if task == "squad":
+            return self.train_questions, self.eval_questions
+        return self.train_reviews, self.eval_reviews
 
     def of(self, variant: Variant) -> Path:
         """The folder of a model: its weights, masks, log and checkpoints."""
@@ -125,8 +159,14 @@ class PruningFolder:
 
     def scores(self, variant: Variant) -> RecordFile[ReviewScore]:
         """A line for each evaluation review."""
-        path = self.all_scores / f"{variant.place.replace('/', '.')}.jsonl"
-        return RecordFile(path, ReviewScore, "prune evaluate")
+        return RecordFile(self._scores(variant), ReviewScore, "prune evaluate")
+
+    def answers(self, variant: Variant) -> RecordFile[AnswerScore]:
+        """A line for each evaluation question."""
+        return RecordFile(self._scores(variant), AnswerScore, "prune evaluate")
+
+    def _scores(self, variant: Variant) -> Path:
+        return self.all_scores / f"{variant.place.replace('/', '.')}.jsonl"
 
     def ledger(self, variant: Variant) -> Path:
         """What a model weighs and how fast it is: of the dense one and of the pruned ones."""
@@ -148,7 +188,9 @@ class PruningFolder:
 
 
 # What the records of each stage depend on. Methods and seeds may be added: each has its own files.
-_DENSE = ("data.train", "data.n_train", "data.seed", "model", "adapt", "runtime.dtype")
+_DENSE = ("data.task", "data.train", "data.n_train", "data.seed", "model", "adapt",
+          "runtime.dtype")  # fmt: skip
+_ANSWERED = ("evaluate.max_new_tokens",)  # where the dense model's own answers are read
 _PRUNED = (*_DENSE, "prune.n_calibration")
 _RECOVERED = (*_PRUNED, "recover.steps", "recover.learning_rate", "recover.batch_size",
               "recover.temperature")  # fmt: skip
@@ -158,20 +200,28 @@ _SCORES = (*_PRUNED, "data.eval", "data.n_eval")
 def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
     """Makes `config` the folder's: saved as config.json, or refused where something that is there
     was made with other settings. LabError for methods that there are not, too."""
-    check(config)
-    _check_batches(config)
-    variants(config)
+    require_possible(config)
     folder = PruningFolder(out)
     before = saved_as(PruningConfig, folder.run.config)
     if before:
+        answered = _ANSWERED if config.data.task == "squad" else ()
         made_from = [
             (folder.of(DENSE), _DENSE),
-            (out / "pruned", _PRUNED),
-            (out / "recovered", _RECOVERED),
-            (folder.all_scores, _SCORES),
+            (folder.traces.path, (*_DENSE, *answered)),
+            (out / "pruned", (*_PRUNED, *answered)),
+            (out / "recovered", (*_RECOVERED, *answered)),
+            (folder.all_scores, (*_SCORES, *answered)),
         ]
         refuse_changed(config, dict(settings(before)), made_from)
     write_config(config, folder.run.config)
+
+
+def require_possible(config: PruningConfig) -> None:
+    """LabError for a setting out of its bounds, a method that there is not, batches that do not
+    divide."""
+    check(config)
+    _check_batches(config)
+    variants(config)
 
 
 def _check_batches(config: PruningConfig) -> None:

@@ -1,8 +1,9 @@
 """Stage 3: pruned models are trained again, as many steps by KL to the dense model as by CE alone.
 
-The KL is Hinton's, on every token of the reviews, with the dense model as the teacher (Minitron,
-arXiv 2407.14679, section 3, retrains so). CE is its control: the same texts in the same order, the
-same steps. Masks are kept, so that what recovers is as sparse as what was pruned.
+The KL is Hinton's, on every token of the reviews, or of the dense model's own answers, with the
+dense model as the teacher (Minitron, arXiv 2407.14679, section 3, retrains so). CE is its control:
+the same texts in the same order, the same steps. Masks are kept, so that what recovers is as sparse
+as what was pruned.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, 
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.pipeline.pruning.training import (
     hyperparameters_of,
-    text_examples,
+    learnt_texts,
     train_and_save,
 )
-from distill_lab.tasks.sst2.reviews import Review
 
 
 def run(config: PruningConfig, out: Path) -> bool:
@@ -29,19 +29,12 @@ def run(config: PruningConfig, out: Path) -> bool:
     todo = [variant for variant in recovered(config) if not folder.model(variant).exists()]
     for variant in todo:  # said before the first one's minutes
         folder.require_model(Variant(variant.method))
-    reviews = folder.train_reviews.read()
     for n, variant in enumerate(todo, 1):
-        _recover(variant, reviews, config, folder, f"recover {n}/{len(todo)}")
+        _recover(variant, config, folder, f"recover {n}/{len(todo)}")
     return bool(todo)
 
 
-def _recover(
-    variant: Variant,
-    reviews: list[Review],
-    config: PruningConfig,
-    folder: PruningFolder,
-    title: str,
-) -> None:
+def _recover(variant: Variant, config: PruningConfig, folder: PruningFolder, title: str) -> None:
     settings = config.recover
     backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
     pruned = load(str(folder.model(Variant(variant.method))), backend, "base", whole=True)
@@ -51,7 +44,7 @@ def _recover(
     masks = folder.masks(variant)
     train_and_save(
         for_training(pruned, 0),
-        text_examples(reviews, pruned.tokenizer),
+        learnt_texts(config, folder, pruned.tokenizer),
         Objective(alpha=1.0 if by_kl else 0.0, temperature=settings.temperature),
         teacher,
         hyperparameters_of(settings, variant.seed, config.runtime, backend.dtype),

@@ -14,7 +14,8 @@ from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, 
 from distill_lab.pipeline.pruning.results import pictures, words
 from distill_lab.pipeline.pruning.results.costs import costs
 from distill_lab.pipeline.pruning.results.findings import Finding, findings
-from distill_lab.pipeline.pruning.results.measures import Readings, means, readings
+from distill_lab.pipeline.pruning.results.measures import means
+from distill_lab.pipeline.pruning.results.readings import MEASURES, Readings, readings
 from distill_lab.pipeline.pruning.results.words import table as table
 from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.pipeline.report import git_state, versions
@@ -30,12 +31,12 @@ def build(config: PruningConfig, out: Path) -> dict[str, Any]:
     """Writes the report of the run in `out`, and gives what stands in report.json.
 
     Scores and intervals are 0 to 100, shares 0 to 1, NLLs in nats, times in milliseconds a token.
-    LabError for a missing file, and for scores of other reviews.
+    LabError for a missing file, and for scores of other reviews or questions.
     """
     folder = PruningFolder(out)
-    asked, reviews = variants(config), folder.eval_reviews.read()
+    asked = variants(config)
     by_name = _by_name(asked)
-    of = {name: readings(seeds, reviews, folder) for name, seeds in by_name.items()}
+    of = {name: readings(seeds, config.data.task, folder) for name, seeds in by_name.items()}
     found = findings(asked, of, config.evaluate)
     report = _numbers(config, folder, by_name, of)
     report["findings"] = [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
@@ -66,15 +67,17 @@ def _numbers(
     of: Mapping[str, Readings],
 ) -> dict[str, Any]:
     notes, dense = folder.run.read_notes(), of[DENSE.name]
+    train, _ = folder.entries(config.data.task)
     backend = notes.get("backend", {})
     blocks = [v for (v, *_) in by_name.values() if not v.recovery and folder.dropped(v).exists()]
     return {
         "profile": config.profile,
+        "task": config.data.task,
         "model": config.model.name,
         "adapt": notes.get("adapt", {}),
         "data": {
-            "train": {"source": config.data.train, "n": len(folder.train_reviews.read())},
-            "eval": {"source": config.data.eval, "n": len(dense.labels)},
+            "train": {"source": config.data.train, "n": len(train.read())},
+            "eval": {"source": config.data.eval, "n": len(dense.of_seeds[0])},
         },
         "models": {
             name: _of_model(seeds, of[name], dense, config, folder)
@@ -109,7 +112,7 @@ def _of_model(
         "before": Variant(method).name if first.recovery else None,
         "method": method.name if method else None,
         "pattern": "{}:{}".format(*pattern) if pattern else None,
-        **means(of, dense, config),
+        **means(of, dense, config.evaluate),
         "costs": costs(folder.read_ledger(first)),
     }
 
@@ -125,11 +128,14 @@ def _render(
         report=report,
         findings=found,
         headline=words.headline(report, found),
+        measures=MEASURES[report["task"]],
+        wording=words.WORDINGS[report["task"]],
         labels=words.LABELS,
+        score=words.score,
         signed=words.signed,
         interval=words.interval,
         pictures=drawn,
-        titles=pictures.TITLES,
+        titles=pictures.titles(report["task"]),
         table=words.table(report),
         busy=words.busy(report["models"]),
     )

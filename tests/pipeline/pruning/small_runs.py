@@ -14,9 +14,9 @@ from distill_lab.pipeline.pruning.settings import (
     PrunedModelSettings,
     PruneSettings,
     PruningConfig,
+    PruningDataSettings,
     PruningRuntime,
     RecoverSettings,
-    ReviewSettings,
 )
 from distill_lab.run.settings import data_folder
 from distill_lab.tasks.sst2.prompt import LABEL_WORDS
@@ -62,7 +62,7 @@ def small_config(folder: Path, methods: tuple[str, ...] = METHODS, **recover: An
     evaluated = reviews_file(folder / "dev.tsv", 20, start=100)
     recover = {"methods": ("wanda:0.5",), "seeds": 2, "steps": 3, **recover}
     return PruningConfig(
-        data=ReviewSettings(str(train), str(evaluated)),
+        data=PruningDataSettings(train=str(train), eval=str(evaluated)),
         model=PrunedModelSettings(str(model)),
         adapt=AdaptSettings(steps=4, batch_size=8),
         prune=PruneSettings(methods, n_calibration=16),

@@ -11,8 +11,9 @@ from distill_lab.pipeline.pruning.methods import parse
 from distill_lab.pipeline.pruning.records import DENSE, ReviewScore, Variant
 from distill_lab.pipeline.pruning.results.costs import costs
 from distill_lab.pipeline.pruning.results.findings import contrasts, findings
-from distill_lab.pipeline.pruning.results.measures import Readings, difference, means
-from distill_lab.pipeline.pruning.settings import MeasureSettings, PruningConfig
+from distill_lab.pipeline.pruning.results.measures import difference, means
+from distill_lab.pipeline.pruning.results.readings import ReviewReadings
+from distill_lab.pipeline.pruning.settings import MeasureSettings
 from distill_lab.reporting.stats import bootstrap_interval
 
 HOW = MeasureSettings(bootstrap=200)
@@ -25,9 +26,9 @@ def scores(margins: list[float], nlls: list[float], tokens: list[int]) -> list[R
     return [ReviewScore(str(n), 0.0, m, nll, t) for n, (m, nll, t) in enumerate(rows)]
 
 
-DENSE_READS = Readings(LABELS, [scores([2, -1, 1, -1], [2, 4, 6, 8], [2, 4, 6, 8])])
-PRUNED = Readings(LABELS, [scores([2, 1, -1, -1], [4, 8, 12, 16], [2, 4, 6, 8])])
-TWO_SEEDS = Readings(
+DENSE_READS = ReviewReadings(LABELS, [scores([2, -1, 1, -1], [2, 4, 6, 8], [2, 4, 6, 8])])
+PRUNED = ReviewReadings(LABELS, [scores([2, 1, -1, -1], [4, 8, 12, 16], [2, 4, 6, 8])])
+TWO_SEEDS = ReviewReadings(
     LABELS,
     [
         scores([2, -1, -1, -1], [4, 8, 12, 16], [2, 4, 6, 8]),
@@ -37,7 +38,7 @@ TWO_SEEDS = Readings(
 
 
 def test_means_of_a_model_by_hand():
-    found = means(PRUNED, DENSE_READS, PruningConfig(evaluate=HOW))
+    found = means(PRUNED, DENSE_READS, HOW)
     nll = math.log1p(math.exp(-2)) + 2 * math.log1p(math.exp(1)) + math.log1p(math.exp(-1))
     assert found["accuracy"] == 50
     assert found["label_nll"] == pytest.approx(nll / 4, abs=1e-4)
@@ -50,7 +51,7 @@ def test_means_of_a_model_by_hand():
 
 
 def test_seeds_are_averaged_within_a_review():
-    found = means(TWO_SEEDS, DENSE_READS, PruningConfig(evaluate=HOW))
+    found = means(TWO_SEEDS, DENSE_READS, HOW)
     assert found["accuracy"] == 87.5
     assert found["by_seed"]["accuracy"] == [75, 100]
     assert found["by_seed"]["text_nll"] == [2, 1]
@@ -96,9 +97,9 @@ def test_what_is_compared():
 
 def test_a_reading_knows_which_way_is_better():
     asked = [DENSE, Variant(parse("wanda:0.5")), Variant(parse("magnitude-row:0.5"))]
-    good = Readings(LABELS * 25, [DENSE_READS.of_seeds[0] * 25])
+    good = ReviewReadings(LABELS * 25, [DENSE_READS.of_seeds[0] * 25])
     worse = scores([2, 1, -1, -1], [3, 8, 15, 17], [2, 4, 6, 8])
-    bad = Readings(LABELS * 25, [worse * 25])
+    bad = ReviewReadings(LABELS * 25, [worse * 25])
     of = {"dense": good, "wanda:0.5": good, "magnitude-row:0.5": bad}
     assert [f.reading for f in findings(asked, of, HOW)] == ["better"] * 3
     of["wanda:0.5"], of["magnitude-row:0.5"] = bad, good

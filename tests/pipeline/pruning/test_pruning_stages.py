@@ -20,7 +20,7 @@ from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.pipeline.pruning import adapt, evaluate, prune, recover, report
 from distill_lab.pipeline.pruning.methods import parse
-from distill_lab.pipeline.pruning.reading import read_reviews
+from distill_lab.pipeline.pruning.reading.reviews import read_reviews
 from distill_lab.pipeline.pruning.records import (
     PruningFolder,
     Variant,

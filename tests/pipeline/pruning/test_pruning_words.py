@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from distill_lab.pipeline.pruning.results.findings import Finding
-from distill_lab.pipeline.pruning.results.measures import MEASURES, MeasureName
+from distill_lab.pipeline.pruning.results.readings import MEASURES, MeasureName
 from distill_lab.pipeline.pruning.results.words import busy, headline, megabytes
 
 
 def finding(plus: str, minus: str, measure: MeasureName, value: float, half: float) -> Finding:
-    unit = next(m.unit for m in MEASURES if m.name == measure)
+    unit = next(m.unit for m in MEASURES["sst2"] if m.name == measure)
     better = (value < 0) != (measure == "accuracy")
     ends = (value - half, value + half)
     return Finding(plus, minus, measure, unit, value, ends, 1, (value,), None, better)
@@ -34,7 +34,7 @@ def test_a_sentence_tells_better_worse_and_not_shown_apart():
         finding(*recovered, "accuracy", 1.5, 1),
         finding("wanda:0.5 + KL", "wanda:0.5", "accuracy", 1.5, 1),
     ]
-    assert headline({"models": {"dense": model("dense")}}, found) == [
+    assert headline({"task": "sst2", "models": {"dense": model("dense")}}, found) == [
         "At equal zeros wanda:0.5 beside magnitude-row:0.5 is better in text NLL (−0.009 nats a "
         "token, −0.014 to −0.004), worse in label NLL (+0.030 nats, +0.020 to +0.040), not shown "
         "to differ in accuracy (−0.1 points, −1.3 to +1.1).",
@@ -51,7 +51,7 @@ def test_without_a_comparison_there_is_the_dense_model_and_what_zeros_bought():
         "magnitude-row:0.5": model("pruned", "magnitude-row", decode_times=0.97),
         "blocks:1": model("pruned", "blocks", bytes_dense=1_910_000, decode_times=1.25),
     }
-    assert headline({"models": models}, []) == [
+    assert headline({"task": "sst2", "models": models}, []) == [
         "The dense model labels 84.5 % of the reviews rightly.",
         "Zeros alone leave the file at 2.35 MB and decode at 0.97 to 1.02 times the dense model's "
         "speed; blocks makes 1.91 MB of it and 1.25 times.",

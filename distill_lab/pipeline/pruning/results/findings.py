@@ -1,5 +1,5 @@
 """What is found: Wanda beside magnitude at equal zeros, KL beside CE at equal steps, each on the
-same reviews, whatever its sign."""
+same reviews or questions, whatever its sign."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from dataclasses import dataclass
 
 from distill_lab.pipeline.pruning.methods import Method
 from distill_lab.pipeline.pruning.records import Variant
-from distill_lab.pipeline.pruning.results.measures import (
-    MEASURES,
-    Measure,
-    MeasureName,
-    Readings,
-    difference,
-    rounded,
-)
+from distill_lab.pipeline.pruning.results.measures import difference, rounded
+from distill_lab.pipeline.pruning.results.readings import Measure, MeasureName, Readings
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 
 PLAIN = ("magnitude-row", "magnitude-tensor", "magnitude-global")
@@ -38,7 +32,7 @@ class Finding:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves zero out; one without a width comes of too few reviews."""
+        """Whether the interval leaves zero out; one without a width comes of too few."""
         low, high = self.ci95
         return low < high and (low > 0 or high < 0)
 
@@ -75,7 +69,7 @@ def findings(
     return [
         _finding(plus, minus, measure, of, how)
         for plus, minus in contrasts(variants)
-        for measure in MEASURES
+        for measure in of[plus].measures
     ]
 
 

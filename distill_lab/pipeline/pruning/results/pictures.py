@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_lab.pipeline.pruning.methods import SCORES
-from distill_lab.pipeline.pruning.results.measures import MEASURES
+from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
+from distill_lab.pipeline.pruning.results.wording import WORDINGS
 from distill_lab.reporting.plots import (
     INK,
     KEPT,
@@ -29,19 +30,18 @@ _LOOK = {  # colour, marker, line of each score
     "wanda-one-shot": ("#56b4e9", "v", "-"),
 }
 _STATES = {"dense": (INK, "o"), "pruned": (SOFT, "o"), "ce": (REFUSED, "s"), "kl": (KEPT, "o")}
-_SHOWN = {"perplexity": "perplexity (lower is better)", "accuracy": "accuracy, percent"}
-TITLES = {
+_TITLES = {
     "sparsity": (
         "What zeros break",
-        "Lines: the share of zeros in the blocks' linears that each score left; open marks, drawn "
-        "a little to the right: n of m neighbours kept. Bars: 95 % intervals over reviews; all "
-        "models read the same ones, so that differences are surer than the bars. Grey: the dense "
-        "model.",
+        "Lines: the share of zeros in the blocks' linears that each score left; open marks: n of m "
+        "neighbours kept, their bars dotted. Scores stand a little apart, so that none hides "
+        "another. Bars: 95 % intervals over {noun}; all models read the same ones, so that "
+        "differences are surer than the bars. Grey: the dense model.",
     ),
     "recovery": (
         "What came back",
-        "Each model minus the dense one on the same reviews, which is 0; NLLs are better below it. "
-        "Bars: 95 % intervals over reviews, seeds averaged. Below them small marks for the seeds, "
+        "Each model minus the dense one on the same {noun}, which is 0; NLLs are better below it. "
+        "Bars: 95 % intervals over {noun}, seeds averaged. Below them small marks for the seeds, "
         "with the 95 % t-interval of their mean.",
     ),
     "costs": (
@@ -55,28 +55,41 @@ TITLES = {
         "Block influence: 1 − cos of the hidden states before and after a block, mean over "
         "calibration tokens. The first and the last block are never taken out.",
     ),
-}  # of each picture its title, and how to read it
+}
+
+
+def titles(task: str) -> dict[str, tuple[str, str]]:
+    """Of each picture its title, and how to read it."""
+    noun = WORDINGS[task].noun
+    return {name: (title, text.format(noun=noun)) for name, (title, text) in _TITLES.items()}
 
 
 def draw(report: Mapping[str, Any]) -> list[Plot]:
     """All pictures of a report."""
-    models = report["models"]
-    return [sparsity(models), recovery(models), costs(models), blocks(report["blocks"])]
+    models, measures = report["models"], MEASURES[report["task"]]
+    return [
+        sparsity(models, measures[0]),
+        recovery(models, measures),
+        costs(models),
+        blocks(report["blocks"]),
+    ]
 
 
-def sparsity(models: Models) -> Plot:
-    """Perplexity and accuracy against the share of zeros, a line for each score."""
+def sparsity(models: Models, measure: Measure) -> Plot:
+    """Perplexity, and the measure that decides, against the share of zeros: a line a score."""
     lines = _lines(models)
     if not lines:
         return Plot("sparsity", "Nothing to draw: no method left zeros.")
     figure, axes = new_figure(5.6, rows=2, sharex=True)
-    for name, ax in zip(_SHOWN, axes, strict=True):
+    shown = {"perplexity": "perplexity (lower is better)"}
+    shown[measure.name] = f"{measure.label}, percent"
+    for name, ax in zip(shown, axes, strict=True):
         dense = models["dense"][name]
         ax.axhline(dense, color=SOFT, linewidth=1.2)
         for n, (score, found) in enumerate(lines.items()):
             aside = 0.8 * (n - (len(lines) - 1) / 2)  # else one interval would hide another
             _line(ax, name, score, found, dense, aside)
-        ax.set_title(_SHOWN[name], fontsize=11, loc="left", color=INK)
+        ax.set_title(shown[name], fontsize=11, loc="left", color=INK)
         ax.grid(axis="y", color=REST, linewidth=0.8)
     axes[0].set_yscale("log")
     _plain_ticks(axes[0])
@@ -88,7 +101,7 @@ def sparsity(models: Models) -> Plot:
         frameon=False,
         fontsize=10,
     )
-    return Plot("sparsity", _sparsity_alt(lines, models["dense"]), png_of(figure))
+    return Plot("sparsity", _sparsity_alt(lines, models["dense"], measure), png_of(figure))
 
 
 def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
@@ -116,12 +129,17 @@ def _line(
     ax.plot([x for x, _ in shares], [y for _, y in shares], line, color=colour, linewidth=1.8,
             marker=marker, markersize=6, label=score)  # fmt: skip
     for m in found:
-        x = _zeros(m) + (3.5 + 2.5 * aside if m["pattern"] else aside)
-        ax.plot((x, x), m[f"{name}_ci95"], color=colour, linewidth=1.2, alpha=0.6)
-        if m["pattern"]:
-            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=6)
-            text = {"color": colour, "fontsize": 9, "ha": "center", "va": "bottom"}
-            ax.text(x, m[f"{name}_ci95"][1], m["pattern"], **text)
+        x = _zeros(m) + aside
+        open_mark = m["pattern"] is not None  # its bar may lie on that of as many zeros elsewhere
+        ax.plot((x, x), m[f"{name}_ci95"], ":" if open_mark else "-", color=colour,
+                linewidth=1.2, alpha=0.6)  # fmt: skip
+        if open_mark:
+            ax.plot(x, m[name], marker, color=colour, markerfacecolor="white", markersize=7)
+            left = aside < 0  # beside the marks of the other scores, not on them
+            text = {"color": colour, "fontsize": 9, "ha": "right" if left else "left"}
+            text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8}
+            place = {"textcoords": "offset points", "xytext": (-7 if left else 7, 0)}
+            ax.annotate(m["pattern"], (x, m[name]), va="center", **place, **text)
 
 
 def _zeros(model: Mapping[str, Any]) -> float:
@@ -137,23 +155,23 @@ def _plain_ticks(ax: Any) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _sparsity_alt(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) -> str:
-    parts = [
-        f"{m['name']} perplexity {m['perplexity']:.4g}, accuracy {m['accuracy']:.1f}"
-        for found in lines.values()
-        for m in found
-    ]
-    start = f"Dense: perplexity {dense['perplexity']:.4g}, accuracy {dense['accuracy']:.1f}"
-    return f"{start}; {'; '.join(parts)}."
+def _sparsity_alt(
+    lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Mapping[str, Any], measure: Measure
+) -> str:
+    def told(m: Mapping[str, Any]) -> str:
+        return f"perplexity {m['perplexity']:.4g}, {measure.label} {m[measure.name]:.1f}"
+
+    parts = [f"{m['name']} {told(m)}" for found in lines.values() for m in found]
+    return f"Dense: {told(dense)}; {'; '.join(parts)}."
 
 
-def recovery(models: Models) -> Plot:
+def recovery(models: Models, measures: Sequence[Measure]) -> Plot:
     """Pruned, recovered by CE and by KL, each minus the dense model: a panel for each measure."""
     rows = _recovery_rows(models)
     if not rows:
         return Plot("recovery", "Nothing to draw: no model recovered.")
-    figure, axes = new_figure(0.9 + 0.44 * len(rows), columns=len(MEASURES), sharey=True)
-    for measure, ax in zip(MEASURES, axes, strict=True):
+    figure, axes = new_figure(0.9 + 0.44 * len(rows), columns=len(measures), sharey=True)
+    for measure, ax in zip(measures, axes, strict=True):
         ax.axvline(0, color=SOFT, linewidth=1.2, zorder=0)
         for y, model in enumerate(rows):
             _recovery_row(ax, y, model, measure.name)
@@ -164,7 +182,7 @@ def recovery(models: Models) -> Plot:
         ax.margins(x=0.12)
     told = [
         f"{m['name']} "
-        + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in MEASURES)
+        + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in measures)
         for m in rows
     ]
     return Plot("recovery", f"Minus the dense model: {'; '.join(told)}.", png_of(figure))

@@ -7,14 +7,21 @@ from typing import Any
 
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
 from distill_lab.pipeline.pruning.results.findings import Finding
-from distill_lab.pipeline.pruning.results.measures import MEASURES
+from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
+from distill_lab.pipeline.pruning.results.wording import WORDINGS as WORDINGS
 
-LABELS = {measure.name: measure.label for measure in MEASURES}
+_ALL = {measure.name: measure for measures in MEASURES.values() for measure in measures}
+LABELS = {name: measure.label for name, measure in _ALL.items()}
+
+
+def score(value: float, measure: str) -> str:
+    """`84.2` points, `0.412` nats."""
+    return f"{value:.1f}" if _ALL[measure].unit == "points" else f"{value:.3f}"
 
 
 def signed(value: float, measure: str) -> str:
     """`+4.2` points, `−0.123` nats."""
-    return (f"{value:+.1f}" if measure == "accuracy" else f"{value:+.3f}").replace("-", "−")
+    return f"{'−' if value < 0 else '+'}{score(abs(value), measure)}"
 
 
 def interval(ends: Sequence[float], measure: str) -> str:
@@ -39,10 +46,11 @@ def headline(report: Mapping[str, Any], findings: Sequence[Finding]) -> list[str
     lines = [_verdict(of, "At equal zeros") for of in halves or scores]
     lines += [_verdict(of, "After as many steps") for of in recovered]
     if lines:
-        lines.append("In brackets: the difference and its 95 % interval over reviews.")
+        noun = WORDINGS[report["task"]].noun
+        lines.append(f"In brackets: the difference and its 95 % interval over {noun}.")
     if not lines:
-        dense = report["models"]["dense"]
-        lines = [f"The dense model labels {dense['accuracy']:.1f} % of the reviews rightly."]
+        right = report["models"]["dense"][MEASURES[report["task"]][0].name]
+        lines = [f"The dense model {WORDINGS[report['task']].does.format(f'{right:.1f} %')}."]
     return [line for line in (*lines, _speed_sentence(report["models"])) if line]
 
 
@@ -103,35 +111,34 @@ def busy(models: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-COLUMNS = ("model", "zeros", "parameters", "accuracy (95 % CI)", "label NLL", "perplexity",
-           "agrees", "MB", "decode")  # fmt: skip
-
-
 def table(report: Mapping[str, Any]) -> str:
     """All models as a Markdown table that also reads well in a terminal."""
-    rows = [COLUMNS, *(_row(model) for model in report["models"].values())]
+    first, second, _ = MEASURES[report["task"]]
+    columns = ("model", "zeros", "parameters", f"{first.label} (95 % CI)", second.label,
+               "perplexity", "agrees", "MB", "decode")  # fmt: skip
+    rows = [columns, *(_row(model, first, second) for model in report["models"].values())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     note = (
-        "zeros: share of the blocks' linears; agrees: percent of reviews with the dense model's "
-        "label; MB: weights as saved; decode: times as fast as dense, side by side."
+        f"zeros: share of the blocks' linears; {WORDINGS[report['task']].agrees}; MB: weights as "
+        "saved; decode: times as fast as dense, side by side."
     )
     return "\n".join(
         [lines[0], rule, *lines[1:], "", *filter(None, (note, busy(report["models"])))]
     )
 
 
-def _row(model: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(model: Mapping[str, Any], first: Measure, second: Measure) -> tuple[str, ...]:
     costs = model["costs"]
-    low, high = model["accuracy_ci95"]
+    low, high = model[f"{first.name}_ci95"]
     times = costs.get("decode_times")
     return (
         model["name"] + (f" ({model['seeds']} seeds)" if model["seeds"] > 1 else ""),
         f"{100 * costs['zeros_linears']:.0f} %",
         f"{costs['parameters']:,}",
-        f"{model['accuracy']:.1f} ({low:.1f}–{high:.1f})",
-        f"{model['label_nll']:.3f}",
+        f"{model[first.name]:.1f} ({low:.1f}–{high:.1f})",
+        score(model[second.name], second.name),
         f"{model['perplexity']:,.4g}",
         f"{model['agreement']:.1f}",
         megabytes(costs["bytes_dense"]),

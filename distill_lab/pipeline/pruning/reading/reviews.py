@@ -40,11 +40,24 @@ def read_reviews(model: LanguageModel, reviews: Sequence[Review]) -> list[Review
     labels = made(last)[:, words].float().cpu()  # (B, 2)
     scores: list[ReviewScore] = []
     for n, (review, (row, counted)) in enumerate(zip(reviews, rows, strict=True)):
-        nll = _nll(states[n, : len(row) - 1], row, counted, made)
+        nll = nll_of(states[n, : len(row) - 1], row, counted, made)
         negative, positive = labels[n].tolist()
         scores.append(ReviewScore(review.id, negative, positive, nll, sum(counted)))
     _require_finite(scores, model.name)
     return scores
+
+
+def score_reviews(
+    model: LanguageModel, reviews: Sequence[Review], have: set[str], size: int, title: str
+) -> Generator[list[ReviewScore]]:
+    """Of all reviews, so many at a time, but for the batches of which `have` holds every id."""
+    batches = review_batches(reviews, model, size)
+    todo = [batch for batch in batches if not have.issuperset(review.id for review in batch)]
+    done = len(reviews) - sum(map(len, todo))
+    with tqdm(total=len(reviews), initial=done, desc=title, unit="review") as bar:
+        for batch in todo:
+            yield read_reviews(model, batch)
+            bar.update(len(batch))
 
 
 def read_all(model: LanguageModel, reviews: Sequence[Review], size: int) -> list[ReviewScore]:
@@ -53,7 +66,9 @@ def read_all(model: LanguageModel, reviews: Sequence[Review], size: int) -> list
     return [score for batch in batches for score in read_reviews(model, batch)]
 
 
-def _nll(states: Tensor, ids: list[int], counted: Sequence[bool], made: Head | OpaqueHead) -> float:
+def nll_of(
+    states: Tensor, ids: list[int], counted: Sequence[bool], made: Head | OpaqueHead
+) -> float:
     """The NLL, in nats, of those tokens that count: states (T - 1, H) predict tokens 1 to T - 1."""
     chosen = torch.tensor(counted[1:], device=states.device)  # (T - 1)
     targets = torch.tensor(ids[1:], device=states.device)[chosen]  # (N)
@@ -79,12 +94,3 @@ def _require_finite(scores: Sequence[ReviewScore], name: str) -> None:
             f"Model {name!r}: expected finite logits, found others for {len(bad)} of "
             f"{len(scores)} reviews. Take float32 (--runtime.dtype float32), or prune less."
         )
-
-
-def progress(batches: Sequence[list[Review]], title: str, done: int) -> Generator[list[Review]]:
-    """The batches, with a bar that counts reviews."""
-    total = done + sum(map(len, batches))
-    with tqdm(total=total, initial=done, desc=title, unit="review") as bar:
-        for batch in batches:
-            yield batch
-            bar.update(len(batch))

@@ -1,0 +1,155 @@
+"""What models say of each review or question: the measures of a task, a number each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from distill_lab.pipeline.pruning.records import AnswerScore, PruningFolder, ReviewScore, Variant
+from distill_lab.run.folder import RecordFile
+from distill_lab.run.records import LabError
+from distill_lab.tasks.squad.scores import normalize_answer
+from distill_lab.tasks.sst2 import scores
+
+MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number a review or question: its names, its unit, and whether less of it is better. Where
+    it is one a token, it is told as perplexity too."""
+
+    name: MeasureName
+    label: str
+    unit: str
+    lower_is_better: bool
+    digits: int
+    by_token: bool = False
+
+
+# Of each task first what decides, then a finer one, then the NLL of a text.
+MEASURES = {
+    "sst2": (
+        Measure("accuracy", "accuracy", "points", lower_is_better=False, digits=2),
+        Measure("label_nll", "label NLL", "nats", lower_is_better=True, digits=4),
+        Measure("text_nll", "text NLL", "nats a token", True, digits=4, by_token=True),
+    ),
+    "squad": (
+        Measure("em", "EM", "points", lower_is_better=False, digits=2),
+        Measure("f1", "F1", "points", lower_is_better=False, digits=2),
+        Measure("answer_nll", "answer NLL", "nats a token", True, digits=4, by_token=True),
+    ),
+}
+
+
+class Readings:
+    """What a model says of all reviews or questions, in their order, once for each of its seeds."""
+
+    __slots__ = ()
+    measures: ClassVar[tuple[Measure, ...]]
+    of_seeds: list[list[Any]]
+
+    def values(self, measure: MeasureName) -> list[list[float]]:
+        """The measure of each, once a seed; of texts the sum over their tokens."""
+        raise NotImplementedError
+
+    def tokens(self) -> list[float]:
+        """Of how many tokens each text is."""
+        raise NotImplementedError
+
+    def beside(self, dense: Any) -> dict[str, float]:
+        """Means, 0 to 100, that are told without an interval, the agreement with the dense model
+        among them."""
+        raise NotImplementedError
+
+    def sizes(self, measure: MeasureName) -> list[float]:
+        """By what the sum of the values is divided: tokens of texts, else how many there are."""
+        by_token = next(each.by_token for each in self.measures if each.name == measure)
+        return self.tokens() if by_token else [1.0] * len(self.of_seeds[0])
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewReadings(Readings):
+    """Label logits and text NLLs of reviews with these labels."""
+
+    measures = MEASURES["sst2"]
+    labels: list[int]
+    of_seeds: list[list[ReviewScore]]
+
+    def logits(self) -> list[Any]:
+        """(n, 2) of each seed, the columns by label."""
+        return [np.array([(s.negative, s.positive) for s in one]) for one in self.of_seeds]
+
+    def values(self, measure: MeasureName) -> list[list[float]]:
+        if measure == "text_nll":
+            return [[score.text_nll for score in one] for one in self.of_seeds]
+        count = scores.accuracy if measure == "accuracy" else scores.label_nll
+        return [count(logits, self.labels) for logits in self.logits()]
+
+    def tokens(self) -> list[float]:
+        return [float(score.text_tokens) for score in self.of_seeds[0]]
+
+    def beside(self, dense: ReviewReadings) -> dict[str, float]:
+        logits, theirs = self.logits(), dense.logits()[0]
+        return {
+            "auc": fmean(scores.auc(each, self.labels) for each in logits),
+            "share_positive": fmean(fmean(scores.share_positive(each)) for each in logits),
+            "agreement": fmean(fmean(scores.agreement(each, theirs)) for each in logits),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReadings(Readings):
+    """Answers to questions, and the NLLs of the dense model's answers. Two answers agree where
+    SQuAD's normalisation makes one text of them, right or wrong."""
+
+    measures = MEASURES["squad"]
+    of_seeds: list[list[AnswerScore]]
+
+    def values(self, measure: MeasureName) -> list[list[float]]:
+        return [[float(getattr(score, measure)) for score in one] for one in self.of_seeds]
+
+    def tokens(self) -> list[float]:
+        return [float(score.answer_tokens) for score in self.of_seeds[0]]
+
+    def beside(self, dense: AnswerReadings) -> dict[str, float]:
+        theirs = dense.answers()[0]
+        agreed = [
+            fmean(100.0 * (a == b) for a, b in zip(one, theirs, strict=True))
+            for one in self.answers()
+        ]
+        return {"agreement": fmean(agreed)}
+
+    def answers(self) -> list[list[str]]:
+        """The normalised answers of each seed."""
+        return [[normalize_answer(score.answer) for score in one] for one in self.of_seeds]
+
+
+def readings(variants: Sequence[Variant], task: str, folder: PruningFolder) -> Readings:
+    """The scores of a model's seeds, in the order of the reviews or questions. LabError where a
+    file holds scores of others, or no text has a token."""
+    entries = folder.entries(task)[1].read()
+    if task == "sst2":
+        seeds = [_in_order(entries, folder.scores(variant), "reviews") for variant in variants]
+        return ReviewReadings([review.label for review in entries], seeds)
+    of = AnswerReadings([_in_order(entries, folder.answers(v), "questions") for v in variants])
+    if not sum(of.tokens()):
+        raise LabError(
+            f"{folder.answers(variants[0]).path}: expected answers of the dense model with at "
+            "least one token, found none. Prune a model that answers."
+        )
+    return of
+
+
+def _in_order(entries: Sequence[Any], file: RecordFile[Any], noun: str) -> list[Any]:
+    by_id = {score.entry_id: score for score in file.read()}
+    if by_id.keys() != {entry.id for entry in entries}:
+        raise LabError(
+            f"{file.path}: expected a score for each of the {len(entries)} evaluation {noun}, "
+            f"found {len(by_id)}, not all of them. Run `distill-lab prune evaluate` again."
+        )
+    return [by_id[entry.id] for entry in entries]
