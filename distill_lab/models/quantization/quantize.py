@@ -73,3 +73,9 @@ def dequantize(quantized: Quantized) -> Tensor:
 def rounded(weight: Tensor, scheme: Scheme) -> Tensor:
     """The weight with what quantization does to it, in its own dtype: "fake" quantization."""
     return dequantize(quantize(weight, scheme)).to(weight.dtype)
+
+
+def layer_error(weight: Tensor, made: Tensor, inputs: Tensor) -> float:
+    """What a linear's outputs lose: the mean square of X (W - W')^T for inputs X (n, in)."""
+    lost = (weight.detach() - made).float() @ inputs.float().T  # (out, n)
+    return lost.double().square().mean().item()
