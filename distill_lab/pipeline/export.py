@@ -17,10 +17,11 @@ import torch
 from distill_lab.models import unsloth_backend
 from distill_lab.models.adapters import CONFIG
 from distill_lab.models.backend import choose_backend
-from distill_lab.models.gguf_file.tensors import BLOCK, layout_problem, left_in_float16
+from distill_lab.models.gguf_file.tensors import layout_problem, left_in_float16
 from distill_lab.models.gguf_file.vocabulary import UNNAMED, splitter_name, vocabulary_problem
 from distill_lab.models.gguf_file.write import write_gguf
 from distill_lab.models.loading import LanguageModel, load_model, save_student
+from distill_lab.models.quantization.gguf_blocks import BLOCK
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 from distill_lab.run.saved_settings import saved
@@ -100,7 +101,7 @@ def _gguf(student: Path, dest: Path, config: Config, settings: ExportSettings) -
         model = _in_float32(config, settings)
         problem = layout_problem(model) or vocabulary_problem(model.tokenizer)
         if not problem:
-            return _written_here(model, dest, settings)
+            return _written_here(model, dest, settings, Path(config.models.student).name)
         converter = _found_converter(problem)
     _require_converter(converter, settings.type)
     with tempfile.TemporaryDirectory(dir=_made(dest.parent)) as folder:
@@ -115,9 +116,9 @@ def _gguf(student: Path, dest: Path, config: Config, settings: ExportSettings) -
         gguf.rename(dest / f"{settings.arm}.gguf")
 
 
-def _written_here(model: LanguageModel, dest: Path, settings: ExportSettings) -> None:
+def _written_here(model: LanguageModel, dest: Path, settings: ExportSettings, base: str) -> None:
     """The file, and beside it the tokenizer where GGUF cannot say how it splits a text."""
-    name = f"{settings.arm} student of {Path(model.name).name}"
+    name = f"{settings.arm} student of {base}"
     write_gguf(model, dest / f"{settings.arm}.gguf", settings.type, name)
     print(f"{settings.type} written here: the layout is Llama's, which needs no llama.cpp")
     if left := left_in_float16(model, settings.type):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT
+from gguf import GGUFReader
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
@@ -222,6 +223,7 @@ def test_gguf_is_written_without_llama_cpp_and_says_the_same(rank, tmp_path, mon
     dest = run / "exports" / "kd-gguf"
     beside = {"kd.gguf", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
     assert {p.name for p in dest.iterdir()} == beside
+    assert GGUFReader(dest / "kd.gguf").fields["general.name"].contents() == "kd student of teacher"
     student, exported = student_of(run), load(str(dest / "kd.gguf"), CPU, "base")
     assert exported.tokenizer.eos_token == student.tokenizer.eos_token
     said = answers(student.lm, student.tokenizer)

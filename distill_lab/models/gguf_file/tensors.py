@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -60,8 +60,11 @@ class FileTensor:
 
 
 def file_tensors(model: LanguageModel, file_type: FileType) -> list[FileTensor]:
-    """All tensors in the order of the file, a tied head not among them. LabError for a model that
-    is packed, carries an adapter, or has a layout that is not known."""
+    """All tensors in the order of the file, a tied head not among them. LabError for another type,
+    and for a model that is packed, carries an adapter, or has a layout that is not known."""
+    if file_type not in get_args(FileType):
+        known = ", ".join(get_args(FileType))
+        raise LabError(f"GGUF: expected one of {known}; found {file_type!r}. Name one.")
     layers, config = blocks(model), text_config(model)
     if problem := layout_problem(model):
         raise LabError(f"GGUF: expected {problem}. Export it with llama.cpp: --converter.")

@@ -25,8 +25,8 @@ def write_gguf(model: LanguageModel, path: Path, file_type: FileType, name: str)
     """A model of Llama's layout with its tokenizer as one file, under a `name` for people.
 
     LabError where the file is there already, and for a layout, a tokenizer or weights that do not
-    fit; nothing is left then. `pure` Q4_0: embedding and head too, which llama.cpp's own
-    quantizer keeps at 6 bits.
+    fit; nothing is left then. Embedding and head take the type too ("pure" Q4_0), which
+    llama.cpp's own quantizer keeps at 6 bits.
     """
     if path.exists():
         raise LabError(f"{path}: expected no file, found one. Remove it, or name another.")

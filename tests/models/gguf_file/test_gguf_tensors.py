@@ -136,6 +136,12 @@ def test_what_does_not_fit_is_refused_and_nothing_is_left(make, said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_type_is_refused(tmp_path):
+    with pytest.raises(LabError, match="expected one of f16, q8_0, q4_0; found 'q5_0'"):
+        write_gguf(deep("llama"), tmp_path / "student.gguf", "q5_0", "a student")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_there_stays_as_it_is(tmp_path):
     path = tmp_path / "student.gguf"
     path.write_text("another")

@@ -31,8 +31,12 @@ def rows() -> dict[str, np.ndarray]:
 
     half_steps = random.integers(-16, 17, (64, 64)).astype(np.float32) / 2
     ties = {"Q8_0": half_steps.copy(), "Q4_0": half_steps.copy()}
-    for kind, largest in (("Q8_0", 127), ("Q4_0", 8)):  # a step is 1, so that halves are ties
-        ties[kind][:, 0], ties[kind][:, 32] = largest, -largest
+    for kind, most in (("Q8_0", 127), ("Q4_0", 8)):  # a step is 1, so that halves are ties
+        ties[kind][:, 0], ties[kind][:, 32] = most, -most
+    largest = np.abs(normal()[:, :1]) + 1
+    odd = {kind: half_steps * (largest / steps) for kind, steps in (("Q8_0", 127), ("Q4_0", 8))}
+    for kind in odd:
+        odd[kind][:, 0] = odd[kind][:, 32] = largest[:, 0]
     sizes = 10.0 ** random.integers(-30, 30, (64, 1))
     return {
         "random": normal(),
@@ -45,7 +49,9 @@ def rows() -> dict[str, np.ndarray]:
         "of all sizes": (normal() * sizes).astype(np.float32),
         "ties of Q8_0": ties["Q8_0"],
         "ties of Q4_0": ties["Q4_0"],
-        "equal largest of both signs": np.tile(np.float32([-3, 3, 1, 2]), (4, 16)),
+        "ties of Q8_0 but for a rounding": odd["Q8_0"],
+        "ties of Q4_0 but for a rounding": odd["Q4_0"],
+        "equal largest of both signs": np.tile(np.array([-3, 3, 1, 2], np.float32), (4, 16)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -183,7 +184,7 @@ def test_int8_per_row_is_what_torchaos_int8_weight_only_makes():
     quantization = pytest.importorskip("torchao.quantization")
     linear = nn.Linear(16, 6, bias=False)
     linear.weight.data = weights()
-    model = nn.Sequential(linear)
+    model: Any = nn.Sequential(linear)
     quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
     made, theirs = quantize(weights(), Scheme(8)), model[0].weight
     assert torch.equal(made.codes, theirs.qdata.int())
