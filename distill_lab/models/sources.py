@@ -114,6 +114,8 @@ def _converted(gguf: Path) -> Path:
     """The folder of safetensors that a GGUF file was converted to, now or before."""
     stat = gguf.stat()
     identity = f"{_CONVERSION} {gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    if beside := _tokenizer_beside(gguf):
+        identity += f" {beside.stat().st_mtime_ns}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     target = cache_folder() / f"{gguf.stem}-{key}"
     if (target / "config.json").exists():
@@ -129,12 +131,23 @@ def _converted(gguf: Path) -> Path:
     return target
 
 
+def _tokenizer_beside(gguf: Path) -> Path | None:
+    """tokenizer.json in the file's folder, saved as transformers saves it: it says how a text is
+    split, which GGUF only names."""
+    path = gguf.with_name("tokenizer.json")
+    whole = path.exists() and path.with_name("tokenizer_config.json").exists()
+    return path if whole else None
+
+
 def _convert(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    beside = _tokenizer_beside(gguf)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(
+            gguf.parent, **({} if beside else {"gguf_file": gguf.name})
+        )
         lm: Any = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
         )
@@ -147,7 +160,8 @@ def _convert(gguf: Path, target: Path) -> None:
     if hasattr(lm.config, "quantization_config"):
         del lm.config.quantization_config
     lm._is_quantized = False
-    _mend_special_tokens(tokenizer, lm.config)
+    if not beside:
+        _mend_special_tokens(tokenizer, lm.config)
     tokenizer.save_pretrained(target)
     lm.save_pretrained(target)
 

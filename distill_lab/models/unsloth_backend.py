@@ -153,14 +153,15 @@ def with_lora(lm: Any, rank: int, alpha: int, targets: str) -> Any:
     return made
 
 
-def save_gguf(folder: Path, dtype: str, dest: Path) -> None:
-    """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds."""
+def save_gguf(folder: Path, dtype: str, dest: Path, file_type: str = "f16") -> None:
+    """A folder's model as GGUF in `dest`, through llama.cpp, which Unsloth fetches and builds; f16
+    stands for the 16 bits that the weights have."""
     from unsloth import FastLanguageModel  # type: ignore[import-not-found]
 
     lm, tokenizer = FastLanguageModel.from_pretrained(
         model_name=str(folder), dtype=getattr(torch, dtype), load_in_4bit=False
     )
-    method = {"float16": "f16", "bfloat16": "bf16"}[dtype]
+    method = "bf16" if (file_type, dtype) == ("f16", "bfloat16") else file_type
     lm.save_pretrained_gguf(str(dest), tokenizer=tokenizer, quantization_method=method)
 
 

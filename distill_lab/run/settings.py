@@ -228,11 +228,14 @@ class ExportSettings:
     arm: ArmName = "kd"
     """Which of the students."""
     to: Literal["adapter", "merged", "gguf"] = "merged"
-    """LoRA's layers alone, the whole model in 16 bits, or that as a GGUF file for llama.cpp."""
+    """LoRA's layers alone, the whole model in 16 bits, or a GGUF file for llama.cpp and others."""
+    type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    """For gguf: 16, 8.5 or 4.5 bits a weight. q4_0 costs a small model much of what it knows."""
     dest: str = ""
     """The folder to make, by default exports/<arm>-<to> in the run's folder."""
     converter: str = ""
-    """For gguf: llama.cpp's convert_hf_to_gguf.py where it is not on the PATH, or 'unsloth'."""
+    """For gguf: '' writes the file here where the layout is Llama's; or the path of llama.cpp's
+    convert_hf_to_gguf.py, or 'unsloth'."""
 
 
 SQUAD = "rajpurkar/squad"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT
+from gguf import GGUFReader
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
@@ -20,7 +21,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from distill_lab.cli.main import main
 from distill_lab.models.backend import Backend
-from distill_lab.models.loading import for_training, load_model, load_student, save_student
+from distill_lab.models.loading import (
+    for_training,
+    load,
+    load_model,
+    load_student,
+    save_student,
+)
 from distill_lab.run import saved_settings
 from distill_lab.run.settings import Config, ModelSettings, data_folder
 from distill_lab.tasks.prompts import encode, render
@@ -172,20 +179,95 @@ def converter(folder: Path, fate: str = "") -> Path:
     return path
 
 
-@pytest.mark.parametrize("on_the_path", [True, False])
-def test_gguf_is_made_of_the_merged_weights(run, on_the_path, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("file_type", "asked"), [("f16", "auto"), ("q8_0", "q8_0")])
+def test_a_converter_that_is_named_makes_gguf_of_the_merged_weights(
+    run, file_type, asked, tmp_path
+):
     script = converter(tmp_path)
-    if on_the_path:
-        monkeypatch.setenv("PATH", str(tmp_path))
-    more = [] if on_the_path else ["--converter", script]
+    more = ["--type", file_type, "--converter", script]
     assert export("--out", run, "--to", "gguf", *more) == 0
     dest = run / "exports" / "kd-gguf"
     assert [p.name for p in dest.iterdir()] == ["kd.gguf"]
     files, kind = json.loads((dest / "kd.gguf").read_text())
-    assert kind == "auto"
+    assert kind == asked
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(files)
     assert "adapter_model.safetensors" not in files
     assert [p.name for p in dest.parent.iterdir()] == ["kd-gguf"]
+
+
+def test_a_converter_on_the_path_is_taken_for_a_layout_that_is_not_known_here(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    run = save_run(tmp_path / "r", tiny_model("qwen2"), 0)
+    script = converter(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert export("--out", run, "--to", "gguf") == 0
+    assert f"written by {script}: expected Llama's layout, found qwen2" in capsys.readouterr().out
+    assert json.loads((run / "exports" / "kd-gguf" / "kd.gguf").read_text())[1] == "auto"
+
+
+# --- GGUF, written here ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [RANK, 0], ids=["lora", "whole"])
+def test_gguf_is_written_without_llama_cpp_and_says_the_same(rank, tmp_path, monkeypatch, capsys):
+    """Loaded by its name as any model is; its tokenizer beside it, as the bundled one needs."""
+    run = save_run(tmp_path / "r", data_folder() / "tiny_models" / "teacher", rank, learnt=0.2)
+    converter(tmp_path)  # on the PATH, and not needed
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert export("--out", run, "--to", "gguf") == 0
+    printed = capsys.readouterr().out
+    assert "f16 written here" in printed
+    assert "tokenizer.json lies beside it" in printed
+    assert "matrices" not in printed  # 32 divides all
+    dest = run / "exports" / "kd-gguf"
+    beside = {"kd.gguf", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+    assert {p.name for p in dest.iterdir()} == beside
+    assert GGUFReader(dest / "kd.gguf").fields["general.name"].contents() == "kd student of teacher"
+    student, exported = student_of(run), load(str(dest / "kd.gguf"), CPU, "base")
+    assert exported.tokenizer.eos_token == student.tokenizer.eos_token
+    said = answers(student.lm, student.tokenizer)
+    assert answers(exported.lm, exported.tokenizer) == said
+
+
+def test_four_bits_are_smaller_and_what_stays_float16_is_said(tmp_path, capsys):
+    sizes = {}
+    for name in ("base", "sst2"):
+        run = save_run(tmp_path / name, data_folder() / "tiny_models" / name, 0)
+        for file_type in ("f16", "q4_0"):
+            dest = tmp_path / name / file_type
+            more = ("--type", file_type, "--dest", dest)
+            assert export("--out", run, "--to", "gguf", *more) == 0
+            sizes[name, file_type] = (dest / "kd.gguf").stat().st_size
+        printed = capsys.readouterr().out
+        assert ("37 matrices stay float16: 32 does not divide" in printed) == (name == "sst2")
+    assert sizes["base", "q4_0"] < 0.35 * sizes["base", "f16"]
+    assert sizes["sst2", "q4_0"] < sizes["sst2", "f16"]
+
+
+def test_no_four_bits_from_llama_cpps_converter(lora_run, tmp_path, capsys):
+    more = ["--type", "q4_0", "--converter", converter(tmp_path)]
+    assert export("--out", lora_run, "--to", "gguf", *more) == 2
+    assert "--type: expected f16 or q8_0 with llama.cpp's converter" in one_line(capsys)
+
+
+def test_without_converter_another_layout_is_refused_and_leaves_nothing(
+    tiny_model, tmp_path, monkeypatch, capsys
+):
+    run = save_run(tmp_path / "r", tiny_model("qwen2"), 0)
+    monkeypatch.setenv("PATH", "")
+    assert export("--out", run, "--to", "gguf") == 2
+    said = one_line(capsys)
+    assert "--to gguf: expected Llama's layout, found qwen2; for others llama.cpp's" in said
+    assert "convert_hf_to_gguf.py is needed, on the PATH or in --converter" in said
+    assert not (run / "exports").exists()
+
+
+def test_weights_that_float16_does_not_have_leave_nothing(tiny_model, tmp_path, capsys):
+    run = save_run(tmp_path / "r", tiny_model("llama"), 0, scale=3e6)
+    assert export("--out", run, "--to", "gguf", "--type", "q8_0") == 2
+    assert "expected finite weights of at most 65,504" in one_line(capsys)
+    assert list((run / "exports").iterdir()) == []
 
 
 FATES = (
@@ -214,7 +296,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
 MISTAKES = (
     ("--out nowhere", "--out nowhere: expected the folder of a run"),
     ("--out r --arm sft", "Run `distill-lab train` first"),
-    ("--out r --to gguf", "expected llama.cpp's convert_hf_to_gguf.py on the PATH"),
+    ("--out r --to gguf --type q5", "--type: expected one of 'f16', 'q8_0', 'q4_0'; found 'q5'"),
     ("--out r --to gguf --converter no.py", "--converter: expected a file, found none at no.py"),
     ("--out r --to merge", "--to: expected one of 'adapter', 'merged', 'gguf'; found 'merge'"),
     ("--out r --arms kd", "Unknown flag --arms; did you mean --arm?"),
@@ -263,5 +345,5 @@ def test_the_help_names_every_setting_and_loads_no_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.splitlines()[-1] == "loaded:"
-    for flag in ("--out", "--arm", "--to", "--dest", "--converter"):
+    for flag in ("--out", "--arm", "--to", "--type", "--dest", "--converter"):
         assert flag in done.stdout

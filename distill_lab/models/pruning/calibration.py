@@ -1,4 +1,4 @@
-"""What enters each linear when a model reads calibration texts: the norms of Wanda.
+"""What enters each linear when a model reads calibration texts, and the norms of Wanda.
 
 ||X_j||_2 runs over all real tokens of all batches; padding never counts. One-shot norms are those
 of the model as it is; block by block, each block reads what the pruned blocks before it make, as in
@@ -7,9 +7,10 @@ Wanda's code (Sun et al. 2024, arXiv 2306.11695, section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from distill_lab.tasks.prompts import encode
 
 NAMES = ("input_ids", "attention_mask")
 Batch = Mapping[str, Tensor]  # those two, (B, T) each
+See = Callable[[str, Tensor], None]  # is told a linear's name and what enters it: tokens (N, in)
 
 
 def text_batches(
@@ -59,7 +61,7 @@ def input_norms(model: LanguageModel, batches: Sequence[Batch]) -> dict[str, Ten
     linears = prunable(model)
     squares = _zeros(linears)
     for batch in require_tokens(batches):
-        with _watched(linears, _real(model, batch), squares):
+        with _watched(linears, _real(model, batch), partial(_add_squares, squares)):
             read(model, batch)
     return _roots(squares)
 
@@ -67,16 +69,25 @@ def input_norms(model: LanguageModel, batches: Sequence[Batch]) -> dict[str, Ten
 def norms_by_block(model: LanguageModel, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
     """Yields the norms of one block after another. Prune a block before you ask for the next: what
     the next one reads is computed then."""
+    squares = _zeros(prunable(model))
+    for linears in read_by_block(model, batches, partial(_add_squares, squares)):
+        yield _roots({name: squares[name] for name in linears})
+
+
+def read_by_block(
+    model: LanguageModel, batches: Sequence[Batch], see: See
+) -> Iterator[dict[str, nn.Linear]]:
+    """Yields the linears of one block after another, once `see` has had all that enters them.
+    Change a block before you ask for the next: what the next one reads is computed then."""
     entered = [_entered(model, batch) for batch in require_tokens(batches)]
     parts = zip(blocks(model), names_by_block(model), strict=True)
     for index, (block, linears) in enumerate(parts):
-        squares = _zeros(linears)
         for batch in entered:
-            with _watched(linears, batch.real, squares):
+            with _watched(linears, batch.real, see):
                 batch.through(block, index)
-        yield _roots(squares)
+        yield linears
         for batch in entered:
-            batch.hidden = batch.through(block, index)  # read again: the block is pruned now
+            batch.hidden = batch.through(block, index)  # read again: the block is changed now
 
 
 def read(model: LanguageModel, batch: Batch) -> None:
@@ -134,22 +145,23 @@ def _zeros(linears: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
     }
 
 
+def _add_squares(squares: dict[str, Tensor], name: str, tokens: Tensor) -> None:
+    squares[name] += tokens.float().square().sum(0).cpu()
+
+
 def _roots(squares: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: total.sqrt().float() for name, total in squares.items()}
 
 
 @contextmanager
-def _watched(
-    linears: Mapping[str, nn.Linear], real: Tensor, squares: dict[str, Tensor]
-) -> Iterator[None]:
-    """While this lasts, adds to `squares` (in) the squared inputs of each linear's tokens."""
+def _watched(linears: Mapping[str, nn.Linear], real: Tensor, see: See) -> Iterator[None]:
+    """While this lasts, `see` has what enters each linear."""
 
     def watch(name: str) -> Any:
-        def add(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            tokens = args[0][real]  # (B, T, in) to (N, in): padding goes
-            squares[name] += tokens.float().square().sum(0).cpu()
+        def show(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            see(name, args[0][real])  # (B, T, in) to (N, in): padding goes
 
-        return add
+        return show
 
     with hooked([x.register_forward_pre_hook(watch(name)) for name, x in linears.items()]):
         yield

@@ -100,5 +100,5 @@ def _kind(module: nn.Module) -> str:
 def _unknown(model: LanguageModel, found: str) -> LabError:
     return LabError(
         f"Model {model.name!r}: expected {KNOWN}, found {_kind(model.lm)} with {found}. "
-        "Prune another model."
+        "Take another model."
     )

@@ -38,7 +38,7 @@ def magnitude_mask(weight: Tensor, sparsity: float, group: Group = "row") -> Ten
     in their scores alone; `tensor` drops round(numel * sparsity), as
     `torch.nn.utils.prune.l1_unstructured` does (Han et al. 2015, arXiv 1506.02626).
     """
-    scores = _require_matrix(weight).abs()  # (out, in)
+    scores = require_matrix(weight).abs()  # (out, in)
     if group == "row":
         return _without_lowest(scores, int(weight.shape[1] * require_sparsity(sparsity)))
     n_dropped = round(weight.numel() * require_sparsity(sparsity))
@@ -48,7 +48,7 @@ def magnitude_mask(weight: Tensor, sparsity: float, group: Group = "row") -> Ten
 def global_magnitude_masks(weights: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     """Drops the smallest |w| of all tensors together, round(total * sparsity) of them, as
     `torch.nn.utils.prune.global_unstructured` does: one tensor may lose more than another."""
-    scores = torch.cat([_require_matrix(weight).abs().flatten() for weight in weights.values()])
+    scores = torch.cat([require_matrix(weight).abs().flatten() for weight in weights.values()])
     kept = _without_lowest(scores, round(len(scores) * require_sparsity(sparsity)))
     parts = kept.split([weight.numel() for weight in weights.values()])
     return {
@@ -63,7 +63,7 @@ def wanda_scores(weight: Tensor, norms: Tensor) -> Tensor:
     `norms` (in) are those of each input feature over all calibration tokens. A constant factor
     (locuslab's code divides by the root of the number of samples) changes no order.
     """
-    if norms.shape != _require_matrix(weight).shape[1:]:
+    if norms.shape != require_matrix(weight).shape[1:]:
         raise LabError(
             f"Norms: expected one for each of {weight.shape[1]} input features of a weight "
             f"{tuple(weight.shape)}, found {tuple(norms.shape)}. Take them over the layer's inputs."
@@ -84,7 +84,7 @@ def nm_mask(scores: Tensor, n: int, m: int) -> Tensor:
     0 < n < m and m divides the input's width.
     """
     require_pattern(n, m)
-    groups = _grouped(_require_matrix(scores), m)  # (out, in / m, m)
+    groups = _grouped(require_matrix(scores), m)  # (out, in / m, m)
     return _without_lowest(groups, m - n).view_as(scores)
 
 
@@ -125,7 +125,7 @@ def _without_lowest(scores: Tensor, k: int) -> Tensor:
     return torch.ones_like(scores, dtype=torch.bool).scatter_(-1, order, False)
 
 
-def _require_matrix(weight: Tensor) -> Tensor:
+def require_matrix(weight: Tensor) -> Tensor:
     """LabError unless it is a matrix of floats, all finite: 4-bit weights are packed into uint8,
     which have no magnitudes."""
     if weight.ndim != 2 or not weight.is_floating_point():

@@ -71,7 +71,7 @@ def test_other_layouts_are_refused_by_name(kind, named):
     message = refusal(made(kind, word_embed_proj_dim=32))
     assert message.startswith(f"Model 'a {kind}': expected the layout of Llama, Mistral, Qwen2")
     assert named in message
-    assert message.endswith("Prune another model.")
+    assert message.endswith("Take another model.")
 
 
 def test_a_block_of_other_matrices_is_refused():

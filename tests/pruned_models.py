@@ -1,4 +1,4 @@
-"""Small models for the tests of pruning, each with reviews of unequal length to read."""
+"""Small models for the tests of pruning and quantization, each with reviews of unequal length."""
 
 from __future__ import annotations
 

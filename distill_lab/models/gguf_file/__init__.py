@@ -1,0 +1,1 @@
+"""A causal LM as one GGUF file, in pure Python: what llama.cpp and transformers read."""
