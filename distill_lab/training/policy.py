@@ -67,7 +67,8 @@ class PolicyTrainer(_OfLogProbs):
     LEAST = 2
 
     def __init__(self, *args: Any, kind: PolicyKind, scale: Scale, **more: Any) -> None:
-        self.kind, self.scale = kind, scale
+        self.kind: PolicyKind = kind
+        self.scale: Scale = scale
         super().__init__(*args, **more)
 
     def judged(self, prompt: Prompt, samples: Sequence[list[int]]) -> list[Row]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ def settings(teacher: Path, student: Path, shots: int = 0, lora_rank: int = 0, *
     )
 
 
-def run_in(out: Path, config: Config, arm: str) -> bool:
+def run_in(out: Path, config: Config, arm: Any) -> bool:
     folder = RunFolder(out)
     folder.train_questions.write(QUESTIONS)
     folder.examples.write([Example("q3", 0, SQUAD.user_text(QUESTIONS[3]), RIGHT)])

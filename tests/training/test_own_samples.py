@@ -225,7 +225,8 @@ def test_without_own_samples_it_is_distillation_from_the_teachers_traces(tiny_mo
     how = Hyperparameters(2, 1e-2, 2, seed=5)
     own = OwnSamplesTrainer(one, asked, drawing, ON_POLICY, teacher, how, tmp_path / "own")
     plain = DistillationTrainer(other, written, ON_POLICY, teacher, how, tmp_path / "plain")
-    own.train(), plain.train()
+    own.train()
+    plain.train()
     assert [row[0] for row in curve(own, "loss")] == [
         row["loss"] for row in plain.state.log_history if "loss" in row
     ]

@@ -170,9 +170,17 @@ class _Study:
 
     def _line(self, cell: Cell, half: Half, scores: dict[str, list[float]]) -> CellScores:
         n = len(RunFolder(self.folder(cell)).examples.read()) if cell.from_traces else 0
-        means, name = means_of(scores, half.kinds), cast("HalfName", half.name)
-        at, budget = (cell.id, name, cell.point, cell.seed, cell.student), self._budget(cell)
-        return CellScores(*at, n, means, scores, budget)
+        return CellScores(
+            cell=cell.id,
+            half=cast("HalfName", half.name),
+            settings=cell.point,
+            seed=cell.seed,
+            student=cell.student,
+            n_examples=n,
+            means=means_of(scores, half.kinds),
+            scores=scores,
+            budget=self._budget(cell),
+        )
 
     def _budget(self, cell: Cell) -> dict[str, float]:
         """What the cell's student took, its start included; nothing for a reference."""
