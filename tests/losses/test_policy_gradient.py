@@ -114,8 +114,8 @@ def test_micro_batches_add_up_to_the_step(kind, cut):
     parts = [each.split(cut) for each in (log_p, old, advantages, mask)]
     n_items = sum(step_items(each, kind) for each in parts[-1])
     losses = [
-        policy_loss(*batch, kind, max_length=MOST, n_items=n_items).total
-        for batch in zip(*parts, strict=True)
+        policy_loss(p, q, a, m, kind, max_length=MOST, n_items=n_items).total
+        for p, q, a, m in zip(*parts, strict=True)
     ]
     torch.testing.assert_close(torch.stack(losses).sum(), whole)
 

@@ -44,7 +44,7 @@ from distill_lab.training.trl_grpo import make_trainer, require_tags, train_grpo
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-GROUPS = GrpoSettings(group=4, max_new_tokens=10)
+GROUPS = GrpoSettings(group=4, max_new_tokens=10, temperature=0.7)
 STEP = Hyperparameters(epochs=1, learning_rate=1e-2, batch_size=16, micro_batch=8, steps=1)
 JOBS = [Job(f"q{n}", "word " * n + f"Why {n}?" + BEGUN * (n % 2)) for n in range(4)]
 
@@ -198,8 +198,8 @@ def log_probs(lm: Any, batch: dict[str, Tensor]) -> Tensor:
     """Of the completions (B, C), by the model's own forward pass and a softmax over everything."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    logits = lm(input_ids=ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)
-    each = logits.gather(2, ids[:, 1:, None])[:, :, 0]
+    logits = lm(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    each = (logits / GROUPS.temperature).log_softmax(-1).gather(2, ids[:, 1:, None])[:, :, 0]
     return each[:, -batch["completion_ids"].shape[1] :] * batch["completion_mask"]
 
 
@@ -211,22 +211,22 @@ def test_ours_from_completion_states_are_the_same_numbers(tiny_model, tmp_path):
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     chosen = torch.cat([torch.zeros_like(batch["prompt_mask"]), batch["completion_mask"]], 1).bool()
     states = hidden_states(model.lm, ids, mask)[:, :-1][chosen[:, 1:]]  # (N, H)
-    made = token_log_probs(states, head(model.lm), ids[chosen])
+    made = token_log_probs(states, head(model.lm), ids[chosen], GROUPS.temperature)
     oracle = log_probs(model.lm, batch)[batch["completion_mask"].bool()]
     torch.testing.assert_close(made, oracle, rtol=1e-5, atol=1e-5)
 
 
 def test_rows_are_ours(tiny_model, tmp_path):
     reward = Recorded()
-    settings, steps = replace(GROUPS, beta=0.1), replace(STEP, steps=2)
+    settings, steps = replace(GROUPS, beta=0.1), replace(STEP, steps=2, batch_size=32)
     rows = train_grpo_trl(
         student(tiny_model("llama")), JOBS, reward, settings, steps, tmp_path, "t"
     )
-    for row, asked in zip(rows, (reward.asked[:16], reward.asked[16:]), strict=True):
-        assert row["reward"] == pytest.approx(sum(number for *_, number in asked) / 16, abs=1e-6)
-        assert row["length"] == sum(completion.n_tokens for _, completion, _ in asked) / 16
-        assert row["ended"] == sum(completion.finish == "stop" for _, completion, _ in asked) / 16
-        assert row["dead"] == 0.25  # a group of four times .2
+    for row, asked in zip(rows, (reward.asked[:32], reward.asked[32:]), strict=True):
+        assert row["reward"] == pytest.approx(sum(number for *_, number in asked) / 32, abs=1e-6)
+        assert row["length"] == sum(completion.n_tokens for _, completion, _ in asked) / 32
+        assert row["ended"] == sum(completion.finish == "stop" for _, completion, _ in asked) / 32
+        assert row["dead"] == 0.25  # two of eight groups have four times .2
         assert row.keys() == {
             "step", "loss", "reward", "dead", "clipped", "kl", "length", "ended",
             "learning_rate", "grad_norm",
