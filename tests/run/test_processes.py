@@ -19,7 +19,7 @@ from distill_lab.training.batches import blank, collate
 from distill_lab.training.trainer import (
     EpochShuffle,
     Hyperparameters,
-    _arguments,
+    argument_values,
     call_through_wrapper,
 )
 
@@ -238,8 +238,8 @@ def test_a_step_is_divided_over_processes_and_micro_batches(
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     if not fits:
         with pytest.raises(LabError, match=r"micro-batch: expected a divisor of"):
-            _arguments(hyperparameters, torch.device("cpu"), tmp_path)
+            argument_values(hyperparameters, torch.device("cpu"), tmp_path)
         return
-    made = _arguments(hyperparameters, torch.device("cpu"), tmp_path)
-    whole = made.per_device_train_batch_size * made.gradient_accumulation_steps
+    made = argument_values(hyperparameters, torch.device("cpu"), tmp_path)
+    whole = made["per_device_train_batch_size"] * made["gradient_accumulation_steps"]
     assert whole == batch
