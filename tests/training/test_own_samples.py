@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from dense_reward import PROMPTS, require_learnt, share_of_wanted
 from torch import Tensor
 
 from distill_lab.losses.distillation import (
@@ -266,3 +267,19 @@ def test_a_batch_is_so_many_groups(tiny_model, tmp_path):
     how = Hyperparameters(1, 1e-2, 2 * GROUP + 1)
     with pytest.raises(LabError, match="expected a multiple of the group size 3, found 7"):
         trainer_of("grpo", student, student, tmp_path, how)
+
+
+def test_a_dense_reward_is_learnt(tiny_model, tmp_path):
+    """As by TRL's trainer: the same prompts, reward and marks to pass."""
+    backend = choose_backend(RuntimeSettings(device="cpu", dtype="float32"))
+    student = for_training(load(str(tiny_model("llama")), backend, "student"), 0)
+    ids = encoded(PROMPTS, student.tokenizer)
+    asked = [Prompt(job, ids[job.prompt], ids[job.prompt]) for job in PROMPTS]
+    drawing = Drawing(Sampling(8, 1.0, 1.0, 12), rows=32)
+    how = Hyperparameters(1, 3e-2, 32, steps=60)
+    trainer = PolicyTrainer(
+        student, asked, drawing, Objective(), None, how, tmp_path, "t", share_of_wanted,
+        kind="dapo", scale="group",
+    )  # fmt: skip
+    trainer.train()
+    require_learnt([row[0] for row in curve(trainer, "reward")])
