@@ -111,8 +111,7 @@ def make_trainer(
     assert jobs, "no prompts to learn from"
     require_tags(student)
     ids = encoded(jobs, tokenizer)
-    positions = getattr(lm.config.get_text_config(), "max_position_embeddings", None)
-    require_room(positions, student.name, jobs, ids, settings.max_new_tokens)
+    require_room(student.positions, student.name, jobs, ids, settings.max_new_tokens)
     a_step = prompts_a_step(settings.group, hyperparameters.batch_size)
     steps = hyperparameters.steps or math.ceil(hyperparameters.epochs * len(jobs) / a_step)
     order = prompt_order(len(jobs), steps * a_step, hyperparameters.seed)
