@@ -46,7 +46,9 @@ EXAMPLES = [
     )
     for i in range(10)
 ]
-LOGGED = {"step", "epoch", "loss", "ce", "kl", "learning_rate", "grad_norm"}
+LOGGED = {
+    "step", "epoch", "loss", "ce", "kl", "trained", "scored", "learning_rate", "grad_norm",
+}  # fmt: skip
 
 
 def settings(
