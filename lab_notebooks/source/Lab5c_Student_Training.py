@@ -319,6 +319,12 @@ show(
 # not better as such.** KL counts all tokens alike; EM asks about the few that name the answer. And questions help either
 # student far more than any target: from {setting:50} to {setting:800} `sft` goes from {study.examples.sft.50.em} to {study.examples.sft.800.em}.
 #
+# And if only so many samples can be paid for? With {setting:800} of them, eight of each of {setting:100} questions or one of each of
+# {setting:800} (study *budget*), both students want the many questions, `sft` by {found.budget-sft} points and `kd` by
+# {found.budget-kd}; and what `kd` is ahead grows with them: {found.budget-100}, {found.budget-200}, {found.budget-400} and
+# {found.budget-800} points with {setting:100}, {setting:200}, {setting:400} and {setting:800} questions. The fewer draws a question has,
+# the more its distribution is worth.
+#
 # All of this is one pair of tiny models on one kind of text. With a teacher that is nearly always wrong, a SmolLM2-135M that
 # was only shown three worked examples, EM was {few_shot.sft.em} for `sft` and {few_shot.kd.em} for `kd`: one run with one seed,
 # which shows that the two can come apart, and not why.
