@@ -9,7 +9,10 @@ from distill_lab.run.records import LabError
 from distill_lab.studies.results import read
 
 STUDIES = sorted(path.parent for path in studies_folder().glob("*/study.json"))
-REQUIRED = {"filter-tiny", "filter-right-only", "kd-best", "examples-50", "kd-unfiltered"}
+REQUIRED = {
+    "filter-tiny", "filter-right-only", "kd-best", "kd-unfiltered", "budget-800", "reverse-kl",
+    *(f"examples-{n}" for n in (50, 100, 200, 400, 800)),
+}  # fmt: skip
 
 
 def test_what_the_course_promises_was_found():
