@@ -49,7 +49,7 @@ def run_in(out: Path, config: Config, arm: Any) -> bool:
     return own_arms.run(config, out, arm)
 
 
-@pytest.mark.parametrize("arm", ["rft", "grpo"])
+@pytest.mark.parametrize("arm", ["rft", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_where_no_sample_is_ever_right_it_is_said(tiny_model, tmp_path, arm):
     """A base that has never seen a thought; no model is left that would be taken for a trained
     one."""
@@ -62,10 +62,10 @@ def test_where_no_sample_is_ever_right_it_is_said(tiny_model, tmp_path, arm):
 @pytest.mark.parametrize(
     ("arm", "more"),
     [
-        ("rft", {}),
+        pytest.param("rft", {}, marks=pytest.mark.slow),
         ("grpo", {"lora_rank": 4}),
         ("on-policy", {"shots": 1, "share": 0.5}),
-        ("on-policy", {"targets": "sampled"}),
+        pytest.param("on-policy", {"targets": "sampled"}, marks=pytest.mark.slow),
     ],
 )
 def test_an_arm_leaves_a_model_and_its_log_and_is_not_trained_twice(

@@ -66,6 +66,7 @@ def definition(folder):
     return read_definition(folder / "study.toml")
 
 
+@pytest.mark.slow
 def test_all_begin_as_the_start_but_the_references(folder, definition):
     first = start_of(definition)
     assert first is not None
@@ -81,6 +82,7 @@ def test_all_begin_as_the_start_but_the_references(folder, definition):
     assert (rates["grpo"], rates["rft"]) == (1e-4, 3e-3)
 
 
+@pytest.mark.slow
 def test_what_each_took_is_told_by_its_tokens(folder, definition):
     """By hand, from the files that the arms leave."""
     work = folder / "work" / "students"
@@ -121,6 +123,7 @@ def test_what_each_took_is_told_by_its_tokens(folder, definition):
     assert [lines[who].budget for who in ("base", "start", "teacher")] == [{}] * 3
 
 
+@pytest.mark.slow
 def test_it_can_be_run_again_and_nothing_is_made_twice(folder, definition):
     models = sorted((folder / "work" / "students").rglob("model.safetensors"))
     before = {path: path.stat().st_mtime_ns for path in models}
@@ -132,6 +135,7 @@ def test_it_can_be_run_again_and_nothing_is_made_twice(folder, definition):
     assert results.check(folder) == []
 
 
+@pytest.mark.slow
 def test_its_page_has_budgets_the_start_and_the_papers_table(folder):
     text = (folder / "page.html").read_text(encoding="utf-8")
     for part in ("<td>6</td>", "of the start", "of grpo"):
@@ -144,12 +148,14 @@ def test_its_page_has_budgets_the_start_and_the_papers_table(folder):
     )
 
 
+@pytest.mark.slow
 def test_a_study_without_own_samples_has_neither(folder, definition, tmp_path):
     study = results.read(folder)
     plain = replace(study, definition=replace(definition, students=("sft", "kd"), findings=()))
     assert "budgets" not in [picture.plot.name for picture in page.draw(plain)]
 
 
+@pytest.mark.slow
 def test_a_definition_keeps_start_and_students_settings(definition, tmp_path):
     (tmp_path / "a.toml").write_text(toml_text(definition), encoding="utf-8")
     assert read_definition(tmp_path / "a.toml") == definition

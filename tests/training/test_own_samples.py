@@ -141,7 +141,7 @@ def curve(trainer: OwnSamplesTrainer, *names: str) -> list[list[float]]:
     return [[row[name] for name in names] for row in rows]
 
 
-@pytest.mark.parametrize("micro_batch", [0, GROUP])
+@pytest.mark.parametrize("micro_batch", [0, pytest.param(GROUP, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("arm", ARMS)
 def test_each_arm_is_a_loop_that_anyone_can_read(tiny_model, tmp_path, arm, micro_batch):
     teacher = model(tiny_model("llama"))
@@ -186,7 +186,9 @@ def test_the_log_counts_what_was_drawn(tiny_model, tmp_path):
         ])  # fmt: skip
 
 
-@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize(
+    "arm", ["grpo", *(pytest.param(arm, marks=pytest.mark.slow) for arm in ARMS if arm != "grpo")]
+)
 def test_a_run_that_goes_on_draws_what_it_would_have_drawn(tiny_model, tmp_path, arm):
     teacher = model(tiny_model("llama"))
     whole, again = (model(tiny_model("qwen3")) for _ in range(2))
@@ -276,7 +278,7 @@ def test_a_dense_reward_is_learnt(tiny_model, tmp_path):
     ids = encoded(PROMPTS, student.tokenizer)
     asked = [Prompt(job, ids[job.prompt], ids[job.prompt]) for job in PROMPTS]
     drawing = Drawing(Sampling(8, 1.0, 1.0, 12), rows=32)
-    how = Hyperparameters(1, 3e-2, 32, steps=60)
+    how = Hyperparameters(1, 3e-2, 32, steps=30)
     trainer = PolicyTrainer(
         student, asked, drawing, Objective(), None, how, tmp_path, "t", share_of_wanted,
         kind="dapo", scale="group",

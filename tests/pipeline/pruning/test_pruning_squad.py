@@ -95,6 +95,7 @@ def model_of(folder: PruningFolder, variant: Variant) -> LanguageModel:
     return load(str(folder.model(variant)), BACKEND, "student")
 
 
+@pytest.mark.slow
 def test_the_texts_are_the_students_own_answers_and_those_that_were_cut_are_left_out(whole):
     _, out = whole
     folder = PruningFolder(out)
@@ -113,6 +114,7 @@ def test_the_texts_are_the_students_own_answers_and_those_that_were_cut_are_left
     assert "taken as it is" in note["reason"]
 
 
+@pytest.mark.slow
 def test_wanda_is_calibrated_on_prompts_and_own_answers(whole):
     config, out = whole
     folder = PruningFolder(out)
@@ -132,6 +134,7 @@ def test_wanda_is_calibrated_on_prompts_and_own_answers(whole):
     assert min(agree) > 0.999  # not 1: sums in another order decide between nearly equal scores
 
 
+@pytest.mark.slow
 def test_recovery_is_on_the_answers_alone_with_the_dense_model_as_teacher(whole):
     config, out = whole
     folder, method = PruningFolder(out), parse("wanda:0.5")
@@ -148,6 +151,7 @@ def test_recovery_is_on_the_answers_alone_with_the_dense_model_as_teacher(whole)
     assert Masks.load(folder.masks(Variant(method))).violations(after) == 0
 
 
+@pytest.mark.slow
 def test_scores_are_the_official_ones_and_nlls_are_of_the_dense_models_answers(whole):
     _, out = whole
     folder, variant = PruningFolder(out), Variant(parse("wanda:0.5"))
@@ -175,6 +179,7 @@ def test_scores_are_the_official_ones_and_nlls_are_of_the_dense_models_answers(w
         assert found[question.id].answer_nll == pytest.approx(nll, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_text_without_a_token_has_no_nll(whole):
     _, out = whole
     model = model_of(PruningFolder(out), DENSE)
@@ -212,6 +217,7 @@ def test_means_by_hand():
     assert not {"auc", "share_positive", "accuracy"} & found.keys()
 
 
+@pytest.mark.slow
 def test_the_report_speaks_of_questions(whole):
     _, out = whole
     made = json.loads((out / "report.json").read_text())
@@ -233,6 +239,7 @@ def test_the_report_speaks_of_questions(whole):
             assert word not in shown, word
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again_and_what_was_lost_is(whole):
     config, out = whole
     for stage in (adapt, prune, recover, evaluate):
@@ -252,6 +259,7 @@ def test_what_is_there_is_not_made_again_and_what_was_lost_is(whole):
     ]
 
 
+@pytest.mark.slow
 def test_longer_answers_or_another_task_are_refused_in_the_same_folder(whole):
     config, out = whole
     longer = dataclasses.replace(config.evaluate, max_new_tokens=50)
