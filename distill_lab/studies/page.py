@@ -63,9 +63,10 @@ def draw(study: Study) -> list[Picture]:
 
 def _budgets(study: Study) -> list[Picture]:
     """The score that decides against what it took, where some learn from their own samples."""
-    if not {*study.definition.students} & {*OWN_ARMS}:
+    measured = _measured(study)
+    if not (measured and {*study.definition.students} & {*OWN_ARMS}):
         return []
-    measure = _measured(study)[0]
+    measure = measured[0]
     lines = [line for line in study.lines if line.half == series.fullest_half(study)]
     levels = {
         line.student: line.means[measure]

@@ -301,3 +301,15 @@ def test_a_study_all_of_whose_students_failed_has_a_page(tmp_path):
     page.write(tmp_path)
     assert "Not answered" in (tmp_path / "page.html").read_text()
     assert results.check(tmp_path) == []
+
+
+def test_a_study_of_which_every_own_student_failed_has_a_page(study):
+    """Without a student's score there is nothing to hold its budget against."""
+    failed = replace(study.definition, students=("grpo",), axes=(), findings=())
+    left = replace(
+        study,
+        definition=failed,
+        lines=[line("base", {}, None, "report", 1)],
+        values={**study.values, "findings": []},
+    )
+    assert [picture.plot.name for picture in page.draw(left)] == ["calibration"]
