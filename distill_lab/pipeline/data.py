@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distill_lab.run.folder import RecordFile, RunFolder
 from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import Config
 from distill_lab.tasks.all_tasks import task_of
-from distill_lab.tasks.task import LoadedQuestions
+from distill_lab.tasks.task import Checked, LoadedQuestions
 
 Drawn = TypeVar("Drawn")
 
@@ -25,13 +25,7 @@ def run(config: Config, out: Path) -> None:
     train = task.load(settings.train, "train", settings.strict)
     held_out = task.load(settings.eval, "validation", settings.strict)
     chosen = draw(train.questions, settings.n_train, settings.seed)
-    ids = {question.id for question in chosen}
-    others = [question for question in held_out.questions if question.id not in ids]
-    if not others:
-        raise LabError(
-            f"--data.eval {settings.eval}: expected questions that are not trained on, found none. "
-            "Choose another set, or draw fewer with --data.n-train."
-        )
+    others = untrained(held_out, chosen, settings.eval)
     evaluation = draw(others, settings.n_eval, settings.seed)
     _report("train", settings.train, train, chosen, settings.n_train)
     overlap = len(held_out.questions) - len(others)
@@ -66,6 +60,19 @@ def draw(questions: Sequence[Drawn], n: int, seed: int) -> list[Drawn]:
     if n == 0 or n >= len(questions):
         return list(questions)
     return [questions[i] for i in sorted(random.Random(seed).sample(range(len(questions)), n))]
+
+
+def untrained(held_out: Checked, chosen: Sequence[Any], source: str) -> list[Any]:
+    """The good entries of `source` that are not among those `chosen` to train on. LabError where
+    there is none."""
+    ids = {entry.id for entry in chosen}
+    others = [entry for entry in held_out.good if entry.id not in ids]
+    if not others:
+        raise LabError(
+            f"--data.eval {source}: expected {held_out.noun} that are not trained on, found none. "
+            "Choose another set, or draw fewer with --data.n-train."
+        )
+    return others
 
 
 def _report(

@@ -78,7 +78,7 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
     of = f"{config.profile} on {machine.title}, {machine.way.dtype}"
     memory = [f"memory of {of}, prompts and answers as long as they may be:"]
     memory += in_parts(stages)
-    fit = fits(config, machine, stages)
+    fit = fits(machine, stages, partial(_advice, config, machine))
     if config == PROFILES[config.profile]:
         budget = BUDGETS[config.profile]
         fit += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
@@ -162,14 +162,34 @@ def card(name: str, config: Config) -> Machine:
     return Machine(f"one {gpu.title}", gpu.memory, way, lambda: of_gpu(gpu))
 
 
-def fits(config: Config, machine: Machine, stages: list[Stage]) -> list[str]:
-    """One line where all stages fit; else a line for each that does not, with what to lower."""
+def fits(machine: Machine, stages: list[Stage], advice: Callable[[str], str]) -> list[str]:
+    """One line where all stages fit; else a line for each that does not, with what to lower:
+    `advice` says it of a stage's name."""
     most = max(stages, key=lambda stage: stage.total)
     room = gigabytes(machine.capacity)
     if most.total <= machine.capacity:
         return [f"yes: the most is {most.name}'s {gigabytes(most.total)} of {room}"]
     over = [stage.name for stage in stages if stage.total > machine.capacity]
-    return [f"no: {name} wants more than {room}. {_advice(config, machine, name)}" for name in over]
+    return [f"no: {name} wants more than {room}. {advice(name)}" for name in over]
+
+
+def smaller_batch(
+    config: Any,
+    field: str,
+    stage: str,
+    machine: Machine,
+    predict: Callable[[Any, Way], list[Stage]],
+) -> str:
+    """The batch, by halves, with which the stage fits, as advice; "" where none does. `field` is
+    its name among the runtime's settings."""
+    value = getattr(config.runtime, field)
+    while value > 1:
+        value //= 2
+        smaller = replace(config, runtime=replace(config.runtime, **{field: value}))
+        made = next(s for s in predict(smaller, machine.way) if s.name == stage)
+        if made.total <= machine.capacity:
+            return f"Lower {flag(f'runtime.{field}')} to {value}."
+    return ""
 
 
 def _advice(config: Config, machine: Machine, name: str) -> str:
@@ -177,13 +197,8 @@ def _advice(config: Config, machine: Machine, name: str) -> str:
     if name == "train" and config.train.cache == "none" and config.train.alpha:
         return "Take --train.cache topk, so that the teacher is gone by then."
     field = "sample_batch" if name in ("generate", "evaluate") else "micro_batch"
-    value = getattr(config.runtime, field)
-    while value > 1:
-        value //= 2
-        smaller: Any = replace(config, runtime=replace(config.runtime, **{field: value}))
-        stage = next(s for s in predict(smaller, machine.way) if s.name == name)
-        if stage.total <= machine.capacity:
-            return f"Lower {flag(f'runtime.{field}')} to {value}."
+    if smaller := smaller_batch(config, field, name, machine, predict):
+        return smaller
     if name == "train":
         if not config.models.lora_rank:
             return "Train by LoRA: --models.lora-rank 16."

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
@@ -12,11 +13,12 @@ from distill_lab.pipeline.pruning.settings import PruningConfig
 from distill_lab.planning.doctor import (
     Machine,
     card,
-    gigabytes,
+    fits,
     here,
     in_parts,
     in_sections,
     in_words,
+    smaller_batch,
 )
 from distill_lab.planning.memory import (
     PROCESS,
@@ -32,7 +34,6 @@ from distill_lab.planning.memory import (
 from distill_lab.planning.model_shapes import Shape, shape_of
 from distill_lab.planning.timing import PROMPTS, Range, Speed
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import flag
 from distill_lab.run.settings import BUNDLED, Config, ModelSettings, TrainSettings
 
 # Tokens of a text and how many texts there are: to train on, to evaluate on; and the longest one.
@@ -57,7 +58,8 @@ def report(config: PruningConfig, gpu: str | None) -> str:
     of = f"prune, {config.profile} on {machine.title}, {machine.way.dtype}"
     memory = [f"memory of {of}, texts as long as they may be:", *in_parts(stages)]
     time = [f"{whole}, an estimate", each]
-    lines = in_sections({"predicted": memory, "fits": fits(config, machine, stages), "time": time})
+    fit = fits(machine, stages, partial(_advice, config, machine))
+    lines = in_sections({"predicted": memory, "fits": fit, "time": time})
     return "\n".join([*lines, f"start with {begin}"])
 
 
@@ -156,28 +158,12 @@ def _evaluating(shape: Shape, config: PruningConfig, way: Way) -> Parts:
     }
 
 
-def fits(config: PruningConfig, machine: Machine, stages: list[Stage]) -> list[str]:
-    """One line where all stages fit; else a line for each that does not, with what to lower."""
-    most = max(stages, key=lambda stage: stage.total)
-    room = gigabytes(machine.capacity)
-    if most.total <= machine.capacity:
-        return [f"yes: the most is {most.name}'s {gigabytes(most.total)} of {room}"]
-    over = [stage.name for stage in stages if stage.total > machine.capacity]
-    return [f"no: {name} wants more than {room}. {_advice(config, machine, name)}" for name in over]
-
-
 def _advice(config: PruningConfig, machine: Machine, name: str) -> str:
     """The batch that fits, by halves; where none does, a smaller model."""
     trains = name == "recover" or (name == "adapt" and config.data.task == "sst2")
     field = "micro_batch" if trains else "batch"
-    value = getattr(config.runtime, field)
-    while value > 1:
-        value //= 2
-        smaller: Any = replace(config, runtime=replace(config.runtime, **{field: value}))
-        stage = next(s for s in predict(smaller, machine.way) if s.name == name)
-        if stage.total <= machine.capacity:
-            return f"Lower {flag(f'runtime.{field}')} to {value}."
-    return "Take a smaller --model.name."
+    smaller = smaller_batch(config, field, name, machine, predict)
+    return smaller or "Take a smaller --model.name."
 
 
 # -- time

@@ -82,9 +82,9 @@ def write_budget(
 
 def _sampling(config: Config, run: RunFolder) -> tuple[int, int]:
     """Tokens that the teacher wrote in a run's traces, and those of the prompts, read once each."""
-    tokenizer, shots = load_tokenizer_only("teacher", config.models).tokenizer, config.models
-    questions = run.train_questions.read()
-    jobs = jobs_for(questions, tokenizer, shots.teacher_shots, task_of(config))
+    tokenizer = load_tokenizer_only("teacher", config.models).tokenizer
+    questions, shots = run.train_questions.read(), config.models.teacher_shots
+    jobs = jobs_for(questions, tokenizer, shots, task_of(config))
     ids = encoded(jobs, tokenizer)
     wrote = sum(trace.n_tokens for trace in run.traces.read())
     return wrote, sum(len(ids[job.prompt]) for job in jobs)

@@ -18,7 +18,7 @@ from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, for_training, load
 from distill_lab.models.pruning.layout import prunable
-from distill_lab.pipeline.data import draw
+from distill_lab.pipeline.data import draw, untrained
 from distill_lab.pipeline.pruning.reading.answers import own_answers, own_traces
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder
 from distill_lab.pipeline.pruning.settings import PruningConfig
@@ -156,13 +156,7 @@ def _drawn(
     train = load(settings.train, "train", settings.strict)
     held_out = load(settings.eval, "validation", settings.strict)
     chosen = draw(train.good, settings.n_train, settings.seed)
-    ids = {entry.id for entry in chosen}
-    others = [entry for entry in held_out.good if entry.id not in ids]
-    if not others:
-        raise LabError(
-            f"--data.eval {settings.eval}: expected {train.noun} that are not trained on, found "
-            "none. Choose another set, or draw fewer with --data.n-train."
-        )
+    others = untrained(held_out, chosen, settings.eval)
     evaluated = draw(others, settings.n_eval, settings.seed)
     _say("train", settings.train, train, chosen, settings.n_train)
     overlap = held_out.n_good - len(others)

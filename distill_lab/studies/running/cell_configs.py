@@ -72,9 +72,9 @@ class Cell:
     @property
     def from_traces(self) -> bool:
         """Whether it learns from the teacher's traces, be it in part."""
-        if self.is_reference or self.arm not in OWN_ARMS:
-            return not self.is_reference
-        return self.arm == "on-policy" and self.config.own.share < 1
+        if self.is_reference:
+            return False
+        return self.arm not in OWN_ARMS or (self.arm == "on-policy" and self.config.own.share < 1)
 
     # -- what is shared by the cells in which it is the same
 

@@ -160,16 +160,23 @@ class _Study:
 
     def lines(self) -> list[CellScores]:
         """What has been measured, in the order of the cells."""
+        first = start_of(self.definition)
+        of_start = read_budget(self.folder(first)) if first else Budget()
         found: list[CellScores] = []
         for cell in self.cells:
             for half in self.halves.values():
                 work = self._work_of(cell, half)
                 if work.is_done:
-                    found.append(self._line(cell, half, work.read_scores()))
+                    found.append(self._line(cell, half, work.read_scores(), of_start))
         return found
 
-    def _line(self, cell: Cell, half: Half, scores: dict[str, list[float]]) -> CellScores:
-        n = len(RunFolder(self.folder(cell)).examples.read()) if cell.from_traces else 0
+    def _line(
+        self, cell: Cell, half: Half, scores: dict[str, list[float]], of_start: Budget
+    ) -> CellScores:
+        """`of_start` is what the start took, which each student is charged with."""
+        folder = self.folder(cell)
+        n = len(RunFolder(folder).examples.read()) if cell.from_traces else 0
+        budget = {} if cell.is_reference else read_budget(folder).plus(of_start).values
         return CellScores(
             cell=cell.id,
             half=cast("HalfName", half.name),
@@ -179,16 +186,8 @@ class _Study:
             n_examples=n,
             means=means_of(scores, half.kinds),
             scores=scores,
-            budget=self._budget(cell),
+            budget=budget,
         )
-
-    def _budget(self, cell: Cell) -> dict[str, float]:
-        """What the cell's student took, its start included; nothing for a reference."""
-        if cell.is_reference:
-            return {}
-        start = start_of(self.definition)
-        of_start = read_budget(self.folder(start)) if start else Budget()
-        return read_budget(self.folder(cell)).plus(of_start).values
 
 
 def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
