@@ -13,7 +13,7 @@ from typing import Any
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
 from distill_lab.pipeline.pruning.results import pictures, words
 from distill_lab.pipeline.pruning.results.costs import costs
-from distill_lab.pipeline.pruning.results.findings import Finding, findings
+from distill_lab.pipeline.pruning.results.findings import Finding, contrasts, findings
 from distill_lab.pipeline.pruning.results.measures import means
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Readings, readings
 from distill_lab.pipeline.pruning.results.words import table as table
@@ -37,7 +37,7 @@ def build(config: PruningConfig, out: Path) -> dict[str, Any]:
     asked = variants(config)
     by_name = _by_name(asked)
     of = {name: readings(seeds, config.data.task, folder) for name, seeds in by_name.items()}
-    found = findings(asked, of, config.evaluate)
+    found = findings(contrasts(asked), of, config.evaluate)
     report = _numbers(config, folder, by_name, of)
     report["findings"] = [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
     drawn = pictures.draw(report)

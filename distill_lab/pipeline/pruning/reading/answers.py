@@ -15,8 +15,8 @@ import torch
 
 from distill_lab.models.loading import LanguageModel, head
 from distill_lab.pipeline.pruning.reading.reviews import nll_of
-from distill_lab.pipeline.pruning.records import AnswerScore, PruningFolder
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.records import AnswerScore, ModelsFolder
+from distill_lab.pipeline.pruning.settings import TaskConfig
 from distill_lab.run.records import Example, LabError, Question, Trace
 from distill_lab.sampling.decode import complete_all
 from distill_lab.sampling.jobs import Completion, Job, jobs_for
@@ -30,7 +30,7 @@ _ANY_LENGTH = 2**31  # tokens: prompt and answer fit the model, which wrote the 
 
 
 def own_traces(
-    model: LanguageModel, questions: Sequence[Question], have: set[str], how: PruningConfig
+    model: LanguageModel, questions: Sequence[Question], have: set[str], how: TaskConfig
 ) -> Generator[list[Trace]]:
     """The model's answers to the questions, a batch at a time, but for the batches of which `have`
     holds every id."""
@@ -42,7 +42,7 @@ def own_traces(
         ]  # fmt: skip
 
 
-def own_answers(folder: PruningFolder, tokenizer: Any) -> list[Encoded]:
+def own_answers(folder: ModelsFolder, tokenizer: Any) -> list[Encoded]:
     """What pruned models are calibrated and trained on: prompts, and what the dense model answered,
     with the end token, in the order of the questions. What ran out of tokens has no end, and is
     left out; LabError where nothing is left."""
@@ -63,7 +63,7 @@ def score_answers(
     questions: Sequence[Question],
     dense: Mapping[str, str] | None,
     have: set[str],
-    how: PruningConfig,
+    how: TaskConfig,
     title: str,
 ) -> Generator[list[AnswerScore]]:
     """The scores of the model's answers, a batch at a time, but for the batches of which `have`
@@ -106,7 +106,7 @@ def _answered(
     model: LanguageModel,
     questions: Sequence[Question],
     have: set[str],
-    how: PruningConfig,
+    how: TaskConfig,
     title: str,
 ) -> Generator[list[tuple[Job, Completion]]]:
     """Each question's prompt and its greedy completion."""
