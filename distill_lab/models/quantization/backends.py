@@ -8,6 +8,7 @@ What they write loads as any model does (`models.loading`): config.json names th
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +73,12 @@ def parts(parameter: Tensor) -> list[Tensor]:
         names, _ = parameter.__tensor_flatten__()  # type: ignore[operator]
         return [getattr(parameter, name) for name in names]
     return [parameter]
+
+
+def n_weights(lm: nn.Module) -> int:
+    """How many weights a model has, a tied one once; a packed one counts as what it stands for."""
+    states = [(p, getattr(p, "quant_state", None)) for p in lm.parameters()]
+    return sum(math.prod(state.shape) if state else p.numel() for p, state in states)
 
 
 def held_tensors(lm: nn.Module) -> list[Tensor]:

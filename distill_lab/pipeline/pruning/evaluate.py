@@ -69,7 +69,7 @@ def score(
         model = load(str(folder.require_model(variant)), backend, "student")
         title = f"evaluate {variant.title}"
         if on_questions:
-            dense = None if variant == DENSE else dense_answers(folder)
+            dense = None if variant.place == DENSE.place else dense_answers(folder)
             batches = score_answers(model, entries, dense, existing, config, title)
         else:
             batches = score_reviews(model, entries, existing, config.runtime.batch, title)
@@ -106,7 +106,7 @@ def speed(
     backend: Backend,
 ) -> dict[str, Any]:
     """Seconds a token of the model, and of the dense one in the same rounds."""
-    if variant == DENSE:
+    if variant.place == DENSE.place:
         (own,), waited = timed([model], config.evaluate)
         beside = own
     else:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback, set_seed
 
@@ -17,12 +17,7 @@ from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, save_student
 from distill_lab.pipeline.pruning.reading.answers import own_answers
 from distill_lab.pipeline.pruning.records import ModelsFolder
-from distill_lab.pipeline.pruning.settings import (
-    AdaptSettings,
-    PruningRuntime,
-    RecoverSettings,
-    TaskConfig,
-)
+from distill_lab.pipeline.pruning.settings import PruningRuntime, TaskConfig
 from distill_lab.run.folder import require_file
 from distill_lab.run.json_files import read_json_lines
 from distill_lab.run.records import LabError
@@ -70,8 +65,19 @@ def learnt_texts(config: TaskConfig, folder: ModelsFolder, tokenizer: Any) -> li
     return text_examples(folder.train_reviews.read(), tokenizer)
 
 
+class StepSettings(Protocol):
+    """What each stage that trains has settings of."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
 def hyperparameters_of(
-    settings: AdaptSettings | RecoverSettings, seed: int, runtime: PruningRuntime, dtype: str
+    settings: StepSettings, seed: int, runtime: PruningRuntime, dtype: str
 ) -> Hyperparameters:
     """How the steps of a stage are taken; `dtype` is the backend's."""
     return Hyperparameters(

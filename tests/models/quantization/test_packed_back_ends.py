@@ -57,9 +57,9 @@ def test_int8_has_our_scales_and_codes_and_computes_what_they_stand_for(tmp_path
         differ = theirs.qdata.int() != codes.codes
         halves = (linear.weight / codes.scale)[differ].abs() % 1
         torch.testing.assert_close(halves, torch.full_like(halves, 0.5), rtol=0, atol=1e-4)
-        assert differ.float().mean() < 1e-3, name
+        assert differ.float().mean() < 3e-3, name
     quantize_linears(ours, Scheme(8))
-    torch.testing.assert_close(logits(made), logits(ours), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(logits(made), logits(ours), rtol=0, atol=0.003 * 16)
     assert (logits(made) - logits(plain())).abs().max() > 0.01
 
 

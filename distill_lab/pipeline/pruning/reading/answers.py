@@ -55,7 +55,7 @@ def own_answers(folder: ModelsFolder, tokenizer: Any) -> list[Encoded]:
             f"{len(traces)}. Take a model that answers, such as a student of `distill-lab run`, "
             "or raise --evaluate.max-new-tokens."
         )
-    return _encoded(whole, tokenizer)
+    return answers_as_texts(whole, tokenizer)
 
 
 def score_answers(
@@ -73,7 +73,7 @@ def score_answers(
     for batch in _answered(model, questions, have, how, title):
         own = {job.question_id: done.text for job, done in batch}
         texts = {by_id[id]: (own if dense is None else dense)[id] for id in own}
-        nlls = answer_nlls(model, _encoded(texts, model.tokenizer))
+        nlls = answer_nlls(model, answers_as_texts(texts, model.tokenizer))
         scores = [
             _score(question, own[question.id], *nll)
             for question, nll in zip(texts, nlls, strict=True)
@@ -117,7 +117,7 @@ def _answered(
         yield [(job, done) for job, (done,) in batch]
 
 
-def _encoded(answers: Mapping[Question, str], tokenizer: Any) -> list[Encoded]:
+def answers_as_texts(answers: Mapping[Question, str], tokenizer: Any) -> list[Encoded]:
     """Questions with their answers as token ids, as a student of Lab 5 learns them."""
     examples = [
         Example(question.id, 0, SQUAD.user_text(question), completion)
