@@ -44,7 +44,7 @@ class QatSettings:
     """Which of the ways, of those that round."""
     seeds: Annotated[int, Bounds(1)] = 1
     """How many trainings each, with seeds 0, 1, …: they differ in the order of the texts."""
-    steps: Annotated[int, Bounds(1)] = 40
+    steps: Annotated[int, Bounds(1)] = 30
     """Optimiser steps, as many for KL as for CE."""
     learning_rate: Annotated[float, Bounds(1e-12, 10)] = 3e-4
     """Peak learning rate; linear warm-up over a tenth of the steps, then cosine to 0."""
@@ -59,7 +59,7 @@ class QuantizationConfig(TaskConfig):
     """All settings of a run of `distill-lab quantize`."""
 
     data: PruningDataSettings = field(
-        default_factory=lambda: PruningDataSettings(task="squad", n_train=96, n_eval=96)
+        default_factory=lambda: PruningDataSettings(task="squad", n_train=64, n_eval=64)
     )
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     qat: QatSettings = field(default_factory=QatSettings)
