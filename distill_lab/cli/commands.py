@@ -175,6 +175,12 @@ def _quantize(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
     return quantize.begin(run, arguments)
 
 
+def _chain(arguments: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import chain
+
+    return chain.begin(arguments)
+
+
 # -- studies
 
 
@@ -263,6 +269,7 @@ COMMANDS = Group(
                 },
             },
         ),
+        "chain": Command("Prune, recover and quantize a run's student, in one ledger.", _chain),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(

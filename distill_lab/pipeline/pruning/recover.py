@@ -23,8 +23,9 @@ from distill_lab.pipeline.pruning.records import (
     Variant,
     recovered,
 )
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.training import (
+    StepSettings,
     hyperparameters_of,
     learnt_texts,
     train_and_save,
@@ -41,7 +42,8 @@ def run(config: PruningConfig, out: Path) -> bool:
         assert variant.recovery is not None
         before, place = folder.of(Variant(variant.method)), folder.of(variant)
         title = f"recover {n}/{len(todo)} {variant.title}"
-        recover_into(place, before, variant.recovery, variant.seed, config, folder, title)
+        settings = config.recover
+        recover_into(place, before, variant.recovery, variant.seed, settings, config, folder, title)
     return bool(todo)
 
 
@@ -50,12 +52,12 @@ def recover_into(
     before: Path,
     recovery: Recovery,
     seed: int,
-    config: PruningConfig,
+    settings: StepSettings,
+    config: TaskConfig,
     folder: ModelsFolder,
     title: str,
 ) -> None:
     """Trains the pruned model that lies in the folder `before`, and writes it into `place`."""
-    settings = config.recover
     backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
     pruned = load(str(before / "model"), backend, "base", whole=True)
     require_known_head(pruned)

@@ -4,7 +4,7 @@ linears can stand few bits."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ def run(config: QuantizationConfig, out: Path) -> bool:
     backend = plain_backend(config.runtime, out)
     model = load(str(dense), backend, "base")
     require_finite(model)
-    left_out = _left_out(todo, model, folder)
+    left_out = leave_out([each.way for each in asked if each.way], model, folder)
     texts = partial(calibration, n=config.quantize.n_calibration, config=config, folder=folder)
     here = [model for model in todo if model.name not in left_out]
     with tqdm(here, desc="quantize", unit="model") as bar:
@@ -102,11 +102,11 @@ def why_not(way: Way, model: LanguageModel) -> str | None:
     return None
 
 
-def _left_out(
-    todo: list[QuantizedModel], model: LanguageModel, folder: QuantizationFolder
+def leave_out(
+    ways: Sequence[Way], model: LanguageModel, folder: QuantizationFolder
 ) -> dict[str, str]:
     """Prints and notes the ways that cannot be had."""
-    reasons = {each.name: why_not(each.way, model) for each in todo if each.way}
+    reasons = {way.text: why_not(way, model) for way in ways}
     left_out = {name: why for name, why in reasons.items() if why}
     for name, why in left_out.items():
         print(f"quantize: {name} is left out: {why}", flush=True)

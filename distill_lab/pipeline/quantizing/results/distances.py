@@ -29,8 +29,8 @@ def distances(
     for name, by_seed in values.items():
         averaged = np.mean(by_seed, axis=0).tolist()
         ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
-        found[name] = round(sum(averaged) / sum(sizes), 5)
-        found[f"{name}_ci95"] = [round(end, 5) for end in ends]
+        found[name] = round(sum(averaged) / sum(sizes), 7)
+        found[f"{name}_ci95"] = [round(end, 7) for end in ends]
     return found
 
 
