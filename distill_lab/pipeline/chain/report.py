@@ -10,6 +10,7 @@ from typing import Any
 
 from distill_lab.pipeline.chain.records import Link, chain_folder, links, orders
 from distill_lab.pipeline.chain.settings import ChainConfig
+from distill_lab.pipeline.pruning.records import DENSE
 from distill_lab.pipeline.pruning.report import of_run, template, write_report
 from distill_lab.pipeline.pruning.results import words
 from distill_lab.pipeline.pruning.results.findings import Finding, findings
@@ -18,13 +19,14 @@ from distill_lab.pipeline.pruning.results.wording import WORDINGS
 from distill_lab.pipeline.quantizing.report import numbers, readings_by_name
 from distill_lab.pipeline.quantizing.results import pictures
 
-COLUMNS = ("after", "MB", "parameters", "ms a token", "EM (95 % CI)", "F1", "EM of this step",
-           "F1 of this step", "EM from the student")  # fmt: skip
+COLUMNS = ("after", "MB", "parameters", "ms a token", "KL", "EM (95 % CI)", "F1",
+           "EM of this step", "F1 of this step", "EM from the student")  # fmt: skip
 NOTE = (
-    "EM and F1 of this step: what it changed, question by question, with the 95 % interval. ms a "
-    "token: decode at batch size 1; models in GGUF or in codes of ours are timed as they are read "
-    "back, as floats. What is pruned after it was quantized lies in floats until it is quantized "
-    "once more."
+    "EM and F1 of this step: what it changed, question by question, with the 95 % interval. KL: "
+    "nats a token from the student, on its own answers. ms a token: decode at batch size 1, in "
+    "brackets how many times as fast as the student in the same rounds; models in GGUF or in codes "
+    "of ours are timed as they are read back, as floats. What is pruned after it was quantized "
+    "lies in floats until it is quantized once more."
 )
 
 
@@ -71,10 +73,12 @@ def _row(model: Mapping[str, Any], lost: Mapping[tuple[str, str], Any]) -> tuple
     name = model["name"]
     from_student = model["minus_dense"]["em"] if (name, "em") in lost else None
     return (
-        name,
+        "student" if name == DENSE.name else name,
         words.megabytes(costs["bytes"]),
         f"{costs['parameters']:,}",
-        f"{costs['decode_ms']:.3g}" + ("" if model["computes"] else " (as floats)"),
+        f"{costs['decode_ms']:.3g}{'' if model['computes'] else ' as floats'} "
+        f"({costs['decode_times']:.2f})",
+        f"{model['kl']:.4f}" if "kl" in model else "",
         f"{model['em']:.1f} ({low:.1f}–{high:.1f})",
         f"{model['f1']:.1f}",
         told(lost.get((name, "em")), "em"),
@@ -86,13 +90,14 @@ def _row(model: Mapping[str, Any], lost: Mapping[tuple[str, str], Any]) -> tuple
 def table(report: Mapping[str, Any], asked: Sequence[Link]) -> str:
     """The ledger as a Markdown table that also reads well in a terminal."""
     notes = [NOTE, *(f"Left out: {name}: {why}." for name, why in report["left_out"].items())]
+    notes += filter(None, [words.busy(report["models"], "chain")])
     return "\n".join([words.in_columns(rows(report, asked)), "", *notes])
 
 
 def headline(report: Mapping[str, Any], ordered: Sequence[Finding]) -> list[str]:
     """From the student to the smallest file of the whole chain; then the two orders."""
     models = report["models"]
-    student = models["dense"]
+    student = models[DENSE.name]
     whole = [m for name, m in models.items() if " → recover → " in name]
     lines: list[str] = []
     if whole:

@@ -25,7 +25,7 @@ from distill_lab.pipeline.pruning.records import (
 )
 from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.training import (
-    StepSettings,
+    KlSettings,
     hyperparameters_of,
     learnt_texts,
     train_and_save,
@@ -52,7 +52,7 @@ def recover_into(
     before: Path,
     recovery: Recovery,
     seed: int,
-    settings: StepSettings,
+    settings: KlSettings,
     config: TaskConfig,
     folder: ModelsFolder,
     title: str,

@@ -74,6 +74,11 @@ class StepSettings(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def batch_size(self) -> int: ...
+
+
+class KlSettings(StepSettings, Protocol):
+    """And what each that trains by KL has."""
+
     @property
     def temperature(self) -> float: ...
 

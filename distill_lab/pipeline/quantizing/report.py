@@ -118,5 +118,5 @@ def _render(
         pictures=drawn,
         titles=pictures.titles(report["task"]),
         table=words.table(report),
-        busy=pruning_words.busy(report["models"], "quantize"),
+        busy=pruning_words.busy(report["models"], "quantize evaluate"),
     )

@@ -58,16 +58,13 @@ class QatSettings:
 class QuantizationConfig(TaskConfig):
     """All settings of a run of `distill-lab quantize`."""
 
-    data: PruningDataSettings = field(
-        default_factory=lambda: PruningDataSettings(task="squad", n_train=64, n_eval=64)
-    )
     quantize: QuantizeSettings = field(default_factory=QuantizeSettings)
     qat: QatSettings = field(default_factory=QatSettings)
 
 
 _GPU_WAYS = ("int8", "nf4", "round-8", "round-4-g32", "gptq-4-g32", "awq-4-g32")
 PROFILES = {
-    "tiny": QuantizationConfig(),
+    "tiny": QuantizationConfig(data=PruningDataSettings("squad", n_train=64, n_eval=64)),
     "cpu": QuantizationConfig(
         profile="cpu",
         data=PruningDataSettings("squad", SQUAD, SQUAD, n_train=300, n_eval=300),

@@ -99,7 +99,7 @@ def _speed_sentence(models: Mapping[str, Mapping[str, Any]]) -> str:
 BUSY = 0.1  # share of the time in which a process that is alone may wait for a core
 
 
-def busy(models: Mapping[str, Mapping[str, Any]], command: str = "prune") -> str:
+def busy(models: Mapping[str, Mapping[str, Any]], command: str = "prune evaluate") -> str:
     """That times are not to be trusted, where other programs ran; else nothing."""
     waited = [model["costs"].get("waited") or 0.0 for model in models.values()]
     if max(waited) <= BUSY:
@@ -107,7 +107,7 @@ def busy(models: Mapping[str, Mapping[str, Any]], command: str = "prune") -> str
     return (
         f"The machine was busy: while models were timed, the process waited up to "
         f"{100 * max(waited):.0f} % of the time for a core. Do not trust the times; delete "
-        f"ledgers/ and run distill-lab {command} evaluate again when it is idle."
+        f"ledgers/ and run distill-lab {command} again when it is idle."
     )
 
 

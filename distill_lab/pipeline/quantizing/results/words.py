@@ -94,7 +94,7 @@ def table(report: Mapping[str, Any]) -> str:
         "as dense, side by side; without a number: read back as floats, it has no speed of its own."
     )
     left = [f"Left out: {name}: {why}." for name, why in report["left_out"].items()]
-    lines = filter(None, (note, *left, busy(report["models"], "quantize")))
+    lines = filter(None, (note, *left, busy(report["models"], "quantize evaluate")))
     return "\n".join([in_columns(rows), "", *lines])
 
 
