@@ -21,6 +21,7 @@ exclude_patterns = ["_build"]
 
 # Notebooks show the outputs that are stored in them; nothing runs.
 nb_execution_mode = "off"
+nb_code_prompt_show, nb_code_prompt_hide = "Show this cell", "Hide this cell"
 nb_render_markdown_format = "myst"
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]
 myst_heading_anchors = 4
@@ -29,6 +30,8 @@ suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
+add_module_names = False
 default_role = "literal"
 
 html_theme = "sphinx_book_theme"
