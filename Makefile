@@ -1,7 +1,7 @@
 # `make lab` shows a whole run, `make test` tests it; each installs what it needs into .venv, once.
 .DEFAULT_GOAL := help
 .PHONY: help lab test test-all test-notebooks test-grading test-unsloth test-unsloth-kernels test-gpu check-install
-.PHONY: lint format data notebooks bench clean
+.PHONY: lint format data notebooks site bench bench-blocks clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +42,16 @@ test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
 test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
 	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/models/test_unsloth.py
+
+site: .venv-site/.site runs/tiny/report.html ## The course as a web site, from stored outputs (a minute), in build/site/html
+	@rm -rf build/site
+	@$(BIN)/python -m docs.collect build/site
+	@.venv-site/bin/sphinx-build -q -E -W --keep-going -c docs build/site/pages build/site/html
+	@$(BIN)/python -m docs.check_links build/site/html
+	@echo "Open build/site/html/index.html"
+
+runs/tiny/report.html: .venv/.lab
+	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
 
 lint: .venv/.dev ## ruff (rules and format) and pyright
 	@$(BIN)/ruff check
@@ -119,6 +129,14 @@ PACKAGES := -c "import sysconfig; print(sysconfig.get_path('purelib'))"
 	@$(BIN)/python -m venv --clear .venv-unsloth
 	@echo "import site; site.addsitedir('$$($(BIN)/python $(PACKAGES))')" > $$(.venv-unsloth/bin/python $(PACKAGES))/venv.pth
 	@$(UNSLOTH_PIP) install --no-deps -r tests/requirements-unsloth.txt
+	@touch $@
+
+# Sphinx and its theme, on top of what .venv has.
+.venv-site/.site: docs/requirements.txt .venv/.dev
+	@echo "Installing Sphinx into .venv-site (once)"
+	@$(BIN)/python -m venv --clear .venv-site
+	@echo "import site; site.addsitedir('$$($(BIN)/python $(PACKAGES))')" > $$(.venv-site/bin/python $(PACKAGES))/venv.pth
+	@.venv-site/bin/python -m pip --disable-pip-version-check -qq install -r docs/requirements.txt
 	@touch $@
 
 .venv-unsloth/.kernels: .venv-unsloth/.unsloth tests/requirements-unsloth-kernels.txt

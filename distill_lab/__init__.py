@@ -36,7 +36,8 @@ _PARTS = {
     "course.plots.lab6": "decode_times kept_by_input",
     "course.plots.shipped": "study_pictures",
     "course.pruning_demos": "batches_of decode_milliseconds generated layer_inputs perplexity "
-    "saved_and_loaded sparse_products states_of train_with with_merged_lora zipped_bytes",
+    "saved_and_loaded sparse_products states_of train_with wanda_draws with_merged_lora "
+    "zipped_bytes",
     "course.pruning_lab": "begin_pruning",
     "models.pruning.layout": "prunable",
     "models.pruning.ledger": "ledger",

@@ -25,7 +25,10 @@ from distill_lab.models.pruning.calibration import Batch, evaluating, hooked, re
 from distill_lab.models.pruning.layout import blocks, prunable
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.models.pruning.patterns import magnitude_mask
+from distill_lab.models.pruning.prune import prune_weights
 from distill_lab.pipeline.pruning.reading.reviews import read_all
+from distill_lab.pipeline.pruning.results.measures import difference
+from distill_lab.pipeline.pruning.results.readings import ReviewReadings
 from distill_lab.pipeline.pruning.speed import side_by_side
 from distill_lab.pipeline.pruning.training import save_whole, text_examples
 from distill_lab.tasks.sst2.prompt import answered_text
@@ -48,6 +51,31 @@ def perplexity(model: LanguageModel, reviews: Sequence[Review]) -> float:
     scores = read_all(model, reviews, READ_AT_ONCE)
     tokens = sum(score.text_tokens for score in scores)
     return math.exp(min(sum(score.text_nll for score in scores) / tokens, 700))
+
+
+def wanda_draws(lab: PruningLab, share: float, draws: int, size: int) -> list[tuple[Any, ...]]:
+    """Wanda minus magnitude at the same share of zeros, by the run's own magnitude models. Wanda is
+    calibrated anew on each of `draws` sets of `size` training reviews, none in two of them.
+
+    A row a magnitude model and measure: the model, the measure, the mean difference over draws, its
+    95 % interval over held-out reviews, and each draw's own difference."""
+    train, reviews, seeds = lab.train_reviews, lab.reviews, []
+    for draw in range(draws):
+        pruned = lab.model()
+        texts = train[draw * size : (draw + 1) * size]
+        prune_weights(pruned, "wanda", share, batches_of(pruned, texts))
+        read = {score.entry_id: score for score in read_all(pruned, reviews, READ_AT_ONCE)}
+        seeds.append([read[review.id] for review in reviews])
+    wanda = ReviewReadings([review.label for review in reviews], seeds)
+    rows: list[tuple[Any, ...]] = []
+    for name in (f"magnitude-row:{share}", f"magnitude-tensor:{share}"):
+        theirs = lab.readings(name)
+        for measure in wanda.measures:
+            found = difference(wanda, theirs, measure.name, lab.config.evaluate)
+            ends = (*found.ci95, *found.by_seed)
+            values = (round(value, measure.digits) for value in (found.value, *ends))
+            rows.append((name, measure.label, *values))
+    return rows
 
 
 def layer_inputs(

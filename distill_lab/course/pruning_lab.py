@@ -78,6 +78,12 @@ class PruningLab:
         folder = self._folder.require_model(self._variant(name))
         return load(str(folder), plain_backend(self.config.runtime, self.out), "student")
 
+    def readings(self, name: str) -> Any:
+        """What a model says of all held-out reviews, as `evaluate` wrote it down: `Readings`."""
+        from distill_lab.pipeline.pruning.results.readings import readings
+
+        return readings([self._variant(name)], self.config.data.task, self._folder)
+
     def masks(self, name: str) -> Any:
         """The `Masks` of a model with zeros."""
         from distill_lab.models.pruning.masks import Masks

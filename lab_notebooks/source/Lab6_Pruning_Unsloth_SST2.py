@@ -196,6 +196,21 @@ table(rows, ("", "minus", "measure", "difference", "from", "to", "the first is")
 # Look at the signs, too. Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes
 # of that: whether it wins on a task is a question to measure, on each model anew.
 #
+# Magnitude gives the same mask each time. Wanda's depends on which reviews calibrate it, so that one Wanda model is one draw.
+# Here are three, each calibrated on reviews of its own: the mean difference, its interval over the held-out reviews, and the
+# three draws.
+
+# %% id="draws"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import wanda_draws
+
+names = ("Wanda minus", "measure", "difference", "from", "to", "draw 1", "draw 2", "draw 3")
+table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
+
+# %% [markdown] id="about-perplexity"
+# Where the draws lie closer together than the ends of the interval, other reviews to be scored on would change the answer more
+# than other reviews to calibrate on.
+#
 # **"Why do I not get the paper's perplexity?"** Because a perplexity has many settings that nobody prints. Below is one model
 # and one share of zeros. Which texts calibrate it, how many, whether blocks are read after pruning or before, and which texts
 # are then scored: each changes the number. **Your guess:** which of them changes it most?

@@ -155,6 +155,30 @@ def test_a_lab_asks_for_recovered_models_only_when_they_are_there(lab, capsys):
     assert again == lab
 
 
+def test_each_draw_of_wanda_is_calibrated_on_reviews_of_its_own(lab, monkeypatch):
+    halves = ("magnitude-row:0.5", "magnitude-tensor:0.5", "wanda:0.5")
+    monkeypatch.setattr(pruning_lab, "TINY", halves)
+    lab = pruning_lab.begin_pruning("tiny", lab.out.with_name("draws"), lab.config.model.name)
+    lab.run("adapt", "prune", "evaluate")
+    rows = demos.wanda_draws(lab, 0.5, draws=2, size=8)
+    assert [row[:2] for row in rows] == [
+        (f"magnitude-{of}:0.5", label)
+        for of in ("row", "tensor")
+        for label in ("accuracy", "label NLL", "text NLL")
+    ]
+    pruned = lab.model()
+    prune_weights(pruned, "wanda", 0.5, demos.batches_of(pruned, lab.train_reviews[8:16]))
+    nats = [
+        math.log(demos.perplexity(each, lab.reviews))
+        for each in (pruned, lab.model("magnitude-tensor:0.5"))
+    ]
+    *_, value, low, high, first, second = rows[-1]
+    assert second == pytest.approx(nats[0] - nats[1], abs=1e-4)
+    assert first != second
+    assert value == pytest.approx((first + second) / 2, abs=1e-4)
+    assert low <= value <= high
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

@@ -40,7 +40,8 @@ WORDINGS = {
         data="whose answers by the dense model are trained and calibrated on",
         finer="Answers are greedy. Perplexity is finer than EM and F1: it is over the tokens of "
         "the dense model's own answers to these questions, reasoning included, and asks each model "
-        "how likely it finds them. Agrees: the same answer as the dense model, as SQuAD normalises "
+        "how likely it finds them. CE lowers just that, on training questions, so that between KL "
+        "and CE look at EM and F1. Agrees: the same answer as the dense model, as SQuAD normalises "
         "it.",
         units="EM and F1 are in points, more is better; the NLL of the dense model's answers is in "
         "nats a token, less is better.",
