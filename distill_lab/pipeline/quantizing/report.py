@@ -22,7 +22,7 @@ from distill_lab.pipeline.quantizing.records import (
     models,
 )
 from distill_lab.pipeline.quantizing.results import pictures, words
-from distill_lab.pipeline.quantizing.results.distances import distances
+from distill_lab.pipeline.quantizing.results.distances import distances, kl_finding
 from distill_lab.pipeline.quantizing.results.words import table as table
 from distill_lab.pipeline.quantizing.settings import QuantizationConfig
 from distill_lab.reporting.plots import Plot
@@ -39,7 +39,7 @@ def build(config: QuantizationConfig, out: Path) -> dict[str, Any]:
     left_out = folder.left_out()
     asked = [model for model in models(config) if not (model.way and model.way.text in left_out)]
     of = readings_by_name(asked, config, folder)
-    found = findings(words.contrasts(asked), of, config.evaluate)
+    found = _findings(asked, of, config, folder)
     sensitivity = folder.sensitivity if config.quantize.n_sensitivity else None
     report = {
         **of_run(config, folder),
@@ -51,6 +51,23 @@ def build(config: QuantizationConfig, out: Path) -> dict[str, Any]:
     drawn = pictures.draw(report)
     write_report(folder, report, drawn, lambda ending: _render(ending, report, found, drawn))
     return report
+
+
+def _findings(
+    asked: Sequence[QuantizedModel],
+    of: Mapping[str, Readings],
+    config: QuantizationConfig,
+    folder: QuantizationFolder,
+) -> list[Finding]:
+    """Of each pair the scores and the KL, but not the NLL of the dense model's answers: that is
+    less where a model is only surer of them, as training by CE on them makes it."""
+    ids = [entry.id for entry in folder.entries(config.data.task)[1].read()]
+    named, found = by_name(asked), list[Finding]()
+    for plus, minus in words.contrasts(asked):
+        scores = findings([(plus, minus)], of, config.evaluate)
+        found += [f for f in scores if f.measure not in ("answer_nll", "text_nll")]
+        found.append(kl_finding(named[plus], named[minus], ids, folder, config.evaluate))
+    return found
 
 
 def by_name(asked: Sequence[Measured]) -> dict[str, list[Measured]]:

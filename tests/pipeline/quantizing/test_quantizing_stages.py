@@ -158,6 +158,11 @@ def test_the_report_holds_what_the_records_come_to(whole):
     pairs = {(f["plus"], f["minus"]) for f in made["findings"]}
     assert ("gptq-4-g8", "round-4-g8") in pairs
     assert ("round-4-g8 + QAT by KL", "round-4-g8 + QAT by CE") in pairs
+    (kl,) = (f for f in made["findings"] if (f["plus"], f["measure"]) == ("gptq-4-g8", "kl"))
+    difference = made["models"]["gptq-4-g8"]["kl"] - codes["kl"]
+    assert kl["difference"] == pytest.approx(difference, abs=2e-6)
+    assert kl["better"] == (difference < 0)
+    assert kl["ci95"][0] <= kl["difference"] <= kl["ci95"][1]
     assert len(made["sensitivity"]) == 4 * 7
     html, markdown = ((out / f"report.{ending}").read_text() for ending in ("html", "md"))
     assert html.count("<img src") == 3

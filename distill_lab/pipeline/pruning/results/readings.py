@@ -15,7 +15,7 @@ from distill_lab.run.records import LabError
 from distill_lab.tasks.squad.scores import normalize_answer
 from distill_lab.tasks.sst2 import scores
 
-MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll"]
+MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll", "kl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ MEASURES = {
         Measure("answer_nll", "answer NLL", "nats a token", True, digits=4, by_token=True),
     ),
 }
+# Between models that come of one dense model: of all its tokens, not of its likeliest alone.
+KL = Measure("kl", "KL to the dense model", "nats a token", lower_is_better=True, digits=6)
 
 
 class Readings:

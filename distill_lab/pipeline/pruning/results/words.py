@@ -7,16 +7,19 @@ from typing import Any
 
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
 from distill_lab.pipeline.pruning.results.findings import Finding
-from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
+from distill_lab.pipeline.pruning.results.readings import KL, MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS as WORDINGS
 
 _ALL = {measure.name: measure for measures in MEASURES.values() for measure in measures}
+_ALL[KL.name] = KL
 LABELS = {name: measure.label for name, measure in _ALL.items()}
 
 
 def score(value: float, measure: str) -> str:
-    """`84.2` points, `0.412` nats."""
-    return f"{value:.1f}" if _ALL[measure].unit == "points" else f"{value:.3f}"
+    """`84.2` points, `0.412` nats, of a KL `0.0012`."""
+    if _ALL[measure].unit == "points":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if measure == KL.name else f"{value:.3f}"
 
 
 def signed(value: float, measure: str) -> str:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from distill_lab.pipeline.pruning.results.findings import Finding
+from distill_lab.pipeline.pruning.results.measures import Difference, rounded
+from distill_lab.pipeline.pruning.results.readings import KL
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 from distill_lab.pipeline.quantizing.records import Closeness, Measured, QuantizationFolder
-from distill_lab.reporting.stats import bootstrap_interval
+from distill_lab.reporting.stats import bootstrap_interval, t_interval
 from distill_lab.run.records import LabError
 
 
@@ -32,6 +35,34 @@ def distances(
         found[name] = round(sum(averaged) / sum(sizes), 7)
         found[f"{name}_ci95"] = [round(end, 7) for end in ends]
     return found
+
+
+def kl_finding(
+    plus: Sequence[Measured],
+    minus: Sequence[Measured],
+    ids: Sequence[str],
+    folder: QuantizationFolder,
+    how: MeasureSettings,
+) -> Finding:
+    """What the KL of one model is above another's, on the same tokens; a model without seeds stands
+    beside each seed of the other."""
+    above, below = ([_in_order(folder, model, ids) for model in of] for of in (plus, minus))
+    sizes = [float(record.tokens) for record in above[0]]
+    kl = [np.array([[record.kl for record in one] for one in of]) for of in (above, below)]
+    by_text = kl[0] - kl[1]  # (seeds, texts)
+    averaged, by_seed = by_text.mean(0).tolist(), (by_text.sum(1) / sum(sizes)).tolist()
+    ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
+    value = sum(averaged) / sum(sizes)
+    made = Difference(value, ends, by_seed, t_interval(by_seed))
+    return Finding(
+        plus=plus[0].name,
+        minus=minus[0].name,
+        measure=KL.name,
+        unit=KL.unit,
+        seeds=len(by_seed),
+        better=value < 0,
+        **rounded(made, KL.digits),
+    )
 
 
 def _in_order(folder: QuantizationFolder, model: Measured, ids: Sequence[str]) -> list[Closeness]:
