@@ -194,7 +194,8 @@ def smaller_batch(
 
 def _advice(config: Config, machine: Machine, name: str) -> str:
     """The batch that fits, by halves; where none does, what else can be lowered."""
-    if name == "train" and config.train.cache == "none" and config.train.alpha:
+    cached = config.train.cache != "none" or config.train.other_tokenizer != "refuse"
+    if name == "train" and not cached and config.train.alpha:
         return "Take --train.cache topk, so that the teacher is gone by then."
     field = "sample_batch" if name in ("generate", "evaluate") else "micro_batch"
     if smaller := smaller_batch(config, field, name, machine, predict):
