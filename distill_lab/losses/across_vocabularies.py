@@ -76,11 +76,11 @@ def hybrid(log_p: Tensor, log_q: Tensor, shared: SharedTokens, objective: Object
     of_q, q_others = _split(log_q, shared.student)  # (N, S), (N, V - S)
     if not (p_others.shape[-1] and q_others.shape[-1]):
         return divergence(of_p.log_softmax(-1), of_q.log_softmax(-1), objective)
-    outcomes = (
+    of_p, of_q = (
         torch.cat([each, others.logsumexp(-1, keepdim=True)], -1)  # (N, S + 1)
         for each, others in ((of_p, p_others), (of_q, q_others))
     )
-    return divergence(*outcomes, objective) + uld(p_others.exp(), q_others.exp())
+    return divergence(of_p, of_q, objective) + uld(p_others.exp(), q_others.exp())
 
 
 def _split(log_p: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
