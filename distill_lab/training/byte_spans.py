@@ -141,7 +141,7 @@ def their_tokens(text: str, ids: Sequence[int], tokenizer: Any, teacher: Any) ->
     same = sum(takewhile(bool, map(operator.eq, b"".join(ours), b"".join(theirs))))
     a, b = _spans([*ours, *[b""] * ended]), _spans([*theirs, b""])  # an end token has no bytes
     pairs = [
-        (i[0], j[0], len(i) == len(j) == 1 and a[i[0]] == b[j[0]] and a[i[0]][1] <= same)
+        (i[0], j[0], len(i) == len(j) == 1 and a[i[0]][1] <= same)
         for i, j in align(a, b)
         if i and j and a[i[0]][0] <= same and b[j[0]][0] == a[i[0]][0]
     ]
