@@ -23,10 +23,11 @@ from distill_lab.run.settings import Config
 def predict_own(config: Config, way: Way) -> list[Stage]:
     """Each of these arms when it samples or when it learns, whichever takes more; prompt and sample
     are together as long as --train.max-length. LabError where a model's shape is not known."""
-    return [Stage(arm, {**_of(arm, config, way), "process": PROCESS}) for arm in OWN_ARMS]
+    return [Stage(arm, {**parts_of(arm, config, way), "process": PROCESS}) for arm in OWN_ARMS]
 
 
-def _of(arm: OwnArm, config: Config, way: Way) -> Parts:
+def parts_of(arm: OwnArm, config: Config, way: Way) -> Parts:
+    """The bytes of an arm's worst moment, by kind, without the process itself."""
     models, own = config.models, config.own
     student, teacher = shape_of(models.student, "base"), None
     of_teacher: Parts = {}

@@ -29,6 +29,7 @@ from distill_lab.models.loading import (
     save_student,
 )
 from distill_lab.run.distributed import from_main
+from distill_lab.run.groups import prompts_a_step
 from distill_lab.run.records import LabError, write_text
 from distill_lab.sampling.jobs import Completion, Job, encoded, end_ids, require_room
 from distill_lab.training.checkpoints import last_checkpoint, load_if_finished
@@ -36,7 +37,6 @@ from distill_lab.training.grpo_settings import (
     GrpoSettings,
     Reward,
     prompt_order,
-    prompts_a_step,
     require_number,
     require_some_signal,
 )
