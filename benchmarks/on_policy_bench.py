@@ -96,8 +96,8 @@ def _trls(
     """With our settings; without gradient checkpointing, its default, as ours has none."""
     try:
         from datasets import Dataset
-        from trl import DistillationConfig, DistillationTrainer
         from trl.trainer import distillation_trainer as shipped
+        from trl.trainer.distillation_config import DistillationConfig
     except ImportError as error:
         raise UnavailableError(f"not installed here: {error}") from None
     if not hasattr(shipped, "_CHUNKED_LM_HEAD_CHUNK_SIZE") and not torch.cuda.is_available():
@@ -109,7 +109,7 @@ def _trls(
         gradient_checkpointing=False, seed=0, report_to=[], logging_steps=1, save_strategy="no",
         disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
-    return DistillationTrainer(
+    return shipped.DistillationTrainer(
         model=student.lm,
         teacher_model=teacher.lm,
         args=arguments,

@@ -59,6 +59,6 @@ def rows_of(config: Config) -> int:
 
 
 def _log_probs(shape: Shape, n: int) -> int:
-    """`policy_gradient.token_log_probs` over n tokens: a chunk's logits, their logarithms and the
-    gradient."""
-    return 3 * min(BUDGET, 4 * n * shape.vocab_size)
+    """`policy_gradient.token_log_probs` over n tokens: a chunk's logits, softened, as logarithms,
+    and the gradient of each."""
+    return 6 * min(BUDGET, 4 * n * shape.vocab_size)

@@ -75,7 +75,8 @@ def model(folder: Path, trained: bool) -> LanguageModel:
 
 def trls(student: LanguageModel, teacher: LanguageModel, folder: Path, **more: Any) -> Any:
     from datasets import Dataset
-    from trl import DistillationConfig, DistillationTrainer
+    from trl.trainer.distillation_config import DistillationConfig
+    from trl.trainer.distillation_trainer import DistillationTrainer
 
     arguments = DistillationConfig(
         output_dir=str(folder), use_cpu=True, bf16=False, gradient_checkpointing=False,
