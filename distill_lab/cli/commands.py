@@ -48,8 +48,10 @@ class Run(Config):
 
 @dataclass(frozen=True, slots=True)
 class Doctor(Run):
-    """All settings of a run, and the card for which memory and time are predicted."""
+    """All settings of a run, those of a study's arms that learn from own samples, and the card for
+    which memory and time are predicted."""
 
+    own: OwnSettings = dataclasses.field(default_factory=OwnSettings)
     gpu: Annotated[str, arg(help_behavior_hint="(default: this machine's)")] = ""
     """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
 

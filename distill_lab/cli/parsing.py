@@ -147,7 +147,8 @@ def _sentence(mistake: mistakes.ParseErrorEvent, what: str, known: Collection[st
             if what == "flag" and not unknown.startswith("-"):
                 return f"Expected flags and their values, found {unknown}; {see}"
             typed = unknown.partition("=")[0].replace("_", "-")
-            near = difflib.get_close_matches(typed, known, 1)
+            # a flag that is known and unknown belongs to another command
+            near = difflib.get_close_matches(typed, [name for name in known if name != typed], 1)
             return f"Unknown {what} {unknown}; {f'did you mean {near[0]}?' if near else see}"
         case mistakes.InvalidChoice(argument=argument, value=value, choices=choices):
             return f"{_name(argument)}: expected one of {_listed(choices)}; found {value!r}."

@@ -71,10 +71,11 @@ class StudyCheck:
 
 
 def run(settings: StudyRun) -> int:
-    """Runs the study; 1 where a cell failed."""
+    """Runs the study; 1 where a cell failed, 2 where all students did by mistakes of the user's."""
     definition = definition_of(settings)
     from distill_lab.models import backend
-    from distill_lab.studies.running.cell_configs import base_config
+    from distill_lab.studies.running.cell_configs import base_config, cells_of
+    from distill_lab.studies.running.work_folder import Mistake
 
     backend.prepare(base_config(definition).runtime)  # Unsloth before transformers
     from distill_lab.studies.running.run_study import run_study
@@ -88,7 +89,9 @@ def run(settings: StudyRun) -> int:
             f"distill-lab: {len(failed)} cells failed; the same command tries them again.",
             file=sys.stderr,
         )
-    return 1 if failed else 0
+    trained = len([cell for cell in cells_of(definition) if not cell.is_reference])
+    mistakes = sum(isinstance(reason, Mistake) for reason in failed.values())
+    return 2 if 0 < trained <= mistakes else int(bool(failed))
 
 
 def definition_of(settings: StudyRun) -> Definition:

@@ -7,7 +7,8 @@ transformers Trainer does the work; the loss is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from transformers import Trainer, set_seed
@@ -23,6 +24,7 @@ from distill_lab.models.loading import (
     require_known_head,
     require_shared_tokenizer,
     save_student,
+    tokenizer_difference,
 )
 from distill_lab.run.arms import ARMS
 from distill_lab.run.distributed import from_main
@@ -30,6 +32,11 @@ from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError
 from distill_lab.run.settings import Config, TrainSettings
 from distill_lab.tasks.all_tasks import task_of
+from distill_lab.training.across_tokenizers import (
+    AcrossTokenizersTrainer,
+    in_words,
+    shared_tokens,
+)
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.checkpoints import last_checkpoint, remove_checkpoints, write_log
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
@@ -56,9 +63,36 @@ def run(
             f"{config.train.divergence}. Choose --train.cache topk or none."
         )
     todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
+    if any(objective_of(arm, config.train).alpha for arm in todo):  # before any is trained
+        reads_other_tokens(config, *(load_tokenizer_only(w, config.models) for w in _BOTH))
     for arm in todo:
         _train_arm(arm, examples, config, folder, cache or folder.teacher_cache)
     return bool(todo)
+
+
+_BOTH = "teacher", "base"
+_ADVICE = (
+    "Name a method, --train.other-tokenizer uld or hybrid (with --train.cache none), or train on "
+    "text alone: --train.alpha 0."
+)
+
+
+def reads_other_tokens(
+    config: Config, teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
+) -> bool:
+    """Whether the teacher has another tokenizer than the student. LabError where it has, and the
+    settings name no method for that, or a cache, which has no use for it."""
+    method, cache = config.train.other_tokenizer, config.train.cache
+    if method == "refuse":
+        require_shared_tokenizer(teacher, student, _ADVICE)
+        return False
+    other = tokenizer_difference(teacher, student) != ""
+    if other and cache != "none":
+        raise LabError(
+            f"--train.other-tokenizer {method}: expected --train.cache none, as the probabilities "
+            f"of all tokens are compared, found {cache}. Add it."
+        )
+    return other
 
 
 def objective_of(arm: str, settings: TrainSettings) -> Objective:
@@ -89,8 +123,10 @@ def encode_for(
     examples: Sequence[Example],
     student: LanguageModel | TokenizerOnly,
     teacher: LanguageModel | TokenizerOnly | None,
+    across: bool = False,
 ) -> list[Encoded]:
-    """The examples in the prompts of the run's task: the student's, and the teacher's if any."""
+    """The examples in the prompts of the run's task: the student's, and the teacher's if any;
+    `across`: in its own tokens."""
     return encode_examples(
         examples,
         student.tokenizer,
@@ -98,6 +134,7 @@ def encode_for(
         teacher.tokenizer if teacher else None,
         config.models.teacher_shots,
         task_of(config),
+        across,
     )
 
 
@@ -105,8 +142,8 @@ def fill_teacher_cache(config: Config, out: Path, examples: Sequence[Example], c
     """Makes the cache of the teacher's targets for these examples, or what is missing of it, so
     that trainings which share it only read. `out` is where the backend is noted."""
     backend = start(config, out)
-    student, teacher = (load_tokenizer_only(who, config.models) for who in ("base", "teacher"))
-    require_shared_tokenizer(teacher, student)
+    teacher, student = (load_tokenizer_only(who, config.models) for who in _BOTH)
+    require_shared_tokenizer(teacher, student, _ADVICE)
     encoded = encode_for(config, examples, student, teacher)
     _teacher(teacher, student, encoded, backend, config, cache)
 
@@ -121,15 +158,21 @@ def _train_arm(
     base = load_model("base", models, backend)
     require_known_head(base)
     tokenizer_only = load_tokenizer_only("teacher", models) if objective.alpha else None
-    if tokenizer_only:
-        require_shared_tokenizer(tokenizer_only, base)
-    encoded = encode_for(config, examples, base, tokenizer_only)
+    across = tokenizer_only is not None and reads_other_tokens(config, tokenizer_only, base)
+    encoded = encode_for(config, examples, base, tokenizer_only, across)
     teacher = None
     if tokenizer_only:
         teacher = _teacher(tokenizer_only, base, encoded, backend, config, cache)
+    make_trainer: Callable[..., DistillationTrainer] = DistillationTrainer
+    if across:
+        assert tokenizer_only
+        print(f"train {arm}: the teacher has another tokenizer; {in_words(encoded)}")
+        hybrid = config.train.other_tokenizer == "hybrid"
+        shared = shared_tokens(base, tokenizer_only) if hybrid else None
+        make_trainer = partial(AcrossTokenizersTrainer, shared=shared)
     student = for_training(base, models.lora_rank)
     hyperparameters = hyperparameters_of(config, backend.dtype)
-    trainer = DistillationTrainer(
+    trainer = make_trainer(
         student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
     )
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
