@@ -63,4 +63,6 @@ SQUAD = Task(
     grade=grade,
     score_names=("em", "f1"),
     licence="Questions of SQuAD are under CC BY-SA 4.0.",
+    licence_id="cc-by-sa-4.0",
+    has_passage=True,
 )
