@@ -112,6 +112,12 @@ def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
     return ExportSettings(), run
 
 
+def _chat(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import chat
+
+    return chat.Chat(), chat.run
+
+
 # -- files of questions
 
 
@@ -238,6 +244,7 @@ COMMANDS = Group(
             },
         ),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
+        "chat": Command("Ask a student questions of your own, and watch it think.", _chat),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(
             "Run a grid of settings by seeds, or check the findings of one.",
