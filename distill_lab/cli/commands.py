@@ -118,6 +118,12 @@ def _chat(_: Sequence[str]) -> tuple[Any, Any]:
     return chat.Chat(), chat.run
 
 
+def _publish(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import publish
+
+    return publish.Publish(), publish.run
+
+
 # -- files of questions
 
 
@@ -245,6 +251,7 @@ COMMANDS = Group(
         ),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
         "chat": Command("Ask a student questions of your own, and watch it think.", _chat),
+        "publish": Command("Show what the hub would get of a student, or upload it.", _publish),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(
             "Run a grid of settings by seeds, or check the findings of one.",

@@ -109,7 +109,6 @@ class Task:
     grade: Callable[[str, Question], dict[str, float]]
     score_names: tuple[str, ...]
     licence: str = ""  # of the questions, for the report's foot
-    licence_id: str = ""  # the same as the hub names it
     has_passage: bool = False  # whether a question stands on a passage, `Question.context`
 
 
