@@ -114,6 +114,18 @@ def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
     return ExportSettings(), run
 
 
+def _chat(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import chat
+
+    return chat.Chat(), chat.run
+
+
+def _publish(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import publish
+
+    return publish.Publish(), publish.run
+
+
 # -- files of questions
 
 
@@ -240,6 +252,8 @@ COMMANDS = Group(
             },
         ),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
+        "chat": Command("Ask a student questions of your own, and watch it think.", _chat),
+        "publish": Command("Show what the hub would get of a student, or upload it.", _publish),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(
             "Run a grid of settings by seeds, or check the findings of one.",
