@@ -40,8 +40,9 @@ check-install: .venv/.dev ## Does `.[gpu]` resolve for Python 3.10 to 3.13? (net
 
 test-gpu: ## The tests that need a CUDA GPU, in a Python of your own that has .[gpu,dev]: make test-gpu PYTHON=...
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(PYTHON) -m pytest -m "gpu and not network" -rs
-test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, with Triton's interpreter on a CPU (about 5 minutes)
+test-unsloth-kernels: .venv-unsloth/.kernels ## The same on Unsloth's GPU half, and TRL's kernel, with Triton's interpreter on a CPU (about 6 minutes)
 	@UNSLOTH_ALLOW_CPU=1 .venv-unsloth/bin/python -m pytest -m unsloth tests/models/test_unsloth.py
+	@TRITON_INTERPRET=1 .venv-unsloth/bin/python -m pytest -m slow tests/training/test_trl_distillation.py -k kernel
 
 site: .venv-site/.site runs/tiny/report.html ## The course as a web site, from stored outputs (a minute), in build/site/html
 	@rm -rf build/site

@@ -20,6 +20,7 @@ from benchmarks import (
     busy_bench,
     epochs_bench,
     loss_bench,
+    on_policy_bench,
     sampling_bench,
     training_bench,
 )
@@ -43,8 +44,8 @@ def main(
     """Measures the engine against its peers, side by side, or a pruned model beside the dense one.
 
     Args:
-        names: Beginnings of the names of cases (loss, training, epochs, busy, sampling, blocks);
-            none: all but blocks, whose results have a folder of their own.
+        names: Beginnings of the names of cases (loss, training, epochs, on-policy, busy, sampling,
+            blocks); none: all but blocks, whose results have a folder of their own.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
@@ -94,8 +95,8 @@ def fill_tables(folder: Path) -> None:
 
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`; those of growth come last."""
-    cases = [case for bench in (loss_bench, training_bench, epochs_bench, busy_bench,
-                                sampling_bench, blocks_bench)
+    cases = [case for bench in (loss_bench, training_bench, epochs_bench, on_policy_bench,
+                                busy_bench, sampling_bench, blocks_bench)
              for case in bench.cases(quick)]  # fmt: skip
     cases.sort(key=lambda case: case.name in GROWTH)
     asked = names or tuple({case.name for case in cases} - {blocks_bench.NAME})

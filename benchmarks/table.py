@@ -23,6 +23,8 @@ NAMES = {
     "trl_chunked_triton": "TRL {trl}, chunked loss (Triton)",
     "trl_gkd": "TRL {trl}, GKDTrainer",
     "trl_gkd_default": "TRL {trl}, GKDTrainer, gradient checkpointing (its default)",
+    "trl_distillation_torch": "TRL 1.14.2, DistillationTrainer (its loss in PyTorch)",
+    "trl_distillation": "TRL {trl}, DistillationTrainer (its loss in Triton)",
     "trl_sparse": "TRL {trl}, AsyncDistillationTrainer's sparse loss",
     "liger": "Liger {liger-kernel}, LigerFusedLinearJSDLoss",
     "torchtune": "torchtune {torchtune}, ForwardKLWithChunkedOutputLoss",

@@ -30,6 +30,7 @@ _PARTS = {
     "pipeline.ablation": "student_of",
     "reporting": "page paper plots",
     "reporting.page": "comparisons percent refused",
+    "course.asking": "TRAPS",
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
     "course.plots.lab5c": "gradient_norms hesitations softened",

@@ -2,30 +2,41 @@
 PyTorch counts it; on the CPU as the system does, so that it needs a process of its own:
 `python tests/memory_worker.py WORK FOLDER SETTINGS`, a JSON line on stdout.
 
-WORK is sample, fill or train; FOLDER holds a model, SETTINGS are sizes.
+WORK is sample, fill, train or own (GRPO); FOLDER holds a model, SETTINGS are sizes.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.worker import reset_peak
+from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import LanguageModel, for_training, load
 from distill_lab.pipeline import train
-from distill_lab.planning import memory
+from distill_lab.planning import memory, own_arms
 from distill_lab.planning.model_shapes import shape_of
-from distill_lab.run.settings import Config, GenerateSettings, ModelSettings, RuntimeSettings
+from distill_lab.run.settings import (
+    Config,
+    GenerateSettings,
+    ModelSettings,
+    OwnSettings,
+    RuntimeSettings,
+)
 from distill_lab.run.settings import TrainSettings as Train
 from distill_lab.sampling.decode import complete
 from distill_lab.sampling.jobs import Job
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.training.batches import Encoded
+from distill_lab.training.own_samples import Drawing, Prompt
+from distill_lab.training.policy import PolicyTrainer
 from distill_lab.training.teacher_cache.build import RowFormat, fill
 
 
@@ -62,6 +73,23 @@ def sampled(model: LanguageModel, prompts: int, length: int, how: Sampling) -> N
     list(complete(model, [Job(prompt, prompt) for prompt in ids], how, ids))
 
 
+def policy_steps(student: LanguageModel, config: Config, folder: Path) -> None:
+    """Two steps of GRPO, whose samples are as long as they may be and rewarded in turn."""
+    own, rows = config.own, config.train.batch_size // config.own.group
+    some = examples(2 * rows, config.train.max_length, own.max_new_tokens)
+    asked = [Prompt(Job(str(i), str(i)), e.student_prompt, []) for i, e in enumerate(some)]
+    drawing = Drawing(
+        Sampling(own.group, 1.0, 1.0, own.max_new_tokens), config.runtime.sample_batch
+    )
+    how = train.hyperparameters_of(config, "float32")
+    rewards = itertools.cycle([0.0, 1.0])
+    trainer = PolicyTrainer(
+        student, asked, drawing, Objective(), None, how, folder, "own", lambda *_: next(rewards),
+        kind="dapo", scale="group",
+    )  # fmt: skip
+    trainer.train()
+
+
 def work(name: str, folder: str, s: dict[str, Any]) -> tuple[int, memory.Parts]:
     """Does it; how much memory it took, and the prediction."""
     lora, dtype, device = s.get("lora_rank", 0), s.get("dtype", "float32"), s.get("device", "cpu")
@@ -86,6 +114,10 @@ def work(name: str, folder: str, s: dict[str, Any]) -> tuple[int, memory.Parts]:
         some = examples(2 * s["micro"], s["length"], s["new"])
         fill(Path(folder) / "cache", model, some, RowFormat("topk", 64, (2.0,), 1000), s["micro"])
         parts |= memory.filling(shape, s["micro"], s["length"], s["new"], way)
+    elif name == "own":
+        config = replace(config, own=OwnSettings(group=s["n"], max_new_tokens=s["new"]))
+        policy_steps(for_training(model, lora), config, Path(folder) / "student")
+        parts = dict(own_arms.parts_of("grpo", config, way))
     else:
         teacher = load(folder, backend, "teacher") if s.get("online") else None
         some = examples(2 * s["batch"], s["length"], s["new"])

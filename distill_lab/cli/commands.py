@@ -50,8 +50,10 @@ class Run(Config):
 
 @dataclass(frozen=True, slots=True)
 class Doctor(Run):
-    """All settings of a run, and the card for which memory and time are predicted."""
+    """All settings of a run, those of a study's arms that learn from own samples, and the card for
+    which memory and time are predicted."""
 
+    own: OwnSettings = dataclasses.field(default_factory=OwnSettings)
     gpu: Annotated[str, arg(help_behavior_hint="(default: this machine's)")] = ""
     """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
 
@@ -112,6 +114,18 @@ def _export(arguments: Sequence[str]) -> tuple[ExportSettings, Any]:
         export(settings)
 
     return ExportSettings(), run
+
+
+def _chat(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import chat
+
+    return chat.Chat(), chat.run
+
+
+def _publish(_: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import publish
+
+    return publish.Publish(), publish.run
 
 
 # -- files of questions
@@ -271,6 +285,8 @@ COMMANDS = Group(
         ),
         "chain": Command("Prune, recover and quantize a run's student, in one ledger.", _chain),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
+        "chat": Command("Ask a student questions of your own, and watch it think.", _chat),
+        "publish": Command("Show what the hub would get of a student, or upload it.", _publish),
         "doctor": Command("Say what this machine can run, and what a run takes.", _doctor),
         "study": Group(
             "Run a grid of settings by seeds, or check the findings of one.",

@@ -19,7 +19,7 @@ from tyro import _errors as mistakes
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import flag
+from distill_lab.run.saved_settings import bounds_among, flag
 from distill_lab.run.settings import Bounds
 
 
@@ -79,6 +79,15 @@ def parse(start: Any, arguments: Sequence[str], **options: Any) -> Any:
     _show_bounds(kind)
     with _sentences("flag", ["--help", *flags(start)]):
         return tyro.cli(kind, args=arguments, registry=_NUMBERS, **options)
+
+
+def check_bounds(settings: Any) -> None:
+    """LabError for the first of a command's own settings that is out of its bounds."""
+    kind = type(settings)
+    for name, bounds in bounds_among(get_type_hints(kind, include_extras=True)).items():
+        found = getattr(settings, name)
+        if found not in bounds:
+            raise LabError(f"{flag(name)}: expected {bounds}, found {found}.")
 
 
 def flags(settings: Any, section: str = "") -> Iterator[str]:
@@ -147,7 +156,8 @@ def _sentence(mistake: mistakes.ParseErrorEvent, what: str, known: Collection[st
             if what == "flag" and not unknown.startswith("-"):
                 return f"Expected flags and their values, found {unknown}; {see}"
             typed = unknown.partition("=")[0].replace("_", "-")
-            near = difflib.get_close_matches(typed, known, 1)
+            # a flag that is known and unknown belongs to another command
+            near = difflib.get_close_matches(typed, [name for name in known if name != typed], 1)
             return f"Unknown {what} {unknown}; {f'did you mean {near[0]}?' if near else see}"
         case mistakes.InvalidChoice(argument=argument, value=value, choices=choices):
             return f"{_name(argument)}: expected one of {_listed(choices)}; found {value!r}."

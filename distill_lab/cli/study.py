@@ -6,12 +6,12 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from distill_lab.cli.parsing import check_bounds
 from distill_lab.run.records import LabError
-from distill_lab.run.saved_settings import bounds_among, flag
 from distill_lab.run.settings import Bounds
 from distill_lab.studies.definition import Definition
 from distill_lab.studies.running.check_definition import checked
@@ -71,10 +71,11 @@ class StudyCheck:
 
 
 def run(settings: StudyRun) -> int:
-    """Runs the study; 1 where a cell failed."""
+    """Runs the study; 1 where a cell failed, 2 where all students did by mistakes of the user's."""
     definition = definition_of(settings)
     from distill_lab.models import backend
-    from distill_lab.studies.running.cell_configs import base_config
+    from distill_lab.studies.running.cell_configs import base_config, cells_of
+    from distill_lab.studies.running.work_folder import Mistake
 
     backend.prepare(base_config(definition).runtime)  # Unsloth before transformers
     from distill_lab.studies.running.run_study import run_study
@@ -88,13 +89,15 @@ def run(settings: StudyRun) -> int:
             f"distill-lab: {len(failed)} cells failed; the same command tries them again.",
             file=sys.stderr,
         )
-    return 1 if failed else 0
+    trained = len([cell for cell in cells_of(definition) if not cell.is_reference])
+    mistakes = sum(isinstance(reason, Mistake) for reason in failed.values())
+    return 2 if 0 < trained <= mistakes else int(bool(failed))
 
 
 def definition_of(settings: StudyRun) -> Definition:
     """The definition of the file, or of the study in the folder, with what the flags say instead.
     LabError for what cannot be run."""
-    _check_bounds(settings)
+    check_bounds(settings)
     given = _given(settings)
     path = Path(settings.file) if settings.file else settings.out / DEFINITION
     if not settings.file and (not path.exists() or "axes" in given):
@@ -110,13 +113,6 @@ def definition_of(settings: StudyRun) -> Definition:
     new = {name: getattr(flags, name) for name in given}
     new["settings"] = {**definition.settings, **flags.settings}
     return checked(dataclasses.replace(definition, **new))
-
-
-def _check_bounds(settings: StudyRun) -> None:
-    for name, bounds in bounds_among(get_type_hints(StudyRun, include_extras=True)).items():
-        found = getattr(settings, name)
-        if found not in bounds:
-            raise LabError(f"{flag(name)}: expected {bounds}, found {found}.")
 
 
 def _given(settings: StudyRun) -> dict[str, Any]:

@@ -7,6 +7,7 @@ lab.run("data", "generate")      # runs stages; what exists already is not made 
 lab.traces[0]                    # the records in the run's folder, by their names
 lab.judged[0]                    # a trace with its own verdict; never join the two by position
 lab.show("funnel")               # shows one of the report's pictures
+lab.ask("passage", "question")   # the models' thoughts and answers, as they write them
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.course import drive as google_drive
+from distill_lab.course.display import show
 from distill_lab.pipeline.runner import STAGES, quiet, run_stage
-from distill_lab.reporting.plots import Plot
 from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.folder import RecordFile, RunFolder, require_file
 from distill_lab.run.records import (
@@ -45,9 +46,12 @@ class Lab:
     config: Config
     out: Path
     copies: Path | None = None
+    # those that `ask` has loaded, by name: the next question is answered at once
+    _speakers: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def run(self, *stages: str) -> None:
         """Runs these stages in order; what exists already is not made again."""
+        self._speakers.clear()  # a stage needs their memory, and may train others
         for stage in stages:
             one_of(tuple(STAGES), stage)
             run_stage(stage, self.config, self.out)
@@ -125,6 +129,22 @@ class Lab:
 
         return load_model(who, self.config.models, start(self.config, self.out), self.out)
 
+    def ask(self, passage: str, question: str, *who: str) -> None:
+        """Shows the thoughts and answers of base, the students and the teacher, or of those that
+        are named, as they write them. Students that are not trained yet are left out."""
+        from distill_lab.chat.speakers import of_run
+        from distill_lab.course.asking import show_answers
+
+        for name in who:
+            one_of(MODELS, name)
+        trained = [name for name in MODELS if name not in ARMS or self._folder.model(name).exists()]
+        names = who or trained
+        if missing := [name for name in names if name not in self._speakers]:
+            made, _ = of_run(self.config, self.out, missing)
+            self._speakers.update((speaker.who, speaker) for speaker in made)
+        asked = Question("of yours", "", passage, question, ())
+        show_answers([self._speakers[name] for name in names], asked)
+
     @property
     def _folder(self) -> RunFolder:
         return RunFolder(self.out)
@@ -185,44 +205,3 @@ def begin(name: str | None = None, out: str | Path | None = None, drive: bool = 
     )
     print(expected(config, finished))
     return lab
-
-
-def show(*pictures: Plot) -> None:
-    """Shows pictures with their alternative text in a notebook's output. Below each, the text is
-    there again, folded, because some screen readers read only that."""
-    from html import escape
-
-    from IPython.display import Image, display  # type: ignore[attr-defined]
-
-    for picture in pictures:
-        if picture.png is None:
-            print(picture.alt)
-            continue
-        display(Image(picture.png, alt=picture.alt))
-        summary = f"<summary>The picture in words</summary>{escape(picture.alt)}"
-        display({"text/html": f"<details>{summary}</details>", "text/plain": picture.alt}, raw=True)
-
-
-def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
-    """Shows rows as a table: as HTML in a notebook, as Markdown where only text is shown. None
-    becomes a dash."""
-    from html import escape
-
-    from IPython.display import display
-
-    left = "style=text-align:left"
-    cells = [[f"<td {left}>{escape(_cell(value))}</td>" for value in row] for row in rows]
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in columns)
-    html = f"<table><tr>{head}</tr>{body}</table>"
-    display({"text/html": html, "text/plain": markdown(rows, columns)}, raw=True)
-
-
-def markdown(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
-    """Rows as a Markdown table. None becomes a dash."""
-    lines = (columns, ["---"] * len(columns), *rows)
-    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    return "–" if value is None else str(value)

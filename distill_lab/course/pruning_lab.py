@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distill_lab.course.lab import brief, one_of, show
+from distill_lab.course.display import show
+from distill_lab.course.lab import brief, one_of
 from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, recovered, variants
 from distill_lab.pipeline.pruning.runner import STAGES, run_stage
 from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile

@@ -304,9 +304,17 @@ def require_known_head(model: LanguageModel) -> None:
 
 
 def require_shared_tokenizer(
-    teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
+    teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly, advice: str
 ) -> None:
-    """KL compares token by token: LabError unless each id that both models have is one token."""
+    """KL compares token by token: LabError, with this advice, where the tokenizers differ."""
+    if difference := tokenizer_difference(teacher, student):
+        raise LabError(f"KL needs one vocabulary, but {difference}. {advice}")
+
+
+def tokenizer_difference(
+    teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
+) -> str:
+    """How the tokenizers differ; "" where each id that both models have is one token."""
     a, b = teacher.tokenizer.get_vocab(), student.tokenizer.get_vocab()
     shared = min(teacher.vocab_size, student.vocab_size)
     named = [{i: token for token, i in vocabulary.items() if i < shared} for vocabulary in (a, b)]
@@ -317,9 +325,9 @@ def require_shared_tokenizer(
     ends = teacher.tokenizer.eos_token, student.tokenizer.eos_token
     if ends[0] != ends[1]:  # both may have both tokens, as a base model and its instruct model do
         shown.append(f"end tokens: {ends[0]!r} and {ends[1]!r}")
-    if shown:
-        raise LabError(
-            f"KL needs one vocabulary, but the tokenizers of {teacher.name} and {student.name} "
-            f"differ in {len(differing):,} ids ({', '.join(shown)}). "
-            "Train on text alone: --train.alpha 0."
-        )
+    if not shown:
+        return ""
+    return (
+        f"the tokenizers of {teacher.name} and {student.name} differ in {len(differing):,} ids "
+        f"({', '.join(shown)})"
+    )

@@ -39,6 +39,10 @@ from distill_lab.training.grpo_settings import Reward, require_some_signal
 from distill_lab.training.own_samples import Drawing, OwnSamplesTrainer, Prompt
 from distill_lab.training.policy import PolicyTrainer, SampledTargetsTrainer
 
+_ADVICE = (
+    "Take a teacher with the student's tokenizer, or the arm kd, which has --train.other-tokenizer."
+)
+
 
 def run(config: Config, out: Path, arm: OwnArm) -> bool:
     """Writes students/<arm>/model and log.jsonl; needs questions.train.jsonl, and where `own.share`
@@ -53,7 +57,7 @@ def run(config: Config, out: Path, arm: OwnArm) -> bool:
     require_known_head(base)
     teacher = load_model("teacher", config.models, backend) if arm == "on-policy" else None
     if teacher:
-        require_shared_tokenizer(teacher, base)
+        require_shared_tokenizer(teacher, base, _ADVICE)
         require_known_head(teacher)
     questions = folder.train_questions.read()
     prompts = _prompts(config, questions, base, teacher, folder)

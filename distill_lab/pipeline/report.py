@@ -55,6 +55,7 @@ def build(config: Config, out: Path) -> dict[str, Any]:
         "refused": page.refused(run.traces, run.verdicts, all_reasons(run.verdicts), run.train),
         "rules": {rule.__name__: _first_sentence(rule.__doc__ or "") for rule in RULES},
         "answers": page.answers(run.eval, run.predictions),
+        "watched": page.watched(run.eval, run.watched),
     }
     for ending in ("html", "md"):
         text = page.render(f"report.{ending}", report, pictures, **parts)

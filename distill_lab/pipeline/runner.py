@@ -53,7 +53,7 @@ def _reject(config: Config, out: Path) -> object:
 def _train(config: Config, out: Path) -> object:
     from distill_lab.pipeline import train
 
-    return train.run(config, out)
+    return train.run(config, out, watch=True)
 
 
 def _evaluate(config: Config, out: Path) -> object:

@@ -7,12 +7,17 @@ transformers Trainer does the work; the loss is ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import Trainer, set_seed
 
 from distill_lab.losses.distillation import Objective
+from distill_lab.models import unsloth_backend
 from distill_lab.models.backend import Backend, start
 from distill_lab.models.loading import (
     LanguageModel,
@@ -23,25 +28,41 @@ from distill_lab.models.loading import (
     require_known_head,
     require_shared_tokenizer,
     save_student,
+    tokenizer_difference,
 )
 from distill_lab.run.arms import ARMS
-from distill_lab.run.distributed import from_main
+from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import Example, LabError
+from distill_lab.run.records import Example, LabError, Prediction, Question, write_text
 from distill_lab.run.settings import Config, TrainSettings
+from distill_lab.sampling.jobs import jobs_for
 from distill_lab.tasks.all_tasks import task_of
+from distill_lab.tasks.prompts import answer_text
+from distill_lab.training.across_tokenizers import (
+    AcrossTokenizersTrainer,
+    in_words,
+    shared_tokens,
+)
 from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.checkpoints import last_checkpoint, remove_checkpoints, write_log
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
+from distill_lab.training.watch import WATCHED, Watch
+
+WATCHED_QUESTIONS = 3
 
 
 def run(
-    config: Config, out: Path, arms: Sequence[str] = tuple(ARMS), cache: Path | None = None
+    config: Config,
+    out: Path,
+    arms: Sequence[str] = tuple(ARMS),
+    cache: Path | None = None,
+    watch: bool = False,
 ) -> bool:
     """Writes students/<arm>/model and log.jsonl for these arms. False if all were there.
 
-    `cache` is the folder of the teacher's targets, where it is not the run's own.
+    `cache` is the folder of the teacher's targets, where it is not the run's own. `watch` has the
+    students answer a few of the evaluation questions while they learn, for the report.
     """
     folder = RunFolder(out)
     examples = folder.examples.read()
@@ -56,9 +77,36 @@ def run(
             f"{config.train.divergence}. Choose --train.cache topk or none."
         )
     todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
+    if any(objective_of(arm, config.train).alpha for arm in todo):  # before any is trained
+        reads_other_tokens(config, *(load_tokenizer_only(w, config.models) for w in _BOTH))
     for arm in todo:
-        _train_arm(arm, examples, config, folder, cache or folder.teacher_cache)
+        _train_arm(arm, examples, config, folder, cache or folder.teacher_cache, watch)
     return bool(todo)
+
+
+_BOTH = "teacher", "base"
+_ADVICE = (
+    "Name a method, --train.other-tokenizer uld or hybrid (with --train.cache none), or train on "
+    "text alone: --train.alpha 0."
+)
+
+
+def reads_other_tokens(
+    config: Config, teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
+) -> bool:
+    """Whether the teacher has another tokenizer than the student. LabError where it has, and the
+    settings name no method for that, or a cache, which has no use for it."""
+    method, cache = config.train.other_tokenizer, config.train.cache
+    if method == "refuse":
+        require_shared_tokenizer(teacher, student, _ADVICE)
+        return False
+    other = tokenizer_difference(teacher, student) != ""
+    if other and cache != "none":
+        raise LabError(
+            f"--train.other-tokenizer {method}: expected --train.cache none, as the probabilities "
+            f"of all tokens are compared, found {cache}. Add it."
+        )
+    return other
 
 
 def objective_of(arm: str, settings: TrainSettings) -> Objective:
@@ -89,8 +137,10 @@ def encode_for(
     examples: Sequence[Example],
     student: LanguageModel | TokenizerOnly,
     teacher: LanguageModel | TokenizerOnly | None,
+    across: bool = False,
 ) -> list[Encoded]:
-    """The examples in the prompts of the run's task: the student's, and the teacher's if any."""
+    """The examples in the prompts of the run's task: the student's, and the teacher's if any;
+    `across`: in its own tokens."""
     return encode_examples(
         examples,
         student.tokenizer,
@@ -98,6 +148,7 @@ def encode_for(
         teacher.tokenizer if teacher else None,
         config.models.teacher_shots,
         task_of(config),
+        across,
     )
 
 
@@ -105,14 +156,19 @@ def fill_teacher_cache(config: Config, out: Path, examples: Sequence[Example], c
     """Makes the cache of the teacher's targets for these examples, or what is missing of it, so
     that trainings which share it only read. `out` is where the backend is noted."""
     backend = start(config, out)
-    student, teacher = (load_tokenizer_only(who, config.models) for who in ("base", "teacher"))
-    require_shared_tokenizer(teacher, student)
+    teacher, student = (load_tokenizer_only(who, config.models) for who in _BOTH)
+    require_shared_tokenizer(teacher, student, _ADVICE)
     encoded = encode_for(config, examples, student, teacher)
     _teacher(teacher, student, encoded, backend, config, cache)
 
 
 def _train_arm(
-    arm: str, examples: Sequence[Example], config: Config, run: RunFolder, cache: Path
+    arm: str,
+    examples: Sequence[Example],
+    config: Config,
+    run: RunFolder,
+    cache: Path,
+    watch: bool,
 ) -> None:
     folder = run.student(arm)
     models, objective = config.models, objective_of(arm, config.train)
@@ -121,19 +177,63 @@ def _train_arm(
     base = load_model("base", models, backend)
     require_known_head(base)
     tokenizer_only = load_tokenizer_only("teacher", models) if objective.alpha else None
-    if tokenizer_only:
-        require_shared_tokenizer(tokenizer_only, base)
-    encoded = encode_for(config, examples, base, tokenizer_only)
+    across = tokenizer_only is not None and reads_other_tokens(config, tokenizer_only, base)
+    encoded = encode_for(config, examples, base, tokenizer_only, across)
     teacher = None
     if tokenizer_only:
         teacher = _teacher(tokenizer_only, base, encoded, backend, config, cache)
+    make_trainer: Callable[..., DistillationTrainer] = DistillationTrainer
+    if across:
+        assert tokenizer_only
+        print(f"train {arm}: the teacher has another tokenizer; {in_words(encoded)}")
+        hybrid = config.train.other_tokenizer == "hybrid"
+        shared = shared_tokens(base, tokenizer_only) if hybrid else None
+        make_trainer = partial(AcrossTokenizersTrainer, shared=shared)
     student = for_training(base, models.lora_rank)
-    hyperparameters = hyperparameters_of(config, backend.dtype)
-    trainer = DistillationTrainer(
-        student, encoded, objective, teacher, hyperparameters, folder, f"train {arm}"
-    )
+    hyperparameters, title = hyperparameters_of(config, backend.dtype), f"train {arm}"
+    questions = _watched_questions(config, run, student) if watch else []
+    trainer = make_trainer(
+        student, encoded, objective, teacher, hyperparameters, folder, title,
+        _watching(questions, student, config, title),
+    )  # fmt: skip
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
+    from_main(lambda: _write_watched(questions, trainer, config, run, arm))
     from_main(lambda: finish(student, trainer, run, arm))
+
+
+def _watched_questions(config: Config, run: RunFolder, student: LanguageModel) -> list[Question]:
+    """The first evaluation questions; none where there are none."""
+    if unsloth_backend.loaded(student.lm):
+        print("train: nobody is asked while it learns, as that was never tried with Unsloth")
+        return []
+    if not run.eval_questions.path.exists():
+        return []
+    return run.eval_questions.read()[:WATCHED_QUESTIONS]
+
+
+def _watching(
+    questions: Sequence[Question], student: LanguageModel, config: Config, title: str
+) -> list[Watch]:
+    """In the first process alone, which writes the log."""
+    if not questions or not is_main():
+        return []
+    jobs = jobs_for(questions, student.tokenizer, task=task_of(config))
+    return [Watch(student, jobs, config.evaluate.max_new_tokens, title)]
+
+
+def _write_watched(
+    questions: Sequence[Question], trainer: Trainer, config: Config, run: RunFolder, arm: str
+) -> None:
+    """What was said of each question at each step, graded."""
+    grade, rows = task_of(config).grade, []
+    history: list[dict[str, Any]] = trainer.state.log_history
+    for said in (row for row in history if WATCHED in row):
+        for question, text in zip(questions, said[WATCHED], strict=False):
+            answer = answer_text(text)
+            prediction = Prediction(question.id, 0, text, answer, grade(answer, question))
+            rows.append({"step": said["step"], **dataclasses.asdict(prediction)})
+    if rows:
+        write_text(run.watched(arm), "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _teacher(

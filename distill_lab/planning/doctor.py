@@ -22,7 +22,16 @@ from distill_lab.pipeline.runner import STAGES
 from distill_lab.planning.budgets import BUDGETS
 from distill_lab.planning.memory import Stage, Way, predict, weights
 from distill_lab.planning.model_shapes import shape_of
-from distill_lab.planning.timing import GPUS, Range, Speed, estimate, of_cpu, of_gpu
+from distill_lab.planning.own_arms import predict_own
+from distill_lab.planning.timing import (
+    GPUS,
+    Range,
+    Speed,
+    estimate,
+    estimate_own,
+    of_cpu,
+    of_gpu,
+)
 from distill_lab.run import past_times
 from distill_lab.run.records import LabError
 from distill_lab.run.saved_settings import flag
@@ -84,8 +93,32 @@ def prediction(config: Config, gpu: str | None) -> list[str]:
         fit += [f"made for {budget.room:g} GB:", *budget.notes.splitlines()]
     whole, each = in_words(_estimated(config, machine))
     time = [f"{whole}, an estimate: the more is kept and written, the longer", each]
-    sections = {"predicted": memory, "fits": fit, "time": time, "download": _download(config)}
-    return in_sections(sections)
+    own = _own_arms(config, machine)
+    sections = {"predicted": memory, "fits": fit, "time": time, "own arms": own}
+    return in_sections({**sections, "download": _download(config)})
+
+
+def _own_arms(config: Config, machine: Machine) -> list[str]:
+    """What a study's arms of own samples take, and which of them have no room."""
+    stages = predict_own(config, machine.way)
+    _, each = in_words(estimate_own(config, machine.way, machine.speed()))
+    lines = [*in_parts(stages), f"{each}: one student of a study, without its start"]
+    over = [stage.name for stage in stages if stage.total > machine.capacity]
+    if over:
+        room, advice = gigabytes(machine.capacity), _smaller_group(config, machine)
+        lines += [f"no room in {room} for {', '.join(over)}. {advice}"]
+    return lines
+
+
+def _smaller_group(config: Config, machine: Machine) -> str:
+    """The group, by halves, with which all of them fit; where none does, what else to lower."""
+    group = config.own.group
+    while group > 2:
+        group //= 2
+        smaller = replace(config, own=replace(config.own, group=group))
+        if all(s.total <= machine.capacity for s in predict_own(smaller, machine.way)):
+            return f"Lower --own.group to {group}."
+    return "Lower --train.max-length or take smaller models."
 
 
 def in_sections(sections: Mapping[str, Sequence[str]]) -> list[str]:
@@ -194,7 +227,8 @@ def smaller_batch(
 
 def _advice(config: Config, machine: Machine, name: str) -> str:
     """The batch that fits, by halves; where none does, what else can be lowered."""
-    if name == "train" and config.train.cache == "none" and config.train.alpha:
+    cached = config.train.cache != "none" or config.train.other_tokenizer != "refuse"
+    if name == "train" and not cached and config.train.alpha:
         return "Take --train.cache topk, so that the teacher is gone by then."
     field = "sample_batch" if name in ("generate", "evaluate") else "micro_batch"
     if smaller := smaller_batch(config, field, name, machine, predict):

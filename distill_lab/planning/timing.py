@@ -98,13 +98,24 @@ _KEPT, _BUNDLED_KEPT = (0.05, 0.7), (0.8, 1.0)
 def estimate(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
     """Seconds of each stage that runs a model, at best and at worst. LabError where a model's shape
     is not known."""
+    return _at_both_ends(config, way, speed, _Work.seconds)
+
+
+def estimate_own(config: Config, way: Way, speed: Speed) -> dict[str, Range]:
+    """The same for one student of each arm that learns from its own samples."""
+    return _at_both_ends(config, way, speed, _Work.own_arms)
+
+
+def _at_both_ends(
+    config: Config, way: Way, speed: Speed, seconds: Callable[[_Work], dict[str, float]]
+) -> dict[str, Range]:
     # the bundled teacher's traces were counted on the bundled questions
     whose = config.data.task, config.data.train, config.models.teacher
     bundled = whose == ("squad", BUNDLED, BUNDLED)
     written = _BUNDLED_WRITTEN if bundled else _WRITTEN
     kept = _BUNDLED_KEPT if bundled else _KEPT
     best, worst = (
-        _Work(config, way, speed.flops * share, speed.bandwidth * share, step, *shares).seconds()
+        seconds(_Work(config, way, speed.flops * share, speed.bandwidth * share, step, *shares))
         for share, step, *shares in zip(speed.share, speed.step, written, kept, strict=True)
     )
     return {stage: (best[stage], worst[stage]) for stage in best}
@@ -126,10 +137,7 @@ class _Work:
 
     def seconds(self) -> dict[str, float]:
         c, rows, n = self.config, self.config.runtime.sample_batch, self.config.generate.n_samples
-        n_train, n_eval = (
-            n or of_all
-            for n, of_all in zip((c.data.n_train, c.data.n_eval), _ALL[c.data.task], strict=True)
-        )
+        n_train, n_eval = self._questions
         new, answer = c.generate.max_new_tokens, c.evaluate.max_new_tokens
         return {
             "generate": self._sampling("teacher", n_train, n, max(1, rows // n), new),
@@ -137,6 +145,37 @@ class _Work:
             "evaluate": self._sampling("teacher", n_eval, 1, rows, answer)
             + (1 + len(ARMS)) * self._sampling("base", n_eval, 1, rows, answer),
         }
+
+    def own_arms(self) -> dict[str, float]:
+        """Seconds of each arm: a step draws its samples, and goes through them once."""
+        c, s, own = self.config, self.config.train, self.config.own
+        teacher, student = shape_of(c.models.teacher, "teacher"), shape_of(c.models.student, "base")
+        samples = s.steps * s.batch_size if s.steps else s.epochs * self._questions[0] * own.group
+        together = max(1, min(c.runtime.sample_batch, s.batch_size) // own.group)  # prompts
+        prompts, new = samples // own.group, own.max_new_tokens
+        drawing = self._sampling("base", prompts, own.group, together, new)
+        completions = samples * self.written * new  # tokens
+        tokens = samples * self._prompt + completions
+        learning = tokens * self._each * student.matrices + completions * 4 * student.embedding
+        scoring = 2 * (tokens * teacher.matrices + completions * teacher.embedding)
+        return {
+            "rft": drawing + self.kept * learning / self.flops,
+            "grpo": drawing + learning / self.flops,
+            "on-policy": drawing + (learning + scoring) / self.flops,
+        }
+
+    @property
+    def _questions(self) -> tuple[int, int]:
+        """Questions to train on, to score."""
+        data = self.config.data
+        of_all = _ALL[data.task]
+        return data.n_train or of_all[0], data.n_eval or of_all[1]
+
+    @property
+    def _each(self) -> int:
+        """Operations of a trained token and parameter: forward, and back for the states; for the
+        weights too; and forward once more."""
+        return 4 + (0 if self.config.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
 
     @property
     def _prompt(self) -> int:
@@ -154,9 +193,7 @@ class _Work:
         tokens = examples * self._prompt + completions
         epochs = s.steps * s.batch_size / examples if s.steps else s.epochs
         passes = 0 if s.alpha == 0 else epochs if s.cache == "none" else 1
-        # forward, and back for the states; for the weights too; and forward once more
-        each = 4 + (0 if c.models.lora_rank else 2) + (2 if self.way.checkpointing else 0)
-        operations = len(ARMS) * epochs * tokens * each * student.matrices
+        operations = len(ARMS) * epochs * tokens * self._each * student.matrices
         operations += passes * tokens * 2 * teacher.matrices
         operations += len(ARMS) * epochs * completions * 4 * student.embedding
         return operations / self.flops

@@ -208,6 +208,27 @@ def answers(
     ]
 
 
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    return Prediction(**{key: value for key, value in row.items() if key != "step"})
+
+
+def watched(
+    questions: Mapping[str, Question], said: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What the students said of a few questions as they learnt: a question each, with the steps
+    and, by arm, one `Prediction` a step."""
+    shown: list[dict[str, Any]] = []
+    ids = dict.fromkeys(row["question_id"] for rows in said.values() for row in rows)
+    for id in (id for id in ids if id in questions):
+        by_arm = {
+            arm: {row["step"]: _prediction(row) for row in rows if row["question_id"] == id}
+            for arm, rows in said.items()
+        }
+        steps = sorted({step for made in by_arm.values() for step in made})
+        shown.append({"question": questions[id], "steps": steps, "answers": by_arm})
+    return shown
+
+
 def comparisons(report: Mapping[str, Any]) -> Iterator[tuple[paper.Comparison, str]]:
     """Each line of `paper.COMPARISONS` with what this run shows."""
     scores, closed = report["scores"], report["gap_closed"]

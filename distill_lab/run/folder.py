@@ -88,6 +88,10 @@ class RunFolder:
         """JSON lines, one for each optimiser step."""
         return self.student(arm) / "log.jsonl"
 
+    def watched(self, arm: str) -> Path:
+        """JSON lines: what a student said of a few questions at some steps of its training."""
+        return self.student(arm) / "watched.jsonl"
+
     def predictions(self, who: str) -> RecordFile[Prediction]:
         """The answers of base, teacher or an arm, and their scores."""
         return RecordFile(self.all_predictions / f"{who}.jsonl", Prediction, "evaluate")
@@ -104,6 +108,11 @@ class RunFolder:
         """`step`, `loss`, `ce` and `kl` in nats a token, `grad_norm` and more of each step."""
         log = require_file(self.training_log(arm), "train")
         return read_json_lines(log, "Run `distill-lab train` again")
+
+    def read_watched(self, arm: str) -> list[dict[str, Any]]:
+        """`step` and the fields of a `Prediction`; [] where nobody was asked."""
+        path = self.watched(arm)
+        return read_json_lines(path, "Delete it") if path.exists() else []
 
     def read_report(self) -> dict[str, Any]:
         """What stands in report.json."""

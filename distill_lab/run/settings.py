@@ -123,6 +123,10 @@ class TrainSettings:
     the others as one (topk), or tokens drawn from it (sampled). With none it runs each step."""
     cache_k: Annotated[int, Bounds(1, 1024)] = 64
     """How many tokens `topk` or `sampled` stores for each position."""
+    other_tokenizer: Literal["refuse", "uld", "hybrid"] = "refuse"
+    """How `kd` learns from a teacher whose tokenizer is not the student's: not at all; by sorted
+    probabilities where both have read the same text (uld); or token by token where they have the
+    same tokens, and sorted elsewhere (hybrid). Both need --train.cache none."""
     epochs: Annotated[int, Bounds(1)] = 4
     """Passes over the examples."""
     steps: Annotated[int, Bounds(0)] = 0

@@ -16,7 +16,7 @@ from distill_lab.run.records import Example, LabError, Prediction, Question, Tra
 @dataclass(frozen=True, slots=True)
 class RunRecords:
     """What a run left: `predictions` and `logs` of the arms that were run; `notes` is what the
-    run noted about itself."""
+    run noted about itself, `watched` what the arms said of a few questions as they learnt."""
 
     train: dict[str, Question]
     eval: dict[str, Question]
@@ -26,6 +26,7 @@ class RunRecords:
     predictions: dict[str, list[Prediction]]
     logs: dict[str, list[dict[str, float]]]
     notes: dict[str, Any]
+    watched: dict[str, list[dict[str, Any]]]
 
 
 def read_run(out: Path) -> RunRecords:
@@ -51,6 +52,7 @@ def read_run(out: Path) -> RunRecords:
         {who: folder.predictions(who).read() for who in scored},
         {arm: folder.read_training_log(arm) for arm in arms},
         folder.read_notes(),
+        {arm: rows for arm in arms if (rows := folder.read_watched(arm))},
     )
     _check(run, folder)
     return run

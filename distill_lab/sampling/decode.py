@@ -76,12 +76,21 @@ def ends_of(model: LanguageModel) -> frozenset[int]:
     return end_ids(getattr(model.lm.generation_config, "eos_token_id", None), model.tokenizer)
 
 
-@torch.inference_mode()
 def complete_ids(
     model: LanguageModel, jobs: Sequence[Job], sampling: Sampling, ids: Ids
 ) -> list[list[list[int]]]:
     """The tokens of `sampling.n` completions of each prompt of one batch, up to and with the token
     that ends it; `ids` are those of the prompts."""
+    *_, rows = complete_stepwise(model, jobs, sampling, ids)
+    return [rows[first : first + sampling.n] for first in range(0, len(rows), sampling.n)]
+
+
+@torch.inference_mode()
+def complete_stepwise(
+    model: LanguageModel, jobs: Sequence[Job], sampling: Sampling, ids: Ids
+) -> Iterator[list[list[int]]]:
+    """The tokens that each row of one batch has so far, after each step: `sampling.n` rows a
+    prompt, side by side. It is the same lists each time, and they grow."""
     lm, tokenizer = model.lm, cast(Any, model.tokenizer)
     prompts = [ids[job.prompt] for job in jobs]
     logits, cache, mask = prefill(lm, prompts, tokenizer.pad_token_id)  # (P, V), (P, T)
@@ -89,8 +98,7 @@ def complete_ids(
     logits, mask = (each.repeat_interleave(sampling.n, 0) for each in (logits, mask))  # (P * n, …)
     with for_sampling(lm):
         uniforms = _uniforms(jobs, sampling)
-        rows = _decode(model, logits, cache, mask, uniforms, sampling, ends_of(model))
-    return [rows[first : first + sampling.n] for first in range(0, len(rows), sampling.n)]
+        yield from _decode(model, logits, cache, mask, uniforms, sampling, ends_of(model))
 
 
 def _decode(
@@ -101,9 +109,9 @@ def _decode(
     uniforms: np.ndarray,
     sampling: Sampling,
     ends: frozenset[int],
-) -> list[list[int]]:
-    """Token ids of each of R rows, up to and with the token that ends it: logits (R, V) after the
-    prompts, mask (R, T), uniforms (R, max_new_tokens)."""
+) -> Iterator[list[list[int]]]:
+    """Token ids of each of R rows after each step, up to and with the token that ends it: logits
+    (R, V) after the prompts, mask (R, T), uniforms (R, max_new_tokens)."""
     done: list[list[int]] = [[] for _ in range(len(logits))]
     live = np.arange(len(logits))  # the rows that are not finished, (R,)
     for step in range(sampling.max_new_tokens):
@@ -113,6 +121,7 @@ def _decode(
         chosen = sample_tokens(logits, uniform, sampling).to(mask.device)  # (R,)
         for row, token in zip(live, chosen.tolist(), strict=True):
             done[row].append(token)
+        yield done
         going = np.array([not is_finished(done[row], ends, model.tokenizer) for row in live])
         if not going.any() or step + 1 == sampling.max_new_tokens:
             break
@@ -123,7 +132,6 @@ def _decode(
             live, chosen, mask = live[stay], chosen[kept], mask[kept]  # R is smaller from here on
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)  # (R, T + 1)
         logits, cache = next_logits(model.lm, chosen[:, None], mask, cache)  # (R, V)
-    return done
 
 
 def _fill_gaps(going: np.ndarray) -> np.ndarray:

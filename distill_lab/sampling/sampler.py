@@ -92,7 +92,8 @@ def _missing(config: Config, backend: Backend) -> tuple[str, str, str] | None:
     if not backend.device.startswith("cuda"):
         return "a CUDA GPU", backend.device, "Run it on one"
     if importlib.util.find_spec("vllm") is None:
-        return "the package vllm", "none", 'Install it: pip install "vllm>=0.33" (Python 3.11 on)'
+        advice = f"Install it: pip install vllm=={vllm_sampling.RELEASE}"
+        return "the package vllm", "none", advice
     if config.models.teacher_4bit:
         return "a teacher in 16 bits", "--models.teacher-4bit", "Leave that out"
     if adapter_of(config.models.teacher):

@@ -3,7 +3,7 @@ completions, from another engine.
 
 Its random numbers are its own: its traces are as good as ours but not the same, and a run never
 mixes the two (`sampler`). What is passed to vLLM is worked out in plain functions, which are
-tested; the names are those of vLLM 0.33.
+tested; the names are those of vLLM 0.31 to 0.33.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.prompts import STOP
 
 _SHARE = 0.9  # of the GPU's memory, weights and cache: nothing else of ours is on it meanwhile
+# it wants the torch that constraints.txt pins, and is the last that TRL 1.15 knows
+RELEASE = "0.31.0"
 _HOTTEST = 2.0  # vLLM's own bound on the temperature
 
 

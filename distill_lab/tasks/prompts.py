@@ -24,6 +24,7 @@ _WHOLE = re.compile(
     r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL
 )
 _TAG = re.compile(r"</?(?:think|answer)>")
+_TAG_BEGUN = re.compile(r"</?[a-z]*\Z")  # the first letters of a tag, at the end of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,22 @@ def answer_text(completion: str) -> str:
     if parsed:
         return parsed.answer
     return _TAG.sub(" ", completion.rpartition("</think>")[2]).strip()
+
+
+def parse_unfinished(completion: str) -> Parsed:
+    """The thought and the answer as far as they are written, for a reader who watches; "" for the
+    part that has not begun.
+
+    Once the thought is closed its answer is `answer_text`, so that what is read is what is scored.
+    A text with no thought is all answer.
+    """
+    begun = _TAG_BEGUN.search(completion)
+    if begun and any(tag.startswith(begun[0]) for tag in (BEGUN, "</think>", "<answer>", STOP)):
+        completion = completion[: begun.start()]
+    thought, closed, _ = completion.rpartition("</think>")
+    if not closed and completion.lstrip().startswith(BEGUN):
+        return Parsed(_TAG.sub(" ", completion).strip(), "")
+    return Parsed(_TAG.sub(" ", thought).strip(), answer_text(completion))
 
 
 def answer_span(completion: str) -> tuple[int, int]:

@@ -109,6 +109,7 @@ class Task:
     grade: Callable[[str, Question], dict[str, float]]
     score_names: tuple[str, ...]
     licence: str = ""  # of the questions, for the report's foot
+    has_passage: bool = False  # whether a question stands on a passage, `Question.context`
 
 
 def score_label(name: str) -> str:

@@ -15,15 +15,23 @@ from distill_lab.run.records import Example, LabError
 from distill_lab.tasks.prompts import BEGUN, encode, render
 from distill_lab.tasks.squad.task import SQUAD
 from distill_lab.tasks.task import Task
+from distill_lab.training.byte_spans import TheirTokens, their_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An example as token ids; the completion ends with the end token unless it was cut."""
+    """An example as token ids; the completion ends with the end token unless it was cut. `theirs`
+    is the completion in the tokens of a teacher that has others."""
 
     student_prompt: list[int]
     teacher_prompt: list[int]
     completion: list[int]
+    theirs: TheirTokens | None = None
+
+    @property
+    def read_by_teacher(self) -> list[int]:
+        """The completion as the teacher reads it."""
+        return self.completion if self.theirs is None else self.theirs.ids
 
 
 def encode_examples(
@@ -33,8 +41,10 @@ def encode_examples(
     teacher_tokenizer: PreTrainedTokenizerBase | None = None,
     teacher_shots: int = 0,
     task: Task = SQUAD,
+    across: bool = False,
 ) -> list[Encoded]:
     """The examples as token ids; what is longer than `max_length` tokens is cut from the end.
+    `across`: the teacher reads the completions in its own tokens, too.
 
     Student and teacher each read the prompt through their own chat template, the teacher's with
     worked examples (`teacher_shots`): only the completion's positions meet in the loss. Without a
@@ -52,7 +62,13 @@ def encode_examples(
         room = max_length - len(prompt)
         n_cut += 0 < room < len(completion)
         if room > 0:
-            encoded.append(Encoded(prompt, teacher_prompt, completion[:room]))
+            kept = completion[:room]
+            theirs = (
+                their_tokens(example.completion, kept, tokenizer, teacher_tokenizer)
+                if across
+                else None
+            )
+            encoded.append(Encoded(prompt, teacher_prompt, kept, theirs))
     n_dropped = len(examples) - len(encoded)
     if n_cut or n_dropped:
         print(
@@ -74,14 +90,15 @@ def _prompt_ids(text: str, tokenizer: Any, n_shots: int, task: Task) -> list[int
 
 def blank(pad: int) -> Encoded:
     """An example without a completion: it fills a place in a batch and adds nothing to the loss."""
-    return Encoded([pad], [pad], [])
+    return Encoded([pad], [0], [])
 
 
 def collate(batch: Sequence[Encoded], pad: int) -> dict[str, Tensor]:
     """Right-padded `input_ids`, `attention_mask` and `labels`, each (B, T); the same for the
-    teacher's prompts under `teacher_…`, with a T of their own."""
+    teacher's prompts under `teacher_…`, with a T of their own, padded with an id that every
+    vocabulary has."""
     student = _padded([(e.student_prompt, e.completion) for e in batch], pad)
-    teacher = _padded([(e.teacher_prompt, e.completion) for e in batch], pad)
+    teacher = _padded([(e.teacher_prompt, e.read_by_teacher) for e in batch], 0)
     return {**student, **{f"teacher_{name}": value for name, value in teacher.items()}}
 
 

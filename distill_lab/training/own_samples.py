@@ -19,11 +19,12 @@ import torch
 
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.loading import LanguageModel
+from distill_lab.run.groups import LEAST, prompts_a_step
 from distill_lab.sampling.decode import complete_ids, ends_of
 from distill_lab.sampling.jobs import Job, completion_of
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.training.batches import Encoded, blank, collate
-from distill_lab.training.grpo_settings import Reward, prompts_a_step, require_number
+from distill_lab.training.grpo_settings import Reward, require_number
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
 
 
@@ -72,7 +73,7 @@ class OwnSamplesTrainer(DistillationTrainer):
     groups that are `dead`: all rewards alike.
     """
 
-    LEAST = 1  # samples of a group
+    LEAST = LEAST["rft"]  # samples of a group
     SUMS: ClassVar = (
         *DistillationTrainer.SUMS, "sampled", "prompts", "rows", "ended", "reward", "groups",
         "dead",

@@ -21,6 +21,7 @@ from distill_lab.losses.policy_gradient import (
     token_log_probs,
 )
 from distill_lab.models.loading import head, hidden_states
+from distill_lab.run.groups import LEAST
 from distill_lab.training.own_samples import OwnSamplesTrainer, Prompt, Row
 from distill_lab.training.trainer import n_read
 
@@ -64,7 +65,7 @@ class PolicyTrainer(_OfLogProbs):
     """GRPO: a sample becomes likelier the more its reward exceeds its group's mean. `kind` says how
     the loss averages, `scale` whether advantages are divided by the group's deviation."""
 
-    LEAST = 2
+    LEAST = LEAST["grpo"]
 
     def __init__(self, *args: Any, kind: PolicyKind, scale: Scale, **more: Any) -> None:
         self.kind: PolicyKind = kind

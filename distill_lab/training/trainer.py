@@ -193,7 +193,12 @@ class DistillationTrainer(Trainer):
                 self._lm, inputs["input_ids"], inputs["attention_mask"]
             )  # (B, T, H)
         states, targets = completion_states(hidden, inputs["labels"])  # (N, H), (N)
-        teacher = self._teacher_at(inputs)
+        return self._compared(states, targets, self._teacher_at(inputs), inputs, n_items)
+
+    def _compared(
+        self, states: Tensor, targets: Tensor, teacher: Any, inputs: Any, n_items: Any
+    ) -> Loss:
+        """The loss of the student's N states (N, H) and its targets (N) beside the teacher."""
         return distillation_loss(states, self._head, targets, self.objective, teacher, n_items)
 
     def _teacher_at(self, inputs: dict[str, Any]) -> Teacher | None:

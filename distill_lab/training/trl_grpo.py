@@ -29,14 +29,15 @@ from distill_lab.models.loading import (
     save_student,
 )
 from distill_lab.run.distributed import from_main
+from distill_lab.run.groups import prompts_a_step
 from distill_lab.run.records import LabError, write_text
 from distill_lab.sampling.jobs import Completion, Job, encoded, end_ids, require_room
+from distill_lab.sampling.vllm_sampling import RELEASE
 from distill_lab.training.checkpoints import last_checkpoint, load_if_finished
 from distill_lab.training.grpo_settings import (
     GrpoSettings,
     Reward,
     prompt_order,
-    prompts_a_step,
     require_number,
     require_some_signal,
 )
@@ -186,7 +187,8 @@ def _trl(settings: GrpoSettings, device: str) -> Any:
     if settings.vllm and (device != "cuda" or importlib.util.find_spec("vllm") is None):
         raise LabError(
             "GRPO with vLLM: expected a CUDA GPU and the package vllm, found the device "
-            f"{device}{'' if device != 'cuda' else ' alone'}. Sample without it."
+            f"{device}{'' if device != 'cuda' else ' alone'}. Install vllm=={RELEASE} on one, or "
+            "sample without it."
         )
     import trl
 

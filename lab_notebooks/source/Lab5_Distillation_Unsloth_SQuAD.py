@@ -224,6 +224,34 @@ table(
     ["topic", "the paper", "this run", "may it be compared?", "why"],
 )
 
+# %% [markdown] id="about-asking"
+# ## 8. Ask it yourself
+#
+# So far all questions were somebody else's. `lab.ask` puts a passage and a question of yours to the four models, and shows
+# what they think and answer, word by word. (`distill-lab chat` does the same in a terminal.)
+#
+# Here are three traps, and the cell asks the first. *Before you run it:* which of the models fall into it? And will the
+# thought show where it goes wrong?
+#
+# Your guess: …
+
+# %% id="ask"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import TRAPS
+
+table([(trap.id, trap.context, trap.question) for trap in TRAPS], ["trap", "passage", "question"])
+lab.ask(TRAPS[0].context, TRAPS[0].question)
+
+# %% [markdown] id="about-fooling"
+# Read the thoughts beside the passage: does each sentence of a thought stand there? A thought can be fluent, have the right
+# form, and quote a fact that nobody wrote: rejection sampling looks at the answer and at the form, not at whether a thought
+# is true.
+#
+# Now **write a passage that fools it**. Try the other two traps first, `lab.ask(TRAPS[1].context, TRAPS[1].question)`: all
+# three were found by trying, on the models of `tiny`; a larger model may see through them. Stay near to what the models
+# know (look at `lab.questions[0]`), so that it is your trick that misleads them and not a strange word. A good trap is one
+# word away from a passage that the model reads rightly: change that word, ask again, and you know what the model goes by.
+
 # %% [markdown] id="way"
 # ## The parts that follow
 #

@@ -322,7 +322,7 @@ from distill_lab import retention_by_size
 
 show(retention_by_size())
 
-# %% [markdown] id="summary"
+# %% [markdown] id="explain-retention"
 # Among the Qwen students the bigger ones keep more, on each of these benchmarks. Across the two families this does not hold:
 # the 70B Llama keeps {kept.Llama-70B.aime_pass1:.0f} percent of AIME 2024, the 32B Qwen
 # {kept.Qwen-32B.aime_pass1:.0f}; the 8B Llama keeps {kept.Llama-8B.aime_pass1:.0f}, the 7B Qwen
@@ -331,6 +331,25 @@ show(retention_by_size())
 # {kept.Qwen-1.5B.livecodebench:.0f}. A share on one benchmark is not a property of a student. The students also differ in
 # more than size: the two smallest Qwen students started from Qwen2.5-**Math**, and the open points started from Llama.
 # What base knew already is not subtracted, because the paper has no scores of the bases: this is *kept*, not *gap closed*.
+#
+# ## 7. What a mean cannot tell: fool it
+#
+# A score says how often a model is right on questions like these. What it goes by, a single question can tell, if it was
+# made for that. None of the bundled passages has a negation, a sister or an "until last year"; each trap below has one of
+# these. **Your guess:** which trap catches the teacher? Which only its students?
+
+# %% id="traps"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import TRAPS
+
+for trap in TRAPS:
+    lab.ask(trap.context, trap.question)
+
+# %% [markdown] id="summary"
+# Now write one that fools it: `lab.ask("your passage", "your question")`. Say beforehand which word will mislead the model;
+# then change only that word and ask again. If the answer becomes right, you have shown what the model goes by. If it stays
+# wrong, it was something else. One passage is an anecdote, though: for a claim, write {setting:20} that differ in nothing else, and
+# count, with an interval.
 #
 # ## Summary
 # - EM and F1 compare normalised words; the order of the normalising steps is part of the definition.

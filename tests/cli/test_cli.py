@@ -491,7 +491,7 @@ def headings(stdout: str) -> dict[str, str]:
 
 
 DOCTORS = {"python", "memory", "gpu", "packages", "backend", "profile", "start"}
-PREDICTED = {"predicted", "fits", "time"}
+PREDICTED = {"predicted", "fits", "time", "own"}
 
 
 def test_doctor_says_what_would_be_used_and_why(command):
@@ -544,6 +544,27 @@ def test_doctor_says_what_to_lower(flags, said, command):
 )
 def test_a_mistake_in_doctors_flags_is_one_line(line, message, command):
     assert message in one_line(command(line))
+
+
+def test_doctor_says_what_the_arms_of_own_samples_take_and_what_to_lower(command):
+    """On a T4 they have no room with the group that the settings begin with; advice that is
+    followed ends it."""
+    _, stdout, _ = command("doctor --profile colab --gpu t4")
+    advice = re.search(r"no room in 14.7 GB for rft, grpo, on-policy. Lower (\S+) to (\d+)", stdout)
+    assert advice
+    assert advice.groups() == ("--own.group", "4")  # as the README says
+    for card in ("t4", "a100"):
+        code, stdout, _ = command(
+            f"doctor --profile colab --gpu {card} {' '.join(advice.groups())}"
+        )
+        assert (code, "no room" in stdout) == (0, False)
+        assert re.search(r"rft [\d.]+ to .*, grpo .*, on-policy .*: one student of a study", stdout)
+    _, stdout, _ = command("doctor --profile colab --gpu t4 --train.max-length 8192")
+    assert "Lower --train.max-length or take smaller models." in stdout
+
+
+def test_a_flag_of_another_command_is_not_offered_for_itself(command):
+    assert "did you mean --own.group?" not in one_line(command("run --own.group 4"))
 
 
 def test_doctor_says_where_a_model_is_not_known(command):

@@ -92,3 +92,58 @@ def test_mistakes_and_help_load_neither_torch_nor_transformers(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.splitlines()[-1] == "loaded:"
+
+
+ARMS = """
+question = "?"
+seeds = 1
+students = STUDENTS
+choose = ""
+[settings]
+"data.n_train" = 4
+"data.n_eval" = 2
+"generate.n_samples" = 1
+"train.steps" = 1
+"train.batch_size" = 4
+"own.group" = 2
+"own.max_new_tokens" = 4
+"""
+OF_ARMS = (  # a student, what is changed, and the one line that says it
+    ("grpo", '"own.group" = 1', "Group size: expected at least 2 completions a prompt, found 1."),
+    ("rft", '"own.group" = 3', "Batch size: expected a multiple of the group size 3"),
+)
+
+
+@pytest.mark.parametrize(("student", "group", "says"), OF_ARMS)
+def test_groups_that_cannot_be_are_said_before_anything_is_run(
+    student, group, says, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    text = ARMS.replace("STUDENTS", f'["{student}"]').replace('"own.group" = 2', group)
+    Path("bad.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "run", "bad.toml", "--out", "out"])
+    stderr = capfd.readouterr().err
+    assert (ended.value.code, stderr.count("\n")) == (2, 1)
+    assert says in stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("students", "code"),
+    [('["rft"]', 2), pytest.param('["sft", "rft"]', 1, marks=pytest.mark.slow)],
+)
+def test_where_nobody_is_ever_rewarded_it_is_said_in_one_line(
+    students, code, tmp_path, monkeypatch, capfd
+):
+    """The base cannot be right in four tokens. Where nothing else came of the study the status is
+    that of a mistake; where another student was trained, that of a cell that failed."""
+    monkeypatch.chdir(tmp_path)
+    Path("arms.toml").write_text(ARMS.replace("STUDENTS", students), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["study", "run", "arms.toml", "--out", "out"])
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Failed")]
+    assert ended.value.code == code
+    assert len(said) == 1
+    assert "Reward: expected a group whose completions differ in it, found none" in said[0]
+    assert "Begin with a student that is right now and then" in said[0]

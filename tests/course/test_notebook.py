@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from distill_lab.course import drive
-from distill_lab.course.lab import Lab, begin, show, table
+from distill_lab.course.display import show, table
+from distill_lab.course.lab import Lab, begin
 from distill_lab.reporting.plots import Plot
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (

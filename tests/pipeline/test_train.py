@@ -340,13 +340,14 @@ X = IGNORED
 
 @pytest.mark.parametrize("pad", [0, 9])
 def test_collate_by_hand(pad):
-    """Also where the padding is the end token."""
+    """Also where the padding is the end token. A teacher may have another vocabulary, and is padded
+    with an id that each has."""
     batch = {name: value.tolist() for name, value in collate([LONG, SHORT], pad).items()}
     assert batch == {
         "input_ids": [[5, 5, 5, 1, 2, 9], [5, 9, pad, pad, pad, pad]],
         "attention_mask": [[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]],
         "labels": [[X, X, X, 1, 2, 9], [X, 9, X, X, X, X]],
-        "teacher_input_ids": [[6, 6, 6, 6, 6, 1, 2, 9], [6, 6, 9, pad, pad, pad, pad, pad]],
+        "teacher_input_ids": [[6, 6, 6, 6, 6, 1, 2, 9], [6, 6, 9, 0, 0, 0, 0, 0]],
         "teacher_attention_mask": [[1, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0]],
         "teacher_labels": [[X, X, X, X, X, 1, 2, 9], [X, X, 9, X, X, X, X, X]],
     }

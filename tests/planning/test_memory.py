@@ -202,6 +202,7 @@ WORK: list[tuple[str, dict[str, Any]]] = [
     ("train", {"micro": 4, "batch": 4, "length": 256, "new": 40, "lora_rank": 16}),
     ("train", {"micro": 2, "batch": 4, "length": 256, "new": 40}),
     ("train", {"micro": 4, "batch": 4, "length": 256, "new": 40, "lora_rank": 16, "online": True}),
+    ("own", {"n": 4, "micro": 4, "batch": 8, "length": 256, "new": 40, "lora_rank": 16}),
 ]
 
 

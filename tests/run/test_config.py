@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ from distill_lab.run.saved_settings import (
     bounds_of_settings,
     check,
     claim_run_folder,
+    fingerprint,
     flag,
     from_json,
     settings,
@@ -227,3 +229,13 @@ def test_a_config_file_that_is_none_is_named(text, tmp_path):
 
 def test_the_bundled_data_is_found():
     assert (data_folder() / "mini_squad" / "train.json").is_file()
+
+
+def test_a_new_setting_changes_no_key_until_it_has_another_value():
+    """Else a study would not find what an earlier version has trained."""
+    named = changed("train.other_tokenizer", "uld")
+    values = {name: v for name, v in settings(profile("tiny")) if name.startswith("train.")}
+    del values["train.other_tokenizer"]
+    before = hashlib.sha256(json.dumps([values], sort_keys=True).encode()).hexdigest()[:12]
+    assert fingerprint(profile("tiny"), ("train",)) == before
+    assert fingerprint(named, ("train",)) != before

@@ -6,6 +6,7 @@ for the package answers from our own sampler.
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import sys
 from contextlib import closing
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 from scripted import ANSWERED, save_answering
 from transformers import AutoTokenizer
 
@@ -29,6 +31,7 @@ from distill_lab.sampling import decode
 from distill_lab.sampling.jobs import Completion, Job, encoded
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.sampling.vllm_sampling import (
+    RELEASE,
     VllmSampler,
     completions,
     engine_arguments,
@@ -387,6 +390,13 @@ def colocated() -> ast.If:
         n for n in tests
         if ast.unparse(n.test) == "self.mode == 'colocate'" and "SamplingParams(" in ast.unparse(n)
     )  # fmt: skip
+
+
+def test_the_release_that_we_name_is_one_that_trl_knows():
+    """So that one environment serves both: our sampler, and GRPO on the GPU that it trains on."""
+    needed = [Requirement(each) for each in importlib.metadata.requires("trl") or ()]
+    (vllm,) = [each for each in needed if each.name == "vllm"]
+    assert RELEASE in vllm.specifier
 
 
 def test_trl_reads_the_model_from_where_its_name_says():

@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from other_tokenizers import byte_level, save_model
 
 from distill_lab.run.records import LabError
+from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings
 from distill_lab.sampling import decode
 from distill_lab.studies.halves import Half
 from distill_lab.studies.running.cell_configs import cells_of
 from distill_lab.studies.running.parse_definition import definition_from
-from distill_lab.studies.running.shared_work import make_halves, make_shared, questions_of
+from distill_lab.studies.running.shared_work import (
+    hold_out,
+    make_halves,
+    make_shared,
+    questions_of,
+)
 from distill_lab.studies.running.work_folder import Work, reason_of
 from distill_lab.tasks.squad.questions import load
 
@@ -120,3 +127,13 @@ def test_where_alpha_and_temperature_vary_a_seed_has_one_sft(tmp_path):
 def test_a_reason_is_one_line():
     assert reason_of(LabError("a\n b")) == "a b"
     assert reason_of(ValueError("a\nb")) == "ValueError: a"
+
+
+def test_kl_and_nll_to_a_teacher_with_another_tokenizer_are_refused(tmp_path):
+    """It would read the students' token ids as its own."""
+    teacher = save_model(tmp_path / "teacher", byte_level())
+    config = Config(models=ModelSettings(str(teacher)), runtime=RuntimeSettings(device="cpu"))
+    half = halves(tmp_path, settings={"data.n_eval": 2})["report"]
+    with pytest.raises(LabError, match="Leave the measures kl and nll out"):
+        hold_out(config, half, tmp_path / "held", tmp_path)
+    assert not (tmp_path / "held").exists()

@@ -17,6 +17,7 @@ from distill_lab.tasks.prompts import (
     encode,
     messages,
     parse,
+    parse_unfinished,
     prompt_id,
     render,
 )
@@ -55,6 +56,35 @@ COMPLETIONS = {
 def test_completions_are_parsed_and_scored(completion, parsed, scored):
     assert parse(completion) == parsed
     assert answer_text(completion) == scored
+
+
+def test_what_is_read_of_a_finished_completion_is_what_is_scored():
+    for completion, parsed, scored in COMPLETIONS.values():
+        found = parse_unfinished(completion)
+        assert found == parsed or parsed is None
+        assert found.answer == scored
+
+
+@pytest.mark.parametrize(
+    ("so_far", "thought", "answer"),
+    [
+        ("", "", ""),
+        ("<thi", "", ""),
+        ("<think>", "", ""),
+        ("<think>It is 1 <", "It is 1", ""),  # perhaps a tag
+        ("<think>It is 1 < 2", "It is 1 < 2", ""),
+        ("<think>Rome</thi", "Rome", ""),
+        ("<think>Rome</think>", "Rome", ""),
+        ("<think>Rome</think> <ans", "Rome", ""),
+        ("<think>Rome</think> <answer>Ro", "Rome", "Ro"),
+        ("<think>Rome</think> <answer>Rome</ans", "Rome", "Rome"),
+        ("<think>a <answer>b</answer>", "a  b", ""),  # never closed
+        ("The answer is <b", "", "The answer is <b"),
+        ("The answer", "", "The answer"),
+    ],
+)
+def test_what_is_read_of_a_completion_that_is_being_written(so_far, thought, answer):
+    assert parse_unfinished(so_far) == Parsed(thought, answer)
 
 
 @pytest.mark.parametrize("completion", ["<think>a", "<think>a <answer>", "<think>a</answer>"])

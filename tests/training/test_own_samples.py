@@ -271,6 +271,22 @@ def test_a_batch_is_so_many_groups(tiny_model, tmp_path):
         trainer_of("grpo", student, student, tmp_path, how)
 
 
+@pytest.mark.parametrize("arm", ["rft", "grpo"])
+def test_a_reward_that_is_no_number_is_named(tiny_model, tmp_path, arm, monkeypatch):
+    monkeypatch.setattr(__name__ + ".reward", lambda job, completion: math.nan)
+    student = model(tiny_model("qwen3"))
+    with pytest.raises(LabError, match=r"Question q\d: expected a reward that is a number"):
+        trainer_of(arm, student, student, tmp_path, HOW).train()
+
+
+def test_a_group_of_one_has_no_others_to_be_better_than(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setattr(__name__ + ".DRAWING", Drawing(Sampling(1), rows=4))
+    student = model(tiny_model("qwen3"))
+    with pytest.raises(LabError, match="expected at least 2 completions a prompt, found 1"):
+        trainer_of("grpo", student, student, tmp_path, HOW)
+    trainer_of("rft", student, student, tmp_path, HOW)
+
+
 def test_a_dense_reward_is_learnt(tiny_model, tmp_path):
     """As by TRL's trainer: the same prompts, reward and marks to pass."""
     backend = choose_backend(RuntimeSettings(device="cpu", dtype="float32"))

@@ -174,7 +174,7 @@ def _of_cells(study: Path) -> Iterator[tuple[str, Figure]]:
 def _of_paper() -> dict[str, Figure]:
     """`paper.Qwen-7B.math500`, `kept.Qwen-7B.math500` in percent, `paper.table-5` as Markdown, and
     the facts of its text, `paper.samples`."""
-    from distill_lab.course.lab import markdown  # loads numpy, which `--help` need not wait for
+    from distill_lab.course.display import markdown  # loads numpy, which `--help` need not wait for
 
     figures: dict[str, Figure] = {f"paper.{key}": value for key, value in paper.FACTS.items()}
     figures |= {f"reruns.{key}": value for key, value in paper.RERUN.items()}

@@ -18,7 +18,9 @@ from distill_lab.studies.running.setting_values import changed
 TEACHER = ("models.teacher", "models.teacher_shots", "models.teacher_4bit")
 SEEDS = ("data.seed", "generate.seed", "train.seed")
 # what counts only where the teacher's softened targets do
-_SOFTENING = ("alpha", "temperature", "divergence", "beta", "cache", "cache_k")
+_SOFTENING = (
+    "alpha", "temperature", "divergence", "beta", "cache", "cache_k", "other_tokenizer",
+)  # fmt: skip
 # what a reference's scores depend on, of what axes may change
 _STUDENT = ("models.student", "runtime")
 _REFERENCE = {"base": _STUDENT, "start": _STUDENT, "teacher": (*TEACHER, "runtime")}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import get_args
 
 from distill_lab.run.arms import ARMS, OWN_ARMS, AblationArm
+from distill_lab.run.groups import LEAST, prompts_a_step
 from distill_lab.run.json_text import listed, shown
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import profile
 from distill_lab.studies.definition import Contrast, Definition
 from distill_lab.studies.measure_names import is_known, known, split
-from distill_lab.studies.running.cell_configs import base_config
+from distill_lab.studies.running.cell_configs import base_config, cells_of
 from distill_lab.studies.running.setting_values import require_known
 from distill_lab.tasks.all_tasks import task_of
 
@@ -36,6 +37,7 @@ def checked(definition: Definition) -> Definition:
     for student in definition.by_student:
         require_known("student", student, definition.students)
     _check_measures(definition)
+    _check_groups(definition)
     names = definition.axis_names
     elsewhere = {*definition.settings, *(n for of in definition.by_student.values() for n in of)}
     for name in names:
@@ -57,6 +59,14 @@ def _check_measures(definition: Definition) -> None:
             require_known("measure", measure, known(task))
     if not definition.measures:
         raise LabError("measures: expected at least one, found none. Name one.")
+
+
+def _check_groups(definition: Definition) -> None:
+    """Of own samples, which come in whole groups: before any student is trained."""
+    for cell in cells_of(definition):
+        if not cell.is_reference and cell.arm in LEAST:
+            own, size = cell.config.own, cell.config.train.batch_size
+            prompts_a_step(own.group, size, LEAST[cell.arm])
 
 
 def _check_contrast(contrast: Contrast, definition: Definition) -> None:

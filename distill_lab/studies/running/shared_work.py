@@ -13,7 +13,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from distill_lab.models.backend import start
-from distill_lab.models.loading import load_model, load_tokenizer_only
+from distill_lab.models.loading import (
+    load_model,
+    load_tokenizer_only,
+    require_shared_tokenizer,
+)
 from distill_lab.pipeline import ablation, data, generate, reject, train
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
@@ -192,9 +196,11 @@ def _ask_teacher(cells: Sequence[Cell], folder: Path, work: Work, threads: int) 
 
 
 def hold_out(config: Config, half: Half, folder: Path, out: Path) -> None:
-    """The teacher's held-out traces of a half, unless they are there."""
+    """The teacher's held-out traces of a half, unless they are there. LabError where the teacher
+    has another tokenizer: it would read the students' token ids."""
     if HeldOut.is_saved(folder):
         return
     teacher = load_model("teacher", config.models, start(config, out))
     student = load_tokenizer_only("base", config.models)
+    require_shared_tokenizer(teacher, student, "Leave the measures kl and nll out.")
     make_held_out(teacher, student.tokenizer, half, config).save(folder)

@@ -51,10 +51,15 @@ class Work:
         return [cell for cell in cells if cell.id not in self.failed]
 
 
+class Mistake(str):
+    """A reason that is the user's mistake."""
+
+
 def reason_of(error: Exception) -> str:
     """The error in one line; one that is not the user's mistake with its type."""
-    text = " ".join(str(error).split()) if isinstance(error, LabError) else first_line(error)
-    return text if isinstance(error, LabError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, LabError):
+        return Mistake(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def grouped(cells: Sequence[Cell], key: Callable[[Cell], str]) -> dict[str, list[Cell]]:

@@ -63,4 +63,5 @@ SQUAD = Task(
     grade=grade,
     score_names=("em", "f1"),
     licence="Questions of SQuAD are under CC BY-SA 4.0.",
+    has_passage=True,
 )
