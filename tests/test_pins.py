@@ -160,8 +160,12 @@ def test_the_makefile_reads_torchs_pin():
     assert done.stdout.strip() == f"torch=={colab_install.pins()['torch']}"
 
 
-# An older release on purpose: it lies in a folder beside the environment, never in it.
-OTHERWISE = {("benchmarks/requirements-trl-torch.txt", "trl")}
+# Older releases on purpose: TRL's lies in a folder beside the environment, never in it; torchtune
+# refuses newer ones of torchao.
+OTHERWISE = {
+    ("benchmarks/requirements-trl-torch.txt", "trl"),
+    ("benchmarks/requirements.txt", "torchao"),
+}
 OTHER_FILES = sorted(
     str(file.relative_to(ROOT))
     for folder in ("benchmarks", "tests")

@@ -20,6 +20,8 @@ from distill_lab.cli.parsing import Command, Group
 from distill_lab.cli.run_settings import First, defaults, first_of
 from distill_lab.pipeline.pruning.runner import STAGES as PRUNING_STAGES
 from distill_lab.pipeline.pruning.settings import PROFILES as PRUNING_PROFILES
+from distill_lab.pipeline.quantizing.runner import STAGES as QUANTIZATION_STAGES
+from distill_lab.pipeline.quantizing.settings import PROFILES as QUANTIZATION_PROFILES
 from distill_lab.pipeline.runner import STAGES, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
@@ -176,6 +178,23 @@ def _prune_doctor(arguments: Sequence[str]) -> tuple[Any, Any]:
     return prune.examine(arguments)
 
 
+# -- quantization
+
+
+def _quantize(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
+    """A stage of quantization; all of them where `stage` is `run`."""
+    from distill_lab.cli import quantize
+
+    run = quantize.all_stages if stage == "run" else partial(quantize.run_stage, stage)
+    return quantize.begin(run, arguments)
+
+
+def _chain(arguments: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import chain
+
+    return chain.begin(arguments)
+
+
 # -- studies
 
 
@@ -251,6 +270,20 @@ COMMANDS = Group(
                 "doctor": Command("Say what a run takes, here or on another card.", _prune_doctor),
             },
         ),
+        "quantize": Group(
+            "Keep a model that has learnt a task in fewer bits, and say what each costs and buys."
+            f"\n\nProfiles: {', '.join(QUANTIZATION_PROFILES)} (--profile NAME).",
+            {
+                "run": Command(
+                    "Run all stages in order, or go on with a run.", partial(_quantize, "run")
+                ),
+                **{
+                    name: Command(f"{stage.help.capitalize()}.", partial(_quantize, name))
+                    for name, stage in QUANTIZATION_STAGES.items()
+                },
+            },
+        ),
+        "chain": Command("Prune, recover and quantize a run's student, in one ledger.", _chain),
         "export": Command("Export a student: its adapter, merged weights, or GGUF.", _export),
         "chat": Command("Ask a student questions of your own, and watch it think.", _chat),
         "publish": Command("Show what the hub would get of a student, or upload it.", _publish),

@@ -64,16 +64,21 @@ def begin(
     """`run`, or a stage: the folder takes the settings or refuses them."""
 
     def claim_and_run(settings: PruneRun) -> None:
-        if size() > 1:
-            raise LabError(
-                f"prune: expected one process, found {size()}. Start it without a launcher."
-            )
+        require_one_process("prune")
         config = settings.config
         claim_pruning_folder(config, settings.out)
         run(config, settings.out)
 
     settings = defaults(PROFILES, "runs/prune-", *first_of(arguments))
     return PruneRun(**settings), claim_and_run
+
+
+def require_one_process(command: str) -> None:
+    """LabError under a launcher of several: the models of a run are made one after another."""
+    if size() > 1:
+        raise LabError(
+            f"{command}: expected one process, found {size()}. Start it without a launcher."
+        )
 
 
 def all_stages(config: PruningConfig, out: Path) -> None:

@@ -32,6 +32,7 @@ from distill_lab.losses.distillation import Head, OpaqueHead
 from distill_lab.models import unsloth_backend
 from distill_lab.models.adapters import CONFIG, Adapter, adapter_of, lay_on
 from distill_lab.models.backend import Backend
+from distill_lab.models.quantization.packed import read_packed
 from distill_lab.models.sources import resolve, source_of
 from distill_lab.run.distributed import one_first
 from distill_lab.run.folder import RunFolder
@@ -116,17 +117,29 @@ def load(
             dtype = torch.float32 if whole else dtype
             lm = unsloth_backend.load(location, text, dtype, backend.device, four_bit, whole)
             return LanguageModel(lm, tokenizer, name)
-        quantized = {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype}
-        lm = AutoModelForCausalLM.from_pretrained(
-            location,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            **({"quantization_config": BitsAndBytesConfig(**quantized)} if four_bit else {}),
-        )
+        lm = _plain(location, dtype, four_bit)
     if not four_bit:  # bitsandbytes has put it on the GPU
         lm.to(backend.device)  # type: ignore[arg-type]
     return LanguageModel(lm.eval(), tokenizer, name)
+
+
+def _plain(location: str, dtype: torch.dtype, four_bit: bool) -> PreTrainedModel:
+    """By transformers: from its own files, also those of a back end that packs weights, or from
+    ours, whose codes become floats."""
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if four_bit:
+        quantized = {"load_in_4bit": True, "bnb_4bit_compute_dtype": dtype}
+        options["quantization_config"] = BitsAndBytesConfig(**quantized)
+    packed = read_packed(location)
+    if packed is None:
+        return AutoModelForCausalLM.from_pretrained(location, **options)
+    config = AutoConfig.from_pretrained(location, trust_remote_code=False)
+    lm: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    weights = dict(lm.named_parameters())  # a tied one once, as it was written
+    if weights.keys() != packed.keys():
+        raise LabError(f"Model {location}: expected the weights of a {config.model_type} model.")
+    lm.load_state_dict(packed, strict=False)  # which rounds them to dtype
+    return lm
 
 
 def _load_adapted(

@@ -3,10 +3,12 @@ rounded. Training can then learn weights that round well (quantization-aware tra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from distill_lab.models.quantization.quantize import rounded
 from distill_lab.models.quantization.scheme import Scheme
@@ -30,3 +32,31 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return gradient, None
+
+
+class FakeQuantized(nn.Module):
+    """What a linear's weight is for its forward pass while it is trained with this scheme."""
+
+    def __init__(self, scheme: Scheme) -> None:
+        super().__init__()
+        self.scheme = scheme
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return fake_quantize(weight, self.scheme)
+
+
+def begin_fake(linears: Iterable[nn.Linear], scheme: Scheme) -> None:
+    """From now on these linears multiply with rounded weights, and learn those behind them. Before
+    anything changes LabError where the scheme does not fit one of them."""
+    linears = list(linears)
+    for linear in linears:
+        scheme.n_scales(tuple(linear.weight.shape))
+    for linear in linears:
+        parametrize.register_parametrization(linear, "weight", FakeQuantized(scheme))
+
+
+def end_fake(module: nn.Module) -> None:
+    """The linears in the module have plain weights again: those that were learnt, not rounded."""
+    for inside in list(module.modules()):
+        if parametrize.is_parametrized(inside, "weight"):
+            parametrize.remove_parametrizations(inside, "weight", leave_parametrized=False)

@@ -20,12 +20,14 @@ SMALLEST = torch.finfo(torch.float32).smallest_normal  # of a zero row: finite w
 @dataclass(frozen=True, slots=True)
 class Quantized:
     """A weight (out, in) as `codes` (out, in), int32, with a `scale` and a `zero_point` (G, 1) for
-    each of the G rows of `scheme.sharing`."""
+    each of the G rows of `scheme.sharing`. `factors` (in), where AWQ has made some, are what its
+    columns were multiplied with before."""
 
     codes: Tensor
     scale: Tensor
     zero_point: Tensor
     scheme: Scheme
+    factors: Tensor | None = None
 
 
 def scale_and_zero_point(rows: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
@@ -67,7 +69,8 @@ def dequantize(quantized: Quantized) -> Tensor:
     """The weight (out, in) that the codes stand for, float32."""
     rows = quantized.scheme.sharing(quantized.codes)
     made = (rows - quantized.zero_point) * quantized.scale
-    return quantized.scheme.restored(made, quantized.codes.shape)
+    weight = quantized.scheme.restored(made, quantized.codes.shape)
+    return weight if quantized.factors is None else weight / quantized.factors
 
 
 def rounded(weight: Tensor, scheme: Scheme) -> Tensor:

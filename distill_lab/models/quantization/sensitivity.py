@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from distill_lab.losses.distillation import DenseTeacher, Objective, divergence
 from distill_lab.models.loading import LanguageModel, head, hidden_states
@@ -17,13 +18,16 @@ from distill_lab.models.quantization.quantize import rounded
 from distill_lab.models.quantization.scheme import Scheme
 
 
-def sensitivity(model: LanguageModel, batches: Sequence[Batch], scheme: Scheme) -> dict[str, float]:
+def sensitivity(
+    model: LanguageModel, batches: Sequence[Batch], scheme: Scheme, title: str = ""
+) -> dict[str, float]:
     """KL from the model to itself with one linear quantized, for each linear of the blocks: in
-    nats, the mean over all real tokens. The model is as it was afterwards."""
+    nats, the mean over all real tokens. The model is as it was afterwards. With a `title` there is
+    a progress bar."""
     linears = prunable(model)
     before = _token_states(model, require_tokens(batches))
     made = {}
-    for name, linear in linears.items():
+    for name, linear in tqdm(linears.items(), title, unit="linear", disable=not title):
         with _quantized(linear, scheme):
             made[name] = kl_to(before, model, batches)
     return made

@@ -20,8 +20,8 @@ from distill_lab.models.loading import LanguageModel, for_training, load
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.pipeline.data import draw, untrained
 from distill_lab.pipeline.pruning.reading.answers import own_answers, own_traces
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.records import DENSE, ModelsFolder, PruningFolder
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.training import (
     hyperparameters_of,
     label_examples,
@@ -43,15 +43,19 @@ ASKED = 400  # training reviews on which it is seen whether a model has learnt t
 
 
 def run(config: PruningConfig, out: Path) -> bool:
+    """`adapt`, in the folder of a run of pruning."""
+    return adapt(config, PruningFolder(out))
+
+
+def adapt(config: TaskConfig, folder: ModelsFolder) -> bool:
     """Writes the reviews or questions of both sets, dense/model, and the dense model's own answers
     to questions (traces.jsonl). False if all were there."""
-    folder = PruningFolder(out)
     if config.data.task == "squad":
         return _answer(config, _drawn(config, folder, SQUAD.load), folder)
     reviews = _drawn(config, folder, load_reviews)
     if folder.model(DENSE).exists():
         return False
-    backend = start_on(config.runtime.as_of_a_run(), 0, out)
+    backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
     model = load_dense(config, backend)
     prunable(model)  # a layout that cannot be pruned is named before the minutes of training
     found = _accuracy(model, reviews, config)
@@ -71,7 +75,7 @@ def run(config: PruningConfig, out: Path) -> bool:
     return True
 
 
-def load_dense(config: PruningConfig, backend: Backend) -> LanguageModel:
+def load_dense(config: TaskConfig, backend: Backend) -> LanguageModel:
     """The model that the settings name, before anything is done to it."""
     name = config.model.name
     of_task = {"sst2": "sst2", "squad": "teacher"}[config.data.task]
@@ -79,7 +83,7 @@ def load_dense(config: PruningConfig, backend: Backend) -> LanguageModel:
     return load(name, backend, role, whole=not config.model.lora_rank)
 
 
-def _answer(config: PruningConfig, questions: Sequence[Question], folder: PruningFolder) -> bool:
+def _answer(config: TaskConfig, questions: Sequence[Question], folder: ModelsFolder) -> bool:
     """Takes the model as it is, and writes what is missing of its answers."""
     with folder.traces.log() as log:
         existing = {trace.question_id for trace in log.records}
@@ -95,7 +99,7 @@ def _answer(config: PruningConfig, questions: Sequence[Question], folder: Prunin
     return True
 
 
-def _taken_as_it_is(config: PruningConfig, folder: PruningFolder) -> LanguageModel:
+def _taken_as_it_is(config: TaskConfig, folder: ModelsFolder) -> LanguageModel:
     """The dense model: the folder's, or first the one that the settings name."""
     backend = plain_backend(config.runtime, folder.path)
     if folder.model(DENSE).exists():
@@ -109,8 +113,8 @@ def _taken_as_it_is(config: PruningConfig, folder: PruningFolder) -> LanguageMod
 def _note_answers(
     traces: Sequence[Trace],
     questions: Sequence[Question],
-    config: PruningConfig,
-    folder: PruningFolder,
+    config: TaskConfig,
+    folder: ModelsFolder,
 ) -> None:
     """Prints and notes how well the model answers, and how many answers are of use."""
     by_id = {question.id: question for question in questions}
@@ -126,7 +130,7 @@ def _note_answers(
     folder.run.write_note("adapt", note)
 
 
-def _accuracy(model: LanguageModel, reviews: Sequence[Review], config: PruningConfig) -> float:
+def _accuracy(model: LanguageModel, reviews: Sequence[Review], config: TaskConfig) -> float:
     asked = draw(reviews, ASKED, config.data.seed)
     logits = label_logits(model, asked, config.runtime.batch, "adapt: has it learnt the task?")
     return round(fmean(accuracy(logits, [review.label for review in asked])), 2)
@@ -135,9 +139,9 @@ def _accuracy(model: LanguageModel, reviews: Sequence[Review], config: PruningCo
 def _fine_tune(
     model: LanguageModel,
     reviews: Sequence[Review],
-    config: PruningConfig,
+    config: TaskConfig,
     backend: Backend,
-    folder: PruningFolder,
+    folder: ModelsFolder,
 ) -> None:
     """CE on the label word alone: what the task asks."""
     settings = config.adapt
@@ -148,7 +152,7 @@ def _fine_tune(
 
 
 def _drawn(
-    config: PruningConfig, folder: PruningFolder, load: Callable[[str, Split, bool], Checked]
+    config: TaskConfig, folder: ModelsFolder, load: Callable[[str, Split, bool], Checked]
 ) -> list[Any]:
     """Writes the two sets, prints their sizes, and returns the one that is trained on. No entry of
     it is asked again in the evaluation, so both may come from one file."""

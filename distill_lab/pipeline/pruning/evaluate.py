@@ -22,8 +22,15 @@ from distill_lab.models.pruning.ledger import ledger
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.pipeline.pruning.reading.answers import score_answers
 from distill_lab.pipeline.pruning.reading.reviews import score_reviews
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.records import (
+    DENSE,
+    Model,
+    ModelsFolder,
+    PruningFolder,
+    Variant,
+    variants,
+)
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.speed import peak_bytes, timed
 from distill_lab.pipeline.pruning.training import plain_backend
 from distill_lab.run.folder import RecordFile
@@ -38,21 +45,21 @@ def run(config: PruningConfig, out: Path) -> bool:
         if not folder.scores(variant).path.exists():
             folder.require_model(variant)
     backend = plain_backend(config.runtime, out)
-    scored = [_score(variant, entries, config, folder, backend) for variant in asked]
+    scored = [score(variant, entries, config, folder, backend) for variant in asked]
     todo = [variant for variant in asked if not folder.ledger(variant).exists()]
     for variant in tqdm(todo, "evaluate bytes and time", unit="model") if todo else ():
         _count(variant, config, folder, backend)
     return any(scored) or bool(todo)
 
 
-def _score(
-    variant: Variant,
+def score(
+    variant: Model,
     entries: Sequence[Any],
-    config: PruningConfig,
-    folder: PruningFolder,
+    config: TaskConfig,
+    folder: ModelsFolder,
     backend: Backend,
 ) -> bool:
-    """Writes what is missing of a model's scores, a batch at a time."""
+    """Writes what is missing of a model's scores, a batch at a time. False if all were there."""
     on_questions = config.data.task == "squad"
     file: RecordFile[Any] = folder.answers(variant) if on_questions else folder.scores(variant)
     with file.log() as log:
@@ -60,9 +67,9 @@ def _score(
         if existing >= {entry.id for entry in entries}:
             return False
         model = load(str(folder.require_model(variant)), backend, "student")
-        title = f"evaluate {variant.name}" + (f", seed {variant.seed}" if variant.recovery else "")
+        title = f"evaluate {variant.title}"
         if on_questions:
-            dense = None if variant == DENSE else _dense_answers(folder)
+            dense = None if variant.place == DENSE.place else dense_answers(folder)
             batches = score_answers(model, entries, dense, existing, config, title)
         else:
             batches = score_reviews(model, entries, existing, config.runtime.batch, title)
@@ -72,7 +79,7 @@ def _score(
     return True
 
 
-def _dense_answers(folder: PruningFolder) -> dict[str, str]:
+def dense_answers(folder: ModelsFolder) -> dict[str, str]:
     """The texts whose likelihood every model is asked for; the dense model is scored first."""
     return {score.question_id: score.completion for score in folder.answers(DENSE).read()}
 
@@ -87,19 +94,19 @@ def _count(
     found: dict[str, Any] = dataclasses.asdict(ledger(model, masks))
     if variant.recovery is None:
         found["peak_bytes"] = peak_bytes(model, config.evaluate)
-        found["speed"] = _speed(variant, model, config, folder, backend)
+        found["speed"] = speed(variant, model, config, folder, backend)
     write_text(folder.ledger(variant), json.dumps(found, indent=1) + "\n")
 
 
-def _speed(
-    variant: Variant,
+def speed(
+    variant: Model,
     model: LanguageModel,
-    config: PruningConfig,
-    folder: PruningFolder,
+    config: TaskConfig,
+    folder: ModelsFolder,
     backend: Backend,
 ) -> dict[str, Any]:
     """Seconds a token of the model, and of the dense one in the same rounds."""
-    if variant == DENSE:
+    if variant.place == DENSE.place:
         (own,), waited = timed([model], config.evaluate)
         beside = own
     else:

@@ -15,9 +15,16 @@ from distill_lab.models.pruning.calibration import Batch, id_batches
 from distill_lab.models.pruning.neurons import cut_neurons
 from distill_lab.models.pruning.prune import prune_weights
 from distill_lab.pipeline.data import draw
-from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS, Method
+from distill_lab.pipeline.pruning.records import BLOCKS as BLOCKS_FILE
+from distill_lab.pipeline.pruning.records import (
+    DENSE,
+    MASKS,
+    ModelsFolder,
+    PruningFolder,
+    variants,
+)
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.training import learnt_texts, plain_backend, save_whole
 from distill_lab.run.records import write_text
 
@@ -34,33 +41,34 @@ def run(config: PruningConfig, out: Path) -> bool:
     with tqdm(todo, desc="prune", unit="model") as bar:
         for variant in bar:
             bar.set_postfix_str(variant.name)
+            assert variant.method is not None
             model = load(dense, backend, "base")
-            _prune(model, variant, _calibration(model, config, folder), folder)
-            save_whole(model, folder.of(variant))
+            batches = calibration(model, config.prune.n_calibration, config, folder)
+            prune_into(folder.of(variant), model, variant.method, batches)
     return True
 
 
-def _calibration(model: LanguageModel, config: PruningConfig, folder: PruningFolder) -> list[Batch]:
-    """Whole texts of those that pruned models learn from: prompt and what follows it."""
+def calibration(
+    model: LanguageModel, n: int, config: TaskConfig, folder: ModelsFolder
+) -> list[Batch]:
+    """So many whole texts of those that pruned models learn from: prompt and what follows it."""
     texts = learnt_texts(config, folder, model.tokenizer)
-    drawn = draw(texts, config.prune.n_calibration, config.data.seed)
+    drawn = draw(texts, n, config.data.seed)
     ids = [text.student_prompt + text.completion for text in drawn]
     return id_batches(model, ids, config.runtime.batch)
 
 
-def _prune(
-    model: LanguageModel, variant: Variant, batches: Sequence[Batch], folder: PruningFolder
-) -> None:
-    """Prunes the model in place, and writes down what went."""
-    assert variant.method is not None
-    name, amount = variant.method.name, variant.method.amount
+def prune_into(place: Path, model: LanguageModel, method: Method, batches: Sequence[Batch]) -> None:
+    """Prunes the model in place, and writes it, and what went of it, into the folder `place`."""
+    name, amount = method.name, method.amount
     if name == NEURONS:
         cut_neurons(model, _any(amount), batches)
     elif name == BLOCKS:
-        _drop_blocks(model, _any(amount), batches, folder.dropped(variant))
+        _drop_blocks(model, _any(amount), batches, place / BLOCKS_FILE)
     else:
         masks = prune_weights(model, _any(name), _any(amount), batches)
-        masks.save(folder.masks(variant))
+        masks.save(place / MASKS)
+    save_whole(model, place)
 
 
 def _drop_blocks(model: LanguageModel, n: int, batches: Sequence[Batch], file: Path) -> None:

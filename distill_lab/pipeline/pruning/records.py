@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from distill_lab.pipeline.pruning.methods import Method, parse_all
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.run.folder import RecordFile, RunFolder, require_file
 from distill_lab.run.json_files import read_json, read_json_lines
-from distill_lab.run.records import LabError, Question, Trace
+from distill_lab.run.records import LabError, Question, Record, Trace
 from distill_lab.run.saved_settings import (
     check,
     refuse_changed,
@@ -62,10 +62,34 @@ class AnswerScore:
         return self.question_id
 
 
+class Model(Protocol):
+    """A model of a run: where it lies, what tables call it, and the stage that makes it."""
+
+    @property
+    def place(self) -> str:
+        """Its folder, below the run's."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name in tables, which is the same for all seeds."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """Its name in progress bars, with its seed."""
+        ...
+
+    @property
+    def stage(self) -> str:
+        """The stage that makes it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A model of the run: the dense one, one that was pruned, or one that then recovered with a
-    seed, by KL to the dense model or by CE alone."""
+    """A model of a run of pruning: the dense one, one that was pruned, or one that then recovered
+    with a seed, by KL to the dense model or by CE alone."""
 
     method: Method | None = None
     recovery: Recovery | None = None
@@ -89,11 +113,16 @@ class Variant:
         return self.method.text + recovered
 
     @property
+    def title(self) -> str:
+        """Its name in progress bars, with its seed."""
+        return self.name + (f", seed {self.seed}" if self.recovery else "")
+
+    @property
     def stage(self) -> str:
         """The stage that makes it."""
         if self.method is None:
-            return "prune adapt"
-        return "prune recover" if self.recovery else "prune prune"
+            return "adapt"
+        return "recover" if self.recovery else "prune"
 
 
 DENSE = Variant()
@@ -118,17 +147,19 @@ def recovered(config: PruningConfig) -> Iterator[Variant]:
                 yield Variant(method, recovery, seed)
 
 
-class PruningFolder:
-    """The folder of one run of pruning; nothing is read or made until it is asked for."""
+class ModelsFolder:
+    """The folder of one run whose models come of one dense model; nothing is read or made until it
+    is asked for. `command` is what the user types before a stage's name."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, command: str) -> None:
+        self.path, self.command = path, command
         self.run = RunFolder(path)  # settings, notes, report and plots are as in a run
-        self.train_reviews = RecordFile(path / "reviews.train.jsonl", Review, "prune adapt")
-        self.eval_reviews = RecordFile(path / "reviews.eval.jsonl", Review, "prune adapt")
-        self.train_questions = RecordFile(path / "questions.train.jsonl", Question, "prune adapt")
-        self.eval_questions = RecordFile(path / "questions.eval.jsonl", Question, "prune adapt")
-        self.traces = RecordFile(path / "traces.jsonl", Trace, "prune adapt")  # of the dense model
+        adapt = f"{command} adapt"
+        self.train_reviews = RecordFile(path / "reviews.train.jsonl", Review, adapt)
+        self.eval_reviews = RecordFile(path / "reviews.eval.jsonl", Review, adapt)
+        self.train_questions = RecordFile(path / "questions.train.jsonl", Question, adapt)
+        self.eval_questions = RecordFile(path / "questions.eval.jsonl", Question, adapt)
+        self.traces = RecordFile(path / "traces.jsonl", Trace, adapt)  # of the dense model
         self.all_scores = path / "scores"
 
     def entries(self, task: str) -> tuple[RecordFile[Any], RecordFile[Any]]:
@@ -137,82 +168,102 @@ class PruningFolder:
             return self.train_questions, self.eval_questions
         return self.train_reviews, self.eval_reviews
 
-    def of(self, variant: Variant) -> Path:
+    def of(self, variant: Model) -> Path:
         """The folder of a model: its weights, masks, log and checkpoints."""
         return self.path / variant.place
 
-    def model(self, variant: Variant) -> Path:
+    def model(self, variant: Model) -> Path:
         """Its weights and tokenizer; the folder has this name only once it is whole."""
         return self.of(variant) / "model"
 
-    def masks(self, variant: Variant) -> Path:
-        """Which weights a method keeps; there for methods that leave zeros."""
-        return self.of(Variant(variant.method)) / "masks.safetensors"
-
-    def dropped(self, variant: Variant) -> Path:
-        """Of blocks that were taken out: which ones, and the influence of all."""
-        return self.of(variant) / "blocks.json"
-
-    def training_log(self, variant: Variant) -> Path:
+    def training_log(self, variant: Model) -> Path:
         """JSON lines, one for each optimiser step."""
         return self.of(variant) / "log.jsonl"
 
-    def scores(self, variant: Variant) -> RecordFile[ReviewScore]:
+    def scores(self, variant: Model) -> RecordFile[ReviewScore]:
         """A line for each evaluation review."""
-        return RecordFile(self._scores(variant), ReviewScore, "prune evaluate")
+        return self.records(variant, "scores", ReviewScore)
 
-    def answers(self, variant: Variant) -> RecordFile[AnswerScore]:
+    def answers(self, variant: Model) -> RecordFile[AnswerScore]:
         """A line for each evaluation question."""
-        return RecordFile(self._scores(variant), AnswerScore, "prune evaluate")
+        return self.records(variant, "scores", AnswerScore)
 
-    def _scores(self, variant: Variant) -> Path:
-        return self.all_scores / f"{variant.place.replace('/', '.')}.jsonl"
+    def records(self, variant: Model, kind: str, of: type[Record]) -> RecordFile[Record]:
+        """What `evaluate` writes of a model into the folder of this kind."""
+        name = f"{variant.place.replace('/', '.')}.jsonl"
+        return RecordFile(self.path / kind / name, of, f"{self.command} evaluate")
 
-    def ledger(self, variant: Variant) -> Path:
-        """What a model weighs and how fast it is: of the dense one and of the pruned ones."""
+    def ledger(self, variant: Model) -> Path:
+        """What a model weighs and how fast it is: of all but those that recovered."""
         return self.path / "ledgers" / f"{variant.place.replace('/', '.')}.json"
 
-    def require_model(self, variant: Variant) -> Path:
+    def require_model(self, variant: Model) -> Path:
         """Its weights; LabError where its stage has not run."""
-        return require_file(self.model(variant), variant.stage)
+        return require_file(self.model(variant), f"{self.command} {variant.stage}")
 
-    def read_training_log(self, variant: Variant) -> list[dict[str, float]]:
+    def read_training_log(self, variant: Model) -> list[dict[str, float]]:
         """The steps, as in a run's students."""
-        log = require_file(self.training_log(variant), variant.stage)
-        return read_json_lines(log, f"Run `distill-lab {variant.stage}` in another --out")
+        stage = f"{self.command} {variant.stage}"
+        log = require_file(self.training_log(variant), stage)
+        return read_json_lines(log, f"Run `distill-lab {stage}` in another --out")
 
-    def read_ledger(self, variant: Variant) -> dict[str, Any]:
+    def read_ledger(self, variant: Model) -> dict[str, Any]:
         """The ledger of a model; LabError where `evaluate` has not run."""
-        path = require_file(self.ledger(variant), "prune evaluate")
-        return read_json(path, "what a model weighs", "Run `distill-lab prune evaluate` again")
+        stage = f"{self.command} evaluate"
+        path = require_file(self.ledger(variant), stage)
+        return read_json(path, "what a model weighs", f"Run `distill-lab {stage}` again")
+
+
+MASKS, BLOCKS = "masks.safetensors", "blocks.json"  # beside a pruned model
+
+
+class PruningFolder(ModelsFolder):
+    """The folder of one run of pruning."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "prune")
+
+    def masks(self, variant: Variant) -> Path:
+        """Which weights a method keeps; there for methods that leave zeros."""
+        return self.of(Variant(variant.method)) / MASKS
+
+    def dropped(self, variant: Variant) -> Path:
+        """Of blocks that were taken out: which ones, and the influence of all."""
+        return self.of(variant) / BLOCKS
 
 
 # What the records of each stage depend on. Methods and seeds may be added: each has its own files.
-_DENSE = ("data.task", "data.train", "data.n_train", "data.seed", "model", "adapt",
-          "runtime.dtype")  # fmt: skip
-_ANSWERED = ("evaluate.max_new_tokens",)  # where the dense model's own answers are read
-_PRUNED = (*_DENSE, "prune.n_calibration")
+DENSE_FROM = ("data.task", "data.train", "data.n_train", "data.seed", "model", "adapt",
+              "runtime.dtype")  # fmt: skip
+_PRUNED = (*DENSE_FROM, "prune.n_calibration")
 _RECOVERED = (*_PRUNED, "recover.steps", "recover.learning_rate", "recover.batch_size",
               "recover.temperature")  # fmt: skip
-_SCORES = (*_PRUNED, "data.eval", "data.n_eval")
+SCORES_FROM = ("data.eval", "data.n_eval")
 
 
 def claim_pruning_folder(config: PruningConfig, out: Path) -> None:
     """Makes `config` the folder's: saved as config.json, or refused where something that is there
     was made with other settings. LabError for methods that there are not, too."""
     require_possible(config)
-    folder = PruningFolder(out)
-    before = saved_as(PruningConfig, folder.run.config)
+    made_from = {
+        "pruned": _PRUNED,
+        "recovered": _RECOVERED,
+        "scores": (*_PRUNED, *SCORES_FROM),
+    }
+    claim_folder(config, PruningFolder(out), made_from)
+
+
+def claim_folder(
+    config: TaskConfig, folder: ModelsFolder, made_from: Mapping[str, Sequence[str]]
+) -> None:
+    """Saves `config`, or refuses it where the dense model, its answers, or what lies in one of
+    these parts of the folder was made from other settings than these."""
+    before = saved_as(type(config), folder.run.config)
     if before:
-        answered = _ANSWERED if config.data.task == "squad" else ()
-        made_from = [
-            (folder.of(DENSE), _DENSE),
-            (folder.traces.path, (*_DENSE, *answered)),
-            (out / "pruned", (*_PRUNED, *answered)),
-            (out / "recovered", (*_RECOVERED, *answered)),
-            (folder.all_scores, (*_SCORES, *answered)),
-        ]
-        refuse_changed(config, dict(settings(before)), made_from)
+        answered = ("evaluate.max_new_tokens",) if config.data.task == "squad" else ()
+        of_dense = [(folder.of(DENSE), DENSE_FROM), (folder.traces.path, (*DENSE_FROM, *answered))]
+        others = [(folder.path / name, (*on, *answered)) for name, on in made_from.items()]
+        refuse_changed(config, dict(settings(before)), [*of_dense, *others])
     write_config(config, folder.run.config)
 
 
@@ -220,14 +271,13 @@ def require_possible(config: PruningConfig) -> None:
     """LabError for a setting out of its bounds, a method that there is not, batches that do not
     divide."""
     check(config)
-    _check_batches(config)
+    check_batches(config.runtime.micro_batch, adapt=config.adapt, recover=config.recover)
     variants(config)
 
 
-def _check_batches(config: PruningConfig) -> None:
-    """LabError where micro-batches do not fill a step."""
-    micro = config.runtime.micro_batch
-    for section, settings_of in (("adapt", config.adapt), ("recover", config.recover)):
+def check_batches(micro: int, **sections: Any) -> None:
+    """LabError where micro-batches do not fill a step of one of these sections."""
+    for section, settings_of in sections.items():
         if settings_of.batch_size % min(micro, settings_of.batch_size):
             raise LabError(
                 f"--runtime.micro-batch: expected a divisor of --{section}.batch-size "

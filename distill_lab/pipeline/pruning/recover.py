@@ -14,9 +14,18 @@ from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import start_on
 from distill_lab.models.loading import for_training, load, require_known_head
 from distill_lab.models.pruning.masks import KeepMasks, Masks
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, recovered
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.records import (
+    DENSE,
+    MASKS,
+    ModelsFolder,
+    PruningFolder,
+    Recovery,
+    Variant,
+    recovered,
+)
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.pruning.training import (
+    KlSettings,
     hyperparameters_of,
     learnt_texts,
     train_and_save,
@@ -30,25 +39,38 @@ def run(config: PruningConfig, out: Path) -> bool:
     for variant in todo:  # said before the first one's minutes
         folder.require_model(Variant(variant.method))
     for n, variant in enumerate(todo, 1):
-        _recover(variant, config, folder, f"recover {n}/{len(todo)}")
+        assert variant.recovery is not None
+        before, place = folder.of(Variant(variant.method)), folder.of(variant)
+        title = f"recover {n}/{len(todo)} {variant.title}"
+        settings = config.recover
+        recover_into(place, before, variant.recovery, variant.seed, settings, config, folder, title)
     return bool(todo)
 
 
-def _recover(variant: Variant, config: PruningConfig, folder: PruningFolder, title: str) -> None:
-    settings = config.recover
+def recover_into(
+    place: Path,
+    before: Path,
+    recovery: Recovery,
+    seed: int,
+    settings: KlSettings,
+    config: TaskConfig,
+    folder: ModelsFolder,
+    title: str,
+) -> None:
+    """Trains the pruned model that lies in the folder `before`, and writes it into `place`."""
     backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
-    pruned = load(str(folder.model(Variant(variant.method))), backend, "base", whole=True)
+    pruned = load(str(before / "model"), backend, "base", whole=True)
     require_known_head(pruned)
-    by_kl = variant.recovery == "kl"
+    by_kl = recovery == "kl"
     teacher = load(str(folder.require_model(DENSE)), backend, "teacher") if by_kl else None
-    masks = folder.masks(variant)
+    masks = before / MASKS
     train_and_save(
         for_training(pruned, 0),
         learnt_texts(config, folder, pruned.tokenizer),
         Objective(alpha=1.0 if by_kl else 0.0, temperature=settings.temperature),
         teacher,
-        hyperparameters_of(settings, variant.seed, config.runtime, backend.dtype),
-        folder.of(variant),
-        f"{title} {variant.name}, seed {variant.seed}",
+        hyperparameters_of(settings, seed, config.runtime, backend.dtype),
+        place,
+        title,
         KeepMasks(Masks.load(masks)) if masks.exists() else None,
     )

@@ -6,18 +6,24 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, variants
+from distill_lab.pipeline.pruning.records import (
+    DENSE,
+    ModelsFolder,
+    PruningFolder,
+    Variant,
+    variants,
+)
 from distill_lab.pipeline.pruning.results import pictures, words
 from distill_lab.pipeline.pruning.results.costs import costs
-from distill_lab.pipeline.pruning.results.findings import Finding, findings
+from distill_lab.pipeline.pruning.results.findings import Finding, contrasts, findings
 from distill_lab.pipeline.pruning.results.measures import means
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Readings, readings
 from distill_lab.pipeline.pruning.results.words import table as table
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.report import git_state, versions
 from distill_lab.reporting import templates
 from distill_lab.reporting.page import duration
@@ -37,19 +43,29 @@ def build(config: PruningConfig, out: Path) -> dict[str, Any]:
     asked = variants(config)
     by_name = _by_name(asked)
     of = {name: readings(seeds, config.data.task, folder) for name, seeds in by_name.items()}
-    found = findings(asked, of, config.evaluate)
+    found = findings(contrasts(asked), of, config.evaluate)
     report = _numbers(config, folder, by_name, of)
     report["findings"] = [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
     drawn = pictures.draw(report)
+    write_report(folder, report, drawn, lambda ending: _render(ending, report, found, drawn))
+    return report
+
+
+def write_report(
+    folder: ModelsFolder,
+    report: Mapping[str, Any],
+    drawn: Sequence[Plot],
+    render: Callable[[str], str],
+) -> None:
+    """Writes the pictures, the page and its Markdown as `render` makes them, and report.json."""
     folder.run.plots.mkdir(exist_ok=True)
     for picture in drawn:
         path = folder.run.plots / f"{picture.name}.png"
         path.write_bytes(picture.png) if picture.png else path.unlink(missing_ok=True)
     for ending in ("html", "md"):
-        write_text(folder.run.report(ending), _render(ending, report, found, drawn))
+        write_text(folder.run.report(ending), render(ending))
     text = json.dumps(report, indent=1, ensure_ascii=False)
     write_text(folder.run.report("json"), text + "\n")
-    return report
 
 
 def _by_name(asked: Sequence[Variant]) -> dict[str, list[Variant]]:
@@ -66,19 +82,10 @@ def _numbers(
     by_name: Mapping[str, Sequence[Variant]],
     of: Mapping[str, Readings],
 ) -> dict[str, Any]:
-    notes, dense = folder.run.read_notes(), of[DENSE.name]
-    train, _ = folder.entries(config.data.task)
-    backend = notes.get("backend", {})
+    dense = of[DENSE.name]
     blocks = [v for (v, *_) in by_name.values() if not v.recovery and folder.dropped(v).exists()]
     return {
-        "profile": config.profile,
-        "task": config.data.task,
-        "model": config.model.name,
-        "adapt": notes.get("adapt", {}),
-        "data": {
-            "train": {"source": config.data.train, "n": len(train.read())},
-            "eval": {"source": config.data.eval, "n": len(dense.of_seeds[0])},
-        },
+        **of_run(config, folder),
         "models": {
             name: _of_model(seeds, of[name], dense, config, folder)
             for name, seeds in by_name.items()
@@ -86,6 +93,22 @@ def _numbers(
         "blocks": {
             variant.name: read_json(folder.dropped(variant), "which blocks went")
             for variant in blocks
+        },
+    }
+
+
+def of_run(config: TaskConfig, folder: ModelsFolder) -> dict[str, Any]:
+    """What stands in report.json of the run itself: its model, its data, what it ran on."""
+    notes, entries = folder.run.read_notes(), folder.entries(config.data.task)
+    backend, (train, evaluated) = notes.get("backend", {}), (len(file.read()) for file in entries)
+    return {
+        "profile": config.profile,
+        "task": config.data.task,
+        "model": config.model.name,
+        "adapt": notes.get("adapt", {}),
+        "data": {
+            "train": {"source": config.data.train, "n": train},
+            "eval": {"source": config.data.eval, "n": evaluated},
         },
         "seconds": notes.get("seconds", {}),
         "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
@@ -120,11 +143,10 @@ def _of_model(
 def _render(
     ending: str, report: Mapping[str, Any], found: Sequence[Finding], drawn: Sequence[Plot]
 ) -> str:
-    """The page or its Markdown; in HTML everything that is filled in is escaped."""
-    environment = templates.environment(html=ending == "html")
-    environment.filters.update(duration=duration, flag=flag, megabytes=words.megabytes)
-    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
-    return environment.get_template(f"pruning.{ending}.jinja").render(
+    """The page or its Markdown."""
+    return template(f"pruning.{ending}.jinja").render(
+        command="prune",
+        uncompared="neither Wanda and magnitude at equal zeros nor a recovery was asked for",
         report=report,
         findings=found,
         headline=words.headline(report, found),
@@ -139,3 +161,11 @@ def _render(
         table=words.table(report),
         busy=words.busy(report["models"]),
     )
+
+
+def template(name: str) -> Any:
+    """A template with our filters; in HTML everything that is filled in is escaped."""
+    environment = templates.environment(html=".html" in name)
+    environment.filters.update(duration=duration, flag=flag, megabytes=words.megabytes)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    return environment.get_template(name)

@@ -140,18 +140,25 @@ class PruningRuntime:
 
 
 @dataclass(frozen=True, slots=True)
-class PruningConfig:
-    """All settings of a run of `distill-lab prune`."""
+class TaskConfig:
+    """What pruning and quantization ask alike: a task, a model that has learnt it, and how what
+    becomes of the model is measured."""
 
     profile: str = "tiny"
     """tiny, cpu or colab: a name for the defaults of all the other settings."""
     data: PruningDataSettings = field(default_factory=PruningDataSettings)
     model: PrunedModelSettings = field(default_factory=PrunedModelSettings)
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
-    prune: PruneSettings = field(default_factory=PruneSettings)
-    recover: RecoverSettings = field(default_factory=RecoverSettings)
     evaluate: MeasureSettings = field(default_factory=MeasureSettings)
     runtime: PruningRuntime = field(default_factory=PruningRuntime)
+
+
+@dataclass(frozen=True, slots=True)
+class PruningConfig(TaskConfig):
+    """All settings of a run of `distill-lab prune`."""
+
+    prune: PruneSettings = field(default_factory=PruneSettings)
+    recover: RecoverSettings = field(default_factory=RecoverSettings)
 
 
 SST2 = "stanfordnlp/sst2"

@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from distill_lab.models.loading import LanguageModel
+from distill_lab.models.quantization.backends import held_tensors
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 
 
@@ -94,13 +95,14 @@ def peak_bytes(model: LanguageModel, how: MeasureSettings) -> int:
     CUDA counts it, elsewhere as the tensors that operations return add up (what an operation uses
     inside itself is not seen there)."""
     device = model.lm.device
-    weights = sum(p.numel() * p.element_size() for p in model.lm.parameters())
+    held = held_tensors(model.lm)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in held)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         _round(model, how)
         return weights + torch.cuda.max_memory_allocated(device) - before
-    lasting = [*model.lm.parameters(), *model.lm.buffers()]
+    lasting = [*held, *model.lm.buffers()]
     return weights + peak_of_tensors(lambda: _round(model, how), lasting)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers import TrainerCallback, set_seed
 
@@ -16,13 +16,8 @@ from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import Backend, start_on
 from distill_lab.models.loading import LanguageModel, save_student
 from distill_lab.pipeline.pruning.reading.answers import own_answers
-from distill_lab.pipeline.pruning.records import PruningFolder
-from distill_lab.pipeline.pruning.settings import (
-    AdaptSettings,
-    PruningConfig,
-    PruningRuntime,
-    RecoverSettings,
-)
+from distill_lab.pipeline.pruning.records import ModelsFolder
+from distill_lab.pipeline.pruning.settings import PruningRuntime, TaskConfig
 from distill_lab.run.folder import require_file
 from distill_lab.run.json_files import read_json_lines
 from distill_lab.run.records import LabError
@@ -62,7 +57,7 @@ def _after_first(example: Encoded) -> list[int]:
     return example.student_prompt[1:] + example.completion
 
 
-def learnt_texts(config: PruningConfig, folder: PruningFolder, tokenizer: Any) -> list[Encoded]:
+def learnt_texts(config: TaskConfig, folder: ModelsFolder, tokenizer: Any) -> list[Encoded]:
     """What pruned models are calibrated on and recover on: reviews with their labels, or, for
     questions, the dense model's own answers."""
     if config.data.task == "squad":
@@ -70,8 +65,26 @@ def learnt_texts(config: PruningConfig, folder: PruningFolder, tokenizer: Any) -
     return text_examples(folder.train_reviews.read(), tokenizer)
 
 
+class StepSettings(Protocol):
+    """What each stage that trains has settings of."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def batch_size(self) -> int: ...
+
+
+class KlSettings(StepSettings, Protocol):
+    """And what each that trains by KL has."""
+
+    @property
+    def temperature(self) -> float: ...
+
+
 def hyperparameters_of(
-    settings: AdaptSettings | RecoverSettings, seed: int, runtime: PruningRuntime, dtype: str
+    settings: StepSettings, seed: int, runtime: PruningRuntime, dtype: str
 ) -> Hyperparameters:
     """How the steps of a stage are taken; `dtype` is the backend's."""
     return Hyperparameters(
@@ -96,9 +109,11 @@ def train_and_save(
     folder: Path,
     title: str,
     callback: TrainerCallback | None = None,
+    save: Callable[[LanguageModel, Path], None] | None = None,
 ) -> None:
     """Trains the student, going on from the last checkpoint in `folder`, and writes log.jsonl and
-    model/ there. LoRA layers are merged. LabError where the training diverged."""
+    model/ there: `save` does, by default as `save_whole`. LoRA layers are merged. LabError where
+    the training diverged."""
     set_seed(hyperparameters.seed)
     callbacks = [callback] if callback else []
     trainer = DistillationTrainer(
@@ -108,15 +123,21 @@ def train_and_save(
     log = folder / "log.jsonl"
     write_log(trainer, log)
     _require_finite(log, folder)
-    save_whole(_merged(student), folder)
+    (save or save_whole)(_merged(student), folder)
     remove_checkpoints(folder)
 
 
 def save_whole(model: LanguageModel, folder: Path) -> None:
     """Writes `model` into the folder; it has this name only once it is whole."""
+    write_whole(folder, lambda partial: save_student(model, partial))
+
+
+def write_whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """The model/ in the folder that `write` fills; it has this name only once it is whole."""
     partial = folder / "model.partial"
     shutil.rmtree(partial, ignore_errors=True)  # a kill may have left one
-    save_student(model, partial)
+    partial.mkdir(parents=True)
+    write(partial)
     partial.rename(folder / "model")
 
 

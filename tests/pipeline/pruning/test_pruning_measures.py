@@ -101,11 +101,11 @@ def test_a_reading_knows_which_way_is_better():
     worse = scores([2, 1, -1, -1], [3, 8, 15, 17], [2, 4, 6, 8])
     bad = ReviewReadings(LABELS * 25, [worse * 25])
     of = {"dense": good, "wanda:0.5": good, "magnitude-row:0.5": bad}
-    assert [f.reading for f in findings(asked, of, HOW)] == ["better"] * 3
+    assert [f.reading for f in findings(contrasts(asked), of, HOW)] == ["better"] * 3
     of["wanda:0.5"], of["magnitude-row:0.5"] = bad, good
-    assert [f.reading for f in findings(asked, of, HOW)] == ["worse"] * 3
+    assert [f.reading for f in findings(contrasts(asked), of, HOW)] == ["worse"] * 3
     of["wanda:0.5"] = good
-    assert [f.reading for f in findings(asked, of, HOW)] == ["may be chance"] * 3
+    assert [f.reading for f in findings(contrasts(asked), of, HOW)] == ["may be chance"] * 3
 
 
 def test_costs_by_hand():

@@ -15,8 +15,8 @@ import torch
 
 from distill_lab.models.loading import LanguageModel, head
 from distill_lab.pipeline.pruning.reading.reviews import nll_of
-from distill_lab.pipeline.pruning.records import AnswerScore, PruningFolder
-from distill_lab.pipeline.pruning.settings import PruningConfig
+from distill_lab.pipeline.pruning.records import AnswerScore, ModelsFolder
+from distill_lab.pipeline.pruning.settings import TaskConfig
 from distill_lab.run.records import Example, LabError, Question, Trace
 from distill_lab.sampling.decode import complete_all
 from distill_lab.sampling.jobs import Completion, Job, jobs_for
@@ -30,7 +30,7 @@ _ANY_LENGTH = 2**31  # tokens: prompt and answer fit the model, which wrote the 
 
 
 def own_traces(
-    model: LanguageModel, questions: Sequence[Question], have: set[str], how: PruningConfig
+    model: LanguageModel, questions: Sequence[Question], have: set[str], how: TaskConfig
 ) -> Generator[list[Trace]]:
     """The model's answers to the questions, a batch at a time, but for the batches of which `have`
     holds every id."""
@@ -42,7 +42,7 @@ def own_traces(
         ]  # fmt: skip
 
 
-def own_answers(folder: PruningFolder, tokenizer: Any) -> list[Encoded]:
+def own_answers(folder: ModelsFolder, tokenizer: Any) -> list[Encoded]:
     """What pruned models are calibrated and trained on: prompts, and what the dense model answered,
     with the end token, in the order of the questions. What ran out of tokens has no end, and is
     left out; LabError where nothing is left."""
@@ -55,7 +55,7 @@ def own_answers(folder: PruningFolder, tokenizer: Any) -> list[Encoded]:
             f"{len(traces)}. Take a model that answers, such as a student of `distill-lab run`, "
             "or raise --evaluate.max-new-tokens."
         )
-    return _encoded(whole, tokenizer)
+    return answers_as_texts(whole, tokenizer)
 
 
 def score_answers(
@@ -63,7 +63,7 @@ def score_answers(
     questions: Sequence[Question],
     dense: Mapping[str, str] | None,
     have: set[str],
-    how: PruningConfig,
+    how: TaskConfig,
     title: str,
 ) -> Generator[list[AnswerScore]]:
     """The scores of the model's answers, a batch at a time, but for the batches of which `have`
@@ -73,7 +73,7 @@ def score_answers(
     for batch in _answered(model, questions, have, how, title):
         own = {job.question_id: done.text for job, done in batch}
         texts = {by_id[id]: (own if dense is None else dense)[id] for id in own}
-        nlls = answer_nlls(model, _encoded(texts, model.tokenizer))
+        nlls = answer_nlls(model, answers_as_texts(texts, model.tokenizer))
         scores = [
             _score(question, own[question.id], *nll)
             for question, nll in zip(texts, nlls, strict=True)
@@ -106,7 +106,7 @@ def _answered(
     model: LanguageModel,
     questions: Sequence[Question],
     have: set[str],
-    how: PruningConfig,
+    how: TaskConfig,
     title: str,
 ) -> Generator[list[tuple[Job, Completion]]]:
     """Each question's prompt and its greedy completion."""
@@ -117,7 +117,7 @@ def _answered(
         yield [(job, done) for job, (done,) in batch]
 
 
-def _encoded(answers: Mapping[Question, str], tokenizer: Any) -> list[Encoded]:
+def answers_as_texts(answers: Mapping[Question, str], tokenizer: Any) -> list[Encoded]:
     """Questions with their answers as token ids, as a student of Lab 5 learns them."""
     examples = [
         Example(question.id, 0, SQUAD.user_text(question), completion)

@@ -17,9 +17,15 @@ def costs(ledger: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: ledger[name] for name in COUNTS}
     found["zeros_linears"] = round(ledger["zeros_linears"] / ledger["linear_weights"], 4)
     found["zeros_all"] = round(ledger["zeros_all"] / ledger["parameters"], 4)
+    return found | times(ledger)
+
+
+def times(ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """What of these stands in the ledger of a model that was timed; else nothing."""
     if "speed" not in ledger:
-        return found
-    found["peak_bytes"], waited = ledger["peak_bytes"], ledger["speed"]["waited"]
+        return {}
+    waited = ledger["speed"]["waited"]
+    found: dict[str, Any] = {"peak_bytes": ledger["peak_bytes"]}
     found["waited"] = None if waited is None else round(waited, 3)
     own, dense = ledger["speed"]["own"], ledger["speed"]["dense"]
     for part in ("prefill", "decode"):

@@ -3,7 +3,7 @@ same reviews or questions, whatever its sign."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from distill_lab.pipeline.pruning.methods import Method
@@ -63,12 +63,12 @@ def _names(method: Method) -> tuple[str, str, str]:
 
 
 def findings(
-    variants: Sequence[Variant], of: Mapping[str, Readings], how: MeasureSettings
+    pairs: Iterable[tuple[str, str]], of: Mapping[str, Readings], how: MeasureSettings
 ) -> list[Finding]:
-    """A finding for each contrast and measure."""
+    """A finding for each pair (plus, minus) of names, and each measure."""
     return [
         _finding(plus, minus, measure, of, how)
-        for plus, minus in contrasts(variants)
+        for plus, minus in pairs
         for measure in of[plus].measures
     ]
 

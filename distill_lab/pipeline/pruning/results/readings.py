@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from distill_lab.pipeline.pruning.records import AnswerScore, PruningFolder, ReviewScore, Variant
+from distill_lab.pipeline.pruning.records import AnswerScore, Model, ModelsFolder, ReviewScore
 from distill_lab.run.folder import RecordFile
 from distill_lab.run.records import LabError
 from distill_lab.tasks.squad.scores import normalize_answer
 from distill_lab.tasks.sst2 import scores
 
-MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll"]
+MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll", "kl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,8 @@ MEASURES = {
         Measure("answer_nll", "answer NLL", "nats a token", True, digits=4, by_token=True),
     ),
 }
+# Between models that come of one dense model: of all its tokens, not of its likeliest alone.
+KL = Measure("kl", "KL to the dense model", "nats a token", lower_is_better=True, digits=6)
 
 
 class Readings:
@@ -129,7 +131,7 @@ class AnswerReadings(Readings):
         return [[normalize_answer(score.answer) for score in one] for one in self.of_seeds]
 
 
-def readings(variants: Sequence[Variant], task: str, folder: PruningFolder) -> Readings:
+def readings(variants: Sequence[Model], task: str, folder: ModelsFolder) -> Readings:
     """The scores of a model's seeds, in the order of the reviews or questions. LabError where a
     file holds scores of others, or no text has a token."""
     entries = folder.entries(task)[1].read()
@@ -140,7 +142,7 @@ def readings(variants: Sequence[Variant], task: str, folder: PruningFolder) -> R
     if not sum(of.tokens()):
         raise LabError(
             f"{folder.answers(variants[0]).path}: expected answers of the dense model with at "
-            "least one token, found none. Prune a model that answers."
+            "least one token, found none. Take a model that answers."
         )
     return of
 
@@ -150,6 +152,6 @@ def _in_order(entries: Sequence[Any], file: RecordFile[Any], noun: str) -> list[
     if by_id.keys() != {entry.id for entry in entries}:
         raise LabError(
             f"{file.path}: expected a score for each of the {len(entries)} evaluation {noun}, "
-            f"found {len(by_id)}, not all of them. Run `distill-lab prune evaluate` again."
+            f"found {len(by_id)}, not all of them. Run `distill-lab {file.stage}` again."
         )
     return [by_id[entry.id] for entry in entries]

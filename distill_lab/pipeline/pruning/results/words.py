@@ -7,16 +7,19 @@ from typing import Any
 
 from distill_lab.pipeline.pruning.methods import BLOCKS, NEURONS
 from distill_lab.pipeline.pruning.results.findings import Finding
-from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
+from distill_lab.pipeline.pruning.results.readings import KL, MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS as WORDINGS
 
 _ALL = {measure.name: measure for measures in MEASURES.values() for measure in measures}
+_ALL[KL.name] = KL
 LABELS = {name: measure.label for name, measure in _ALL.items()}
 
 
 def score(value: float, measure: str) -> str:
-    """`84.2` points, `0.412` nats."""
-    return f"{value:.1f}" if _ALL[measure].unit == "points" else f"{value:.3f}"
+    """`84.2` points, `0.412` nats, of a KL `0.0012`."""
+    if _ALL[measure].unit == "points":
+        return f"{value:.1f}"
+    return f"{value:.4f}" if measure == KL.name else f"{value:.3f}"
 
 
 def signed(value: float, measure: str) -> str:
@@ -43,8 +46,8 @@ def headline(report: Mapping[str, Any], findings: Sequence[Finding]) -> list[str
     scores = [of for (plus, _), of in pairs.items() if " + " not in plus]
     halves = [of for of in scores if of[0].plus == "wanda:0.5"]
     recovered = [of for (_, minus), of in pairs.items() if minus.endswith(" + CE")]
-    lines = [_verdict(of, "At equal zeros") for of in halves or scores]
-    lines += [_verdict(of, "After as many steps") for of in recovered]
+    lines = [verdict(of, "At equal zeros") for of in halves or scores]
+    lines += [verdict(of, "After as many steps") for of in recovered]
     if lines:
         noun = WORDINGS[report["task"]].noun
         lines.append(f"In brackets: the difference and its 95 % interval over {noun}.")
@@ -54,7 +57,7 @@ def headline(report: Mapping[str, Any], findings: Sequence[Finding]) -> list[str
     return [line for line in (*lines, _speed_sentence(report["models"])) if line]
 
 
-def _verdict(pair: Sequence[Finding], when: str) -> str:
+def verdict(pair: Sequence[Finding], when: str) -> str:
     """Where one model is better than another, where worse, and where that is not shown."""
     parts: list[str] = []
     for reading, phrase in (
@@ -99,7 +102,7 @@ def _speed_sentence(models: Mapping[str, Mapping[str, Any]]) -> str:
 BUSY = 0.1  # share of the time in which a process that is alone may wait for a core
 
 
-def busy(models: Mapping[str, Mapping[str, Any]]) -> str:
+def busy(models: Mapping[str, Mapping[str, Any]], command: str = "prune evaluate") -> str:
     """That times are not to be trusted, where other programs ran; else nothing."""
     waited = [model["costs"].get("waited") or 0.0 for model in models.values()]
     if max(waited) <= BUSY:
@@ -107,7 +110,7 @@ def busy(models: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         f"The machine was busy: while models were timed, the process waited up to "
         f"{100 * max(waited):.0f} % of the time for a core. Do not trust the times; delete "
-        "ledgers/ and run distill-lab prune evaluate again when it is idle."
+        f"ledgers/ and run distill-lab {command} again when it is idle."
     )
 
 
@@ -117,16 +120,19 @@ def table(report: Mapping[str, Any]) -> str:
     columns = ("model", "zeros", "parameters", f"{first.label} (95 % CI)", second.label,
                "perplexity", "agrees", "MB", "decode")  # fmt: skip
     rows = [columns, *(_row(model, first, second) for model in report["models"].values())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     note = (
         f"zeros: share of the blocks' linears; {WORDINGS[report['task']].agrees}; MB: weights as "
         "saved; decode: times as fast as dense, side by side."
     )
-    return "\n".join(
-        [lines[0], rule, *lines[1:], "", *filter(None, (note, busy(report["models"])))]
-    )
+    return "\n".join([in_columns(rows), "", *filter(None, (note, busy(report["models"])))])
+
+
+def in_columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """A Markdown table of equally wide columns; the first row is its head."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
 
 
 def _row(model: Mapping[str, Any], first: Measure, second: Measure) -> tuple[str, ...]:

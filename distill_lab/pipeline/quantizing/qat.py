@@ -1,0 +1,69 @@
+"""Stage 3: quantization-aware training (Jacob et al. 2018, arXiv 1712.05877, section 3).
+
+The forward pass multiplies with rounded weights, the gradient goes straight to those behind them,
+and the dense model is the teacher by KL on every token of the reviews or of its own answers. CE on
+the same texts in the same order is its control. What was learnt is then rounded as plain weights
+are.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from distill_lab.losses.distillation import Objective
+from distill_lab.models.backend import start_on
+from distill_lab.models.loading import LanguageModel, for_training, load, require_known_head
+from distill_lab.models.pruning.layout import prunable
+from distill_lab.models.quantization.apply import quantize_linears, save_packed
+from distill_lab.models.quantization.fake import begin_fake, end_fake
+from distill_lab.models.quantization.scheme import Scheme
+from distill_lab.pipeline.pruning.training import (
+    hyperparameters_of,
+    learnt_texts,
+    train_and_save,
+    write_whole,
+)
+from distill_lab.pipeline.quantizing.records import QuantizationFolder, QuantizedModel, trained
+from distill_lab.pipeline.quantizing.settings import QuantizationConfig
+
+
+def run(config: QuantizationConfig, out: Path) -> bool:
+    """Writes qat/<way>/<kl or ce>-<seed>/model and log.jsonl. False if all were there."""
+    folder = QuantizationFolder(out)
+    todo = [model for model in trained(config) if not folder.model(model).exists()]
+    if todo:
+        folder.require_model(QuantizedModel())
+    for n, model in enumerate(todo, 1):
+        _train(model, config, folder, f"qat {n}/{len(todo)} {model.title}")
+    return bool(todo)
+
+
+def _train(
+    model: QuantizedModel, config: QuantizationConfig, folder: QuantizationFolder, title: str
+) -> None:
+    assert model.way is not None
+    backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
+    dense, scheme = str(folder.model(QuantizedModel())), model.way.scheme()
+    by_kl = model.recovery == "kl"
+    student = load(dense, backend, "base", whole=True)
+    require_known_head(student)
+    teacher = load(dense, backend, "teacher") if by_kl else None
+    student = for_training(student, 0)
+    begin_fake(prunable(student).values(), scheme)
+    train_and_save(
+        student,
+        learnt_texts(config, folder, student.tokenizer),
+        Objective(alpha=1.0 if by_kl else 0.0, temperature=config.qat.temperature),
+        teacher,
+        hyperparameters_of(config.qat, model.seed, config.runtime, backend.dtype),
+        folder.of(model),
+        title,
+        save=partial(_round_and_save, scheme),
+    )
+
+
+def _round_and_save(scheme: Scheme, student: LanguageModel, folder: Path) -> None:
+    end_fake(student.lm)
+    codes = quantize_linears(student, scheme)
+    write_whole(folder, lambda partial: save_packed(student, codes, partial))

@@ -1,0 +1,1 @@
+"""What a run of quantization found: numbers, pictures, words."""

@@ -1,0 +1,87 @@
+"""How far models are from the dense one, over all tokens, and which of them nothing else beats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from distill_lab.pipeline.pruning.results.findings import Finding
+from distill_lab.pipeline.pruning.results.measures import Difference, rounded
+from distill_lab.pipeline.pruning.results.readings import KL
+from distill_lab.pipeline.pruning.settings import MeasureSettings
+from distill_lab.pipeline.quantizing.records import Closeness, Measured, QuantizationFolder
+from distill_lab.reporting.stats import bootstrap_interval, t_interval
+from distill_lab.run.records import LabError
+
+
+def distances(
+    seeds: Sequence[Measured], ids: Sequence[str], folder: QuantizationFolder, how: MeasureSettings
+) -> dict[str, Any]:
+    """`kl` in nats a token and `top1`, percent of tokens at which both models would say the same,
+    with 95 % intervals over reviews or questions; seeds are averaged within one of these. LabError
+    where a file holds records of others."""
+    of_seeds = [_in_order(folder, model, ids) for model in seeds]
+    sizes = [float(record.tokens) for record in of_seeds[0]]
+    values = {
+        "kl": [[record.kl for record in one] for one in of_seeds],
+        "top1": [[100.0 * record.agreed for record in one] for one in of_seeds],
+    }
+    found: dict[str, Any] = {"tokens": int(sum(sizes))}
+    for name, by_seed in values.items():
+        averaged = np.mean(by_seed, axis=0).tolist()
+        ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
+        found[name] = round(sum(averaged) / sum(sizes), 7)
+        found[f"{name}_ci95"] = [round(end, 7) for end in ends]
+    return found
+
+
+def kl_finding(
+    plus: Sequence[Measured],
+    minus: Sequence[Measured],
+    ids: Sequence[str],
+    folder: QuantizationFolder,
+    how: MeasureSettings,
+) -> Finding:
+    """What the KL of one model is above another's, on the same tokens; a model without seeds stands
+    beside each seed of the other."""
+    above, below = ([_in_order(folder, model, ids) for model in of] for of in (plus, minus))
+    sizes = [float(record.tokens) for record in above[0]]
+    kl = [np.array([[record.kl for record in one] for one in of]) for of in (above, below)]
+    by_text = kl[0] - kl[1]  # (seeds, texts)
+    averaged, by_seed = by_text.mean(0).tolist(), (by_text.sum(1) / sum(sizes)).tolist()
+    ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
+    value = sum(averaged) / sum(sizes)
+    made = Difference(value, ends, by_seed, t_interval(by_seed))
+    return Finding(
+        plus=plus[0].name,
+        minus=minus[0].name,
+        measure=KL.name,
+        unit=KL.unit,
+        seeds=len(by_seed),
+        better=value < 0,
+        **rounded(made, KL.digits),
+    )
+
+
+def _in_order(folder: QuantizationFolder, model: Measured, ids: Sequence[str]) -> list[Closeness]:
+    file = folder.closeness(model)
+    by_id = {record.entry_id: record for record in file.read()}
+    if by_id.keys() != {*ids}:
+        raise LabError(
+            f"{file.path}: expected a record for each of the {len(ids)} evaluation entries, found "
+            f"{len(by_id)}, not all of them. Run `distill-lab {file.stage}` again."
+        )
+    return [by_id[id] for id in ids]
+
+
+def frontier(models: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names of those (bytes, score) than which no other has at most as many bytes and at least
+    as high a score, the smallest first; of equals the one named first."""
+    order = sorted(models, key=lambda name: (models[name][0], -models[name][1]))
+    kept: list[str] = []
+    for name in order:
+        if not kept or models[name][1] > models[kept[-1]][1]:
+            kept.append(name)
+    return kept
