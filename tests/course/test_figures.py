@@ -26,9 +26,8 @@ def copy(tmp_path) -> Path:
     """The course's sources, reading, figures, studies and solved notebooks, and its README."""
     for name in ("source", "reading", "figures", "studies", "solutions"):
         shutil.copytree(REPOSITORY / "lab_notebooks" / name, tmp_path / "lab_notebooks" / name)
-    results = tmp_path / "benchmarks" / "results"
-    results.mkdir(parents=True)
-    shutil.copy(REPOSITORY / "benchmarks" / "results" / "results.json", results)
+    results = Path("benchmarks", "results")
+    shutil.copytree(REPOSITORY / results, tmp_path / results)
     shutil.copy(REPOSITORY / "README.md", tmp_path)
     return tmp_path
 
@@ -139,7 +138,7 @@ def test_traces_are_told_by_kind_and_later_samples_may_be_right():
     verdicts = [
         Verdict(*key, "ok" if em else "wrong_answer", {"em": em}) for key, em in ems.items()
     ]
-    run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {})
+    run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {}, {})
     found = dict(run_figures.of_traces(run))
     assert found["one-fact.tokens"] == 11
     assert found["two-fact.tokens"] == 35
@@ -170,6 +169,23 @@ def test_measuring_again_says_what_has_changed(copy, capsys):
     file.write_text(kept.replace('"fact.right": 45', '"fact.right": 54'))
     assert figures.measure(figures.Measure(folder=folder)) == ["cells.fact.right: 54 → 45"]
     assert json.loads(file.read_text()) == json.loads(kept)
+
+
+def test_a_report_of_models_is_a_source_under_its_folders_name(copy):
+    run = copy / "runs" / "prune-small"
+    run.mkdir(parents=True)
+    finding = {"plus": "wanda:0.5 + KL", "minus": "wanda:0.5 + CE", "measure": "accuracy",
+               "difference": 4.7, "ci95": [2.2, 7.1]}  # fmt: skip
+    report = {"models": {"dense": {}}, "findings": [finding],
+              "data": {"train": {"n": 20}, "eval": {"n": 436}}}  # fmt: skip
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (run / "report.md").write_text("# Report\n\n| m |\n|---|\n| 1 |\n\n| o |\n", encoding="utf-8")
+    folder = copy / "lab_notebooks"
+    assert len(figures.measure(figures.Measure(run, folder))) == 6
+    found, name = figures.read(folder), "prune-small.wanda-0.5-KL-minus-wanda-0.5-CE.accuracy"
+    assert found["prune-small.table"] == "| m |\n|---|\n| 1 |"
+    assert (found[name], found[f"{name}.low"], found[f"{name}.high"]) == (4.7, 2.2, 7.1)
+    assert found["prune-small.n_eval"] == 436
 
 
 # -- figures of a study

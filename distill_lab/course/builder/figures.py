@@ -2,6 +2,7 @@
 
 lab_notebooks/figures/tiny.json     from a run, computed by `notebooks figures --run DIR`
 lab_notebooks/figures/cells.json    read from what cells of the solved notebooks show
+lab_notebooks/figures/prune-cpu.json  likewise, from a run of prune, quantize or chain of that name
 lab_notebooks/figures/NAME.json     measured once: its `source` says how
 lab_notebooks/studies/NAME/         the findings of a study, and the means of its cells
 benchmarks/results/results.json     the engine beside other libraries; blocks/ pruned models
@@ -37,8 +38,8 @@ class Measure:
     """Measure the figures that the prose names: of a run, and of what the solved notebooks show."""
 
     run: Path | None = None
-    """The folder of a finished run, of tiny with Lab 5b's ablations. Without it, runs' figures
-    stay."""
+    """The folder of a finished run, of tiny with Lab 5b's ablations; or of prune, quantize or
+    chain. Without it, runs' figures stay."""
     folder: Path = Path("lab_notebooks")
     """The folder that holds the sources and the notebooks."""
 
@@ -57,10 +58,14 @@ def measure(options: Measure) -> list[str]:
     """Writes the figures, and returns a line for each that has changed."""
     folder, changes = options.folder / "figures", []
     if options.run:
-        from distill_lab.course.builder import run_figures  # loads torch
+        from distill_lab.course.builder import model_figures, run_figures  # loads torch
 
-        profile, figures = run_figures.compute(options.run)
-        changes += _write(folder / f"{profile}.json", figures, run_figures.SOURCE)
+        if model_figures.is_such_a_run(options.run):
+            name, figures = options.run.resolve().name, model_figures.compute(options.run)
+            source = model_figures.SOURCE
+        else:
+            (name, figures), source = run_figures.compute(options.run), run_figures.SOURCE
+        changes += _write(folder / f"{name}.json", figures, source)
     if (folder / CELLS).exists():
         shown = {key: value for key, value in _shown(options.folder) if value is not None}
         changes += _write(folder / CELLS, shown)
