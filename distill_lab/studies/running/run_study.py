@@ -23,13 +23,14 @@ from distill_lab.run.records import LabError, write_text
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
 from distill_lab.studies import page, results
-from distill_lab.studies.budget import Budget, read_budget
+from distill_lab.studies.budget import read_budget
 from distill_lab.studies.cells import CellScores, means_of, write_cells
 from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measure_names import OF_TRACES, needed
+from distill_lab.studies.operations import Budget
 from distill_lab.studies.results import CELLS, HALVES, PAGE
 from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of, start_of
 from distill_lab.studies.running.cell_work import CellWork
