@@ -24,13 +24,14 @@ def group_advantages(rewards: Tensor) -> Tensor:
 def _instead(rewards: Tensor) -> dict[str, Tensor]:
     """What is often written for them, and its result."""
     centred = rewards - rewards.mean(1, keepdim=True)
+    down = rewards.std(0, correction=min(1, len(rewards) - 1))  # (n), without a warning for one row
     return {
         _TURNED: -group_advantages(rewards),
         _BATCH: (rewards - rewards.mean()) / (rewards.std() + 1e-4),
         "The mean of the group is taken off, and of the batch the deviation: both are the group's.":
             centred / (rewards.std() + 1e-4),
         "The axis is turned round: a group is a row, and what is compared stands in one row.":
-            (rewards - rewards.mean(0)) / (rewards.std(0) + 1e-4),
+            (rewards - rewards.mean(0)) / (down + 1e-4),
         "The mean is taken off, and nothing divided: that is Dr. GRPO's. Here a group's standard "
         "deviation divides.": centred,
         "The deviation divides, and the mean is not taken off: then nothing is below its group.":

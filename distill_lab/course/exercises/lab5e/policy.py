@@ -159,7 +159,7 @@ def _gradient(function: Function, rng: random.Random) -> None:
     loss = function(log_p, old, *rest)
     if not isinstance(loss, Tensor) or not loss.requires_grad:
         raise WrongError(f"{call}\n{_NO_GRADIENT}")
-    if not math.isfinite(float(loss)):
+    if not math.isfinite(float(loss.detach())):
         raise difference(call, brief(loss), "a number")
     loss.backward()
     first = [0.0, 0.0] if log_p.grad is None else log_p.grad[:, 0].tolist()
