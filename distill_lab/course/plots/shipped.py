@@ -30,11 +30,12 @@ def study_pictures(name: str, *plots: str) -> list[Plot]:
 
 
 def study_means(name: str) -> dict[str, dict[str, float]]:
-    """Of each student of a study without axes, the means over its seeds: of its measures on the
-    half that is reported, and of what it took. LabError for a study that there is not."""
+    """Of each model of a study without axes, references first, the means over its seeds: of its
+    measures on the half that is reported, and of what it took, of which references have none.
+    LabError for a study that there is not."""
     study = read(_folder_of(name))
     found: dict[str, dict[str, float]] = {}
-    for student in study.definition.students:
+    for student in (*study.definition.references, *study.definition.students):
         lines = [line for line in study.lines if (line.student, line.half) == (student, REPORT)]
         if lines:
             rows = [{**line.means, **line.budget} for line in lines]

@@ -82,8 +82,9 @@ def _direction(function: Function, rng: random.Random) -> None:
 
 
 def _mean(function: Function, rng: random.Random) -> None:
-    student, teacher, *_ = drawn(rng, 1.0, 1.0)
-    _held(function, student, teacher)
+    for _ in range(2):
+        student, teacher, *_ = drawn(rng, 1.0, 1.0)
+        _held(function, student, teacher)
 
 
 def _gradient(function: Function, rng: random.Random) -> None:
