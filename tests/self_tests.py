@@ -53,7 +53,7 @@ def _inputs(lab: str) -> Iterator[Path]:
     shared = ("__init__", "checks", "squad_scores", "safe_path", "losses/distillation",
               "tasks/squad/scores", "reporting/stats", "run/records",
               "course/exercises/lab5c/museum", "models/pruning/patterns",
-              "losses/policy_gradient", "studies/operations",
+              "losses/policy_gradient", "run/operations",
               "pipeline/rejection_rules")  # fmt: skip
     yield from (package / f"{name}.py" for name in shared)
     yield ROOT / "constraints.txt"

@@ -14,10 +14,10 @@ from distill_lab.pipeline import train
 from distill_lab.run.arms import ALL_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json
+from distill_lab.run.operations import Budget, operations
 from distill_lab.run.records import write_text
 from distill_lab.run.settings import Config, ModelSettings
 from distill_lab.sampling.jobs import encoded, jobs_for
-from distill_lab.studies.operations import Budget, operations
 from distill_lab.tasks.all_tasks import task_of
 
 BUDGET = "budget.json"

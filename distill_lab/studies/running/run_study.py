@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from distill_lab.pipeline.report import git_state, versions
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.operations import Budget
 from distill_lab.run.records import LabError, write_text
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
@@ -30,7 +31,6 @@ from distill_lab.studies.findings import choose, unanswered
 from distill_lab.studies.halves import REPORT, Half, write_halves
 from distill_lab.studies.held_out import HeldOut
 from distill_lab.studies.measure_names import OF_TRACES, needed
-from distill_lab.studies.operations import Budget
 from distill_lab.studies.results import CELLS, HALVES, PAGE
 from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of, start_of
 from distill_lab.studies.running.cell_work import CellWork

@@ -9,7 +9,7 @@ from typing import Any
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import Exercise, Function, Step, difference, expect
 from distill_lab.course.exercises.result_types import NUMBER
-from distill_lab.studies.operations import Budget, operations
+from distill_lab.run.operations import Budget, operations
 
 Tokens = Mapping[str, int]
 COUNTS = ("teacher_wrote", "teacher_read", "student_wrote", "student_read", "trained")

@@ -10,8 +10,8 @@ from distill_lab.course.exercises.exercise import Exercise, Function, Slip, Step
 from distill_lab.course.exercises.result_types import NUMBER, ResultType
 from distill_lab.pipeline import rejection_rules
 from distill_lab.run.records import Question
-from distill_lab.squad_scores import em, f1
 from distill_lab.tasks.prompts import answer_text
+from distill_lab.tasks.squad.scores import em, f1
 
 RULES = (
     rejection_rules.truncated,

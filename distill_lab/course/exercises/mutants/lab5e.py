@@ -16,8 +16,8 @@ from distill_lab.course.exercises.lab5e import (
     REVERSE_KL,
     REWARD,
 )
-from distill_lab.squad_scores import em, f1
 from distill_lab.tasks.prompts import answer_text, parse
+from distill_lab.tasks.squad.scores import em, f1
 
 RIGHT, FORM, CUT = (step.title for step in REWARD.steps)
 FORMULA, GROUP, DEAD = (step.title for step in GROUP_ADVANTAGES.steps)
