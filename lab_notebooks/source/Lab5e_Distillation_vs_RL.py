@@ -67,6 +67,7 @@ from distill_lab import warmed_up
 lab.run("data", "generate", "reject")
 start, questions = warmed_up(lab), lab.questions[:16]
 samples = own_samples(lab, start, questions, n=8)
+print(questions[0].question, questions[0].answers, "", sep="\n")
 for completion in samples[0][:3]:
     print(completion.finish, completion.text, "", sep="\n")
 
@@ -207,12 +208,12 @@ better, worse = (
 show(clipped_losses(ratios, better, worse))
 
 # %% [markdown] id="about-live"
-# "The loss is {setting:0}, nothing is learnt" is the complaint that is heard most often about GRPO. At ratio {setting:1} the loss of a group is about
+# "The loss is {setting:0}, nothing is learnt" is often said of GRPO. At ratio {setting:1} the loss of a group is about
 # {setting:0} in value, because its advantages add up to {setting:0}; its gradient is not. Watch the reward, never the loss.
 #
 # ## 5. Live: your three functions train a student
 #
-# {setting:12} optimiser steps, {setting:8} questions a step, {setting:8} samples of each. Sampling takes most of the time.
+# {setting:12} optimiser steps, {setting:8} questions a step, {setting:8} samples of each.
 #
 # *Your guess:* does the reward rise? What share of the groups is dead?
 
@@ -435,8 +436,8 @@ show(*study_pictures("compare", "findings", "budgets"))
 # | settings tried | not given | as many for each arm | no |
 # | seeds, intervals | none | in the pictures | no |
 #
-# One pair of tiny models says nothing about what RL can do for a large one. It shows *why* the two differ: a teacher's text holds a
-# right answer for nearly every question, while a reward is silent wherever the student is never right.
+# One pair of tiny models says nothing about what RL can do for a large one. What you have seen of it is what each has to learn
+# from: a teacher's text holds a right answer for nearly every question, and a reward is silent wherever the student is never right.
 #
 # ## 8. With TRL, and on a GPU
 #
@@ -461,8 +462,7 @@ show(*study_pictures("compare", "findings", "budgets"))
 # `frac_reward_zero_std` misses dead groups at rewards such as {setting:0.2}, the float trap of your exercise; and its end is an
 # end token alone, so that text behind `</answer>` belongs to the completion.
 #
-# On a free T4, Unsloth loads the student in {setting:4} bits with vLLM beside it on the same card (*colocated*), which samples many
-# times as fast as a plain loop:
+# On a free T4, Unsloth loads the student in {setting:4} bits, with vLLM beside it on the same card (*colocated*) to do the sampling:
 #
 # ```python
 # from unsloth import FastLanguageModel  # before trl and transformers
