@@ -50,7 +50,7 @@ def own_samples(
 ) -> list[list[Completion]]:
     """n samples of each question, in the questions' order, drawn as the arms draw them."""
     sampling = dataclasses.replace(own_arms.drawing_of(lab.config).sampling, n=n, seed=seed)
-    jobs = jobs_for(questions, model.tokenizer)
+    jobs = jobs_for(questions, model.tokenizer, 0, task_of(lab.config))
     rows = lab.config.runtime.sample_batch
     batches = complete_all(model, jobs, sampling, rows, set(), "sample")
     made = {job.question_id: samples for batch in batches for job, samples in batch}
