@@ -34,8 +34,10 @@ _PARTS = {
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
     "course.plots.lab5c": "gradient_norms hesitations softened",
+    "course.plots.lab5e": "clipped_losses fitted live_steps reward_groups",
+    "course.own_samples_demos": "blamed_tokens fitted_bump grpo_with own_samples warmed_up",
     "course.plots.lab6": "decode_times kept_by_input",
-    "course.plots.shipped": "study_pictures",
+    "course.plots.shipped": "bundled_sizes study_means study_pictures",
     "course.pruning_demos": "batches_of decode_milliseconds generated layer_inputs perplexity "
     "saved_and_loaded sparse_products states_of train_with wanda_draws with_merged_lora "
     "zipped_bytes",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PASSED = ROOT / "tests" / "self_tests.json"
-LABS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab6")
+LABS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6")
 
 
 def main(every: bool) -> int:
@@ -52,7 +52,9 @@ def _inputs(lab: str) -> Iterator[Path]:
     yield from notebooks.glob(f"**/L{lab[1:]}_*.ipynb")
     shared = ("__init__", "checks", "squad_scores", "safe_path", "losses/distillation",
               "tasks/squad/scores", "reporting/stats", "run/records",
-              "course/exercises/lab5c/museum", "models/pruning/patterns")  # fmt: skip
+              "course/exercises/lab5c/museum", "models/pruning/patterns",
+              "losses/policy_gradient", "run/operations",
+              "pipeline/rejection_rules")  # fmt: skip
     yield from (package / f"{name}.py" for name in shared)
     yield ROOT / "constraints.txt"
 

@@ -60,12 +60,12 @@ def run(config: Config, out: Path, arm: OwnArm) -> bool:
         require_shared_tokenizer(teacher, base, _ADVICE)
         require_known_head(teacher)
     questions = folder.train_questions.read()
-    prompts = _prompts(config, questions, base, teacher, folder)
+    prompts = prompts_of(config, questions, base, teacher, folder)
     student = for_training(base, config.models.lora_rank)
     trainer = _trainer(arm, config)(
         student,
         prompts,
-        _drawing(config),
+        drawing_of(config),
         Objective(1.0, 1.0, config.own.divergence) if teacher else Objective(),
         teacher,
         train.hyperparameters_of(config, backend.dtype),
@@ -98,7 +98,7 @@ def _trainer(arm: OwnArm, config: Config) -> Callable[..., OwnSamplesTrainer]:
     )
 
 
-def _drawing(config: Config) -> Drawing:
+def drawing_of(config: Config) -> Drawing:
     """Samples from the student's own distribution, uncut: of what is drawn from a nucleus neither
     gradient would be right."""
     own, rows = config.own, config.runtime.sample_batch
@@ -117,7 +117,7 @@ def reward_of(config: Config, questions: Sequence[Question]) -> Reward:
     return judge
 
 
-def _prompts(
+def prompts_of(
     config: Config,
     questions: Sequence[Question],
     student: LanguageModel,

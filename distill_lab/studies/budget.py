@@ -1,13 +1,9 @@
-"""What a student took: tokens, operations and time, of its own and of the teacher's.
-
-Operations are counted as is usual (Kaplan et al. 2020, arXiv 2001.08361): 2 N for a token that goes
-forward through N parameters, 6 N for one that is trained on. With LoRA it is a little less.
-"""
+"""What a student took: how its budget is read from its log and its traces, kept and found again."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +14,7 @@ from distill_lab.pipeline import train
 from distill_lab.run.arms import ALL_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json
+from distill_lab.run.operations import Budget, operations
 from distill_lab.run.records import write_text
 from distill_lab.run.settings import Config, ModelSettings
 from distill_lab.sampling.jobs import encoded, jobs_for
@@ -25,30 +22,6 @@ from distill_lab.tasks.all_tasks import task_of
 
 BUDGET = "budget.json"
 SAMPLING_SECONDS = "sampling_seconds"  # a run's note of what its traces took
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Tokens that the teacher wrote, and those that it read for it or to be learnt from; the same
-    of the student's own sampling; tokens on which it was trained; floating-point operations of all
-    these; and seconds of sampling and training."""
-
-    teacher_wrote: int = 0
-    teacher_read: int = 0
-    student_wrote: int = 0
-    student_read: int = 0
-    trained: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
-
-    def plus(self, other: Budget) -> Budget:
-        """Both together."""
-        return Budget(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Budget)))
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Its numbers by name."""
-        return asdict(self)
 
 
 def read_budget(folder: Path) -> Budget:
@@ -74,9 +47,8 @@ def write_budget(
     if ALL_ARMS[arm].softened and config.train.cache != "none":
         read += _cached(config, RunFolder(folder))
     of_student, of_teacher = (parameters(who, config.models) for who in ("base", "teacher"))
-    flops = 2 * of_teacher * (wrote + read) + 2 * of_student * (sampled + prompts)
-    flops += 6 * of_student * trained
-    budget = Budget(wrote, read, sampled, prompts, trained, flops, round(seconds, 1))
+    budget = Budget(wrote, read, sampled, prompts, trained, seconds=round(seconds, 1))
+    budget = replace(budget, flops=operations(budget, of_teacher, of_student))
     write_text(folder / BUDGET, json.dumps(budget.values) + "\n")
 
 

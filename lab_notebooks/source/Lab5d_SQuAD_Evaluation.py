@@ -380,7 +380,7 @@ for trap in TRAPS:
 # interval. Moreover, the paper's students are plain sft, so the method is the same.
 # </details>
 #
-# **Next:** the companion text on DeepSeek-R1 in the folder `reading`, then Labs 6 and 7: pruning and quantization.
+# **Next:** the companion text on DeepSeek-R1 in the folder `reading`, then Lab 5e: why distil, if a small model could learn by itself?
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in

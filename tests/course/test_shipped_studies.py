@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+from statistics import fmean
+
 import pytest
 
-from distill_lab.course.plots.shipped import studies_folder, study_pictures
+from distill_lab.course.plots.shipped import studies_folder, study_means, study_pictures
 from distill_lab.run.records import LabError
 from distill_lab.studies.results import read
 
@@ -29,6 +32,19 @@ def test_each_picture_can_be_shown_and_is_told_in_words(folder):
     for picture in study_pictures(folder.name, *sorted(files)):
         assert picture.png == (folder / "plots" / f"{picture.name}.png").read_bytes()
         assert picture.alt
+
+
+def test_means_are_those_of_the_table():
+    """Of the kd student, by the study's own table, over all its cells on the reported half."""
+    with (studies_folder() / "divergence" / "study.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["half"] == "report"]
+    means = study_means("divergence")
+    assert {"base", "teacher", "kd"} <= means.keys() == {row["student"] for row in rows}
+    for student, mean in means.items():
+        expected = fmean(float(row["em"]) for row in rows if row["student"] == student)
+        assert mean["em"] == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(LabError, match="one of the studies"):
+        study_means("x")
 
 
 def test_names_that_there_are_not():

@@ -94,7 +94,7 @@ def test_the_teacher_reads_its_own_prompt_and_the_students_completion(tiny_model
     folder.examples.write([Example("q3", 0, SQUAD.user_text(QUESTIONS[3]), RIGHT)])
     backend = choose_backend(config.runtime)
     teacher, student = (load_model(who, config.models, backend) for who in ("teacher", "base"))
-    made = own_arms._prompts(config, QUESTIONS, student, teacher, folder)
+    made = own_arms.prompts_of(config, QUESTIONS, student, teacher, folder)
     for question, prompt in zip(QUESTIONS, made, strict=True):
         text = render(SQUAD.user_text(question), teacher.tokenizer, shots, SQUAD)
         assert text.endswith(BEGUN) == bool(shots)
@@ -103,7 +103,9 @@ def test_the_teacher_reads_its_own_prompt_and_the_students_completion(tiny_model
     (written,) = made[3].written
     assert (written.student_prompt, written.teacher_prompt) == (made[3].ids, made[3].teacher_ids)
     alone = replace(config, own=replace(config.own, share=1.0))
-    assert not any(p.written for p in own_arms._prompts(alone, QUESTIONS, student, teacher, folder))
+    assert not any(
+        p.written for p in own_arms.prompts_of(alone, QUESTIONS, student, teacher, folder)
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,15 @@ def softened(tokens: Sequence[str], probabilities: Mapping[float, Sequence[float
     return Plot("softened", alt, png_of(figure))
 
 
-def hesitations(tokens: Sequence[str], entropies: Sequence[float], a_row: int = 24) -> Plot:
+def hesitations(
+    tokens: Sequence[str],
+    entropies: Sequence[float],
+    a_row: int = 24,
+    what: str = "its uncertainty",
+) -> Plot:
     """How unsure a teacher is at each token of a completion: its entropy in nats, `a_row` tokens a
-    row. The title says how few tokens hold nine tenths of it."""
+    row; or another quantity of a token, `what`. The title says how few tokens hold nine tenths of
+    it."""
     total = sum(entropies)
     if not total:
         return Plot("hesitations", "Nothing to draw: the teacher is nowhere unsure.")
@@ -53,7 +59,7 @@ def hesitations(tokens: Sequence[str], entropies: Sequence[float], a_row: int = 
         ax.set_xticks(part, [tokens[n].strip() or "␣" for n in part], rotation=90)
         ax.tick_params(axis="x", labelsize=9, length=0)
         ax.set_xlim(start - 0.6, start + a_row - 0.4)
-    title = f"{few} of {len(tokens)} tokens hold nine tenths of its uncertainty (nats)"
+    title = f"{few} of {len(tokens)} tokens hold nine tenths of {what} (nats)"
     axes[0].set_title(title, fontsize=11, loc="left", color=INK)
     said = ", ".join(f"{tokens[n].strip()!r} {entropies[n]:.2f}" for n in order[:few])
     return Plot("hesitations", f"{title}: {said}.", png_of(figure))

@@ -1,15 +1,17 @@
-"""Pictures of the studies that come with the course (lab_notebooks/studies)."""
+"""Pictures and means of the studies that come with the course (lab_notebooks/studies)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 from distill_lab.reporting.plots import Plot
 from distill_lab.run.json_files import read_json
 from distill_lab.run.records import LabError
-from distill_lab.run.settings import shipped
+from distill_lab.run.settings import profile, shipped
+from distill_lab.studies.halves import REPORT
 from distill_lab.studies.page import PLOTS
-from distill_lab.studies.results import STUDY
+from distill_lab.studies.results import STUDY, read
 
 
 def study_pictures(name: str, *plots: str) -> list[Plot]:
@@ -17,10 +19,7 @@ def study_pictures(name: str, *plots: str) -> list[Plot]:
 
     LabError for a study or a picture that there is not.
     """
-    folder = studies_folder() / name
-    known = sorted(path.parent.name for path in studies_folder().glob(f"*/{STUDY}"))
-    if name not in known:
-        raise LabError(f"Expected one of the studies {', '.join(known)}; found {name!r}.")
+    folder = _folder_of(name)
     said = read_json(folder / STUDY, "a study's results")["pictures"]
     if missing := [plot for plot in plots if plot not in said]:
         raise LabError(f"Expected pictures of {name}: {', '.join(said)}; found {missing[0]!r}.")
@@ -28,6 +27,35 @@ def study_pictures(name: str, *plots: str) -> list[Plot]:
         Plot(plot, said[plot], (folder / PLOTS / f"{plot}.png").read_bytes())
         for plot in plots or ("findings",)
     ]
+
+
+def study_means(name: str) -> dict[str, dict[str, float]]:
+    """Of each model of a study without axes, references first, the means over its seeds: of its
+    measures on the half that is reported, and of what it took, of which references have none.
+    LabError for a study that there is not."""
+    study = read(_folder_of(name))
+    found: dict[str, dict[str, float]] = {}
+    for student in (*study.definition.references, *study.definition.students):
+        lines = [line for line in study.lines if (line.student, line.half) == (student, REPORT)]
+        if lines:
+            rows = [{**line.means, **line.budget} for line in lines]
+            found[student] = {key: fmean(row[key] for row in rows) for key in rows[0]}
+    return found
+
+
+def bundled_sizes() -> tuple[int, int]:
+    """Parameters of the bundled teacher and student, on which the course's studies were made."""
+    from distill_lab.studies.budget import parameters
+
+    models = profile("tiny").models
+    return parameters("teacher", models), parameters("base", models)
+
+
+def _folder_of(name: str) -> Path:
+    known = sorted(path.parent.name for path in studies_folder().glob(f"*/{STUDY}"))
+    if name not in known:
+        raise LabError(f"Expected one of the studies {', '.join(known)}; found {name!r}.")
+    return studies_folder() / name
 
 
 def studies_folder() -> Path:

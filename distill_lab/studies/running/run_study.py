@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from distill_lab.pipeline.report import git_state, versions
 from distill_lab.run.folder import RunFolder
+from distill_lab.run.operations import Budget
 from distill_lab.run.records import LabError, write_text
 from distill_lab.run.saved_settings import fingerprint
 from distill_lab.run.settings import Config
 from distill_lab.studies import page, results
-from distill_lab.studies.budget import Budget, read_budget
+from distill_lab.studies.budget import read_budget
 from distill_lab.studies.cells import CellScores, means_of, write_cells
 from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered

@@ -13,6 +13,7 @@ import torch
 from test_checks_lab5a import _by_counting, _by_hand, _by_product, _in_numpy
 from test_checks_lab5b import last_question_first, shares, votes
 from test_checks_lab5d import dice, half_open, in_plain_python, without_regular_expressions
+from test_checks_lab5e import RIGHT as RIGHT_IN_LAB5E
 from test_checks_lab6 import RIGHT as RIGHT_IN_LAB6
 from test_checks_mutants import EXERCISES
 
@@ -79,6 +80,7 @@ RIGHT += [
     ("lab5d.f1", dice),
     *(("lab5d.bootstrap_interval", f) for f in (in_plain_python, sorted_means)),
     ("lab5d.gap_closed", half_open),
+    *RIGHT_IN_LAB5E,
     *RIGHT_IN_LAB6,
 ]
 

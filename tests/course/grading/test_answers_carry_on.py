@@ -15,6 +15,7 @@ import pytest
 import torch
 from test_grading_values import judged_there
 from wrong_answers import WRONG as WRONG_IN_LAB5
+from wrong_answers_lab5e import WRONG as WRONG_IN_LAB5E
 from wrong_answers_lab6 import WRONG as WRONG_IN_LAB6
 
 from distill_lab.course.builder import source
@@ -22,7 +23,7 @@ from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.run import settings
 
-WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB6]
+WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6]
 SOURCES = {
     book.name.partition("_")[0].lower(): book
     for book in source.read_all(Path(__file__).parent.parent.parent.parent / "lab_notebooks")
@@ -89,6 +90,16 @@ FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab5d.f1": NUMBERS,
     "lab5d.bootstrap_interval": {**ROWS, "array.array": lambda value: array.array("d", value)},
     "lab5d.gap_closed": NUMBERS,
+    "lab5e.reward": {**NUMBERS, "truth": bool},
+    "lab5e.group_advantages": {
+        "NumPy": lambda z: z.numpy(),
+        "float64": torch.Tensor.double,
+        "lists": torch.Tensor.tolist,
+        "tuple of tensors": tuple,
+    },
+    "lab5e.policy_loss": {"float64": torch.Tensor.double},
+    "lab5e.reverse_kl": {"float64": torch.Tensor.double},
+    "lab5e.budget": {**NUMBERS, "whole number": int},
     "lab6.magnitude_mask": MASKS,
     "lab6.wanda_mask": MASKS,
     "lab6.nm_mask": MASKS,
@@ -129,6 +140,11 @@ REFUSED = [
     ("lab5d.f1", str, "One number is asked for"),
     ("lab5d.bootstrap_interval", lambda ends: ends[0], "Two numbers are asked for"),
     ("lab5d.gap_closed", lambda x: (x,), "One number or None is asked for"),
+    ("lab5e.reward", str, "One number is asked for"),
+    ("lab5e.group_advantages", lambda z: {"a": z}, "A tensor of numbers is asked for"),
+    ("lab5e.policy_loss", lambda loss: loss.item(), "Give the tensor"),
+    ("lab5e.reverse_kl", lambda loss: loss.detach().numpy(), "Give the tensor"),
+    ("lab5e.budget", lambda x: [x], "One number is asked for"),
     ("lab6.magnitude_mask", torch.nonzero, "A mask is asked for"),
     ("lab6.nm_mask", str, "A mask is asked for"),
     ("lab6.count_sparsity", lambda three: three[:2], "Three numbers are asked for"),

@@ -33,13 +33,13 @@ def _gradients(function: Function, rng: random.Random) -> None:
                 "(no .item()), and detach nothing of the student."
             )
         loss.backward()
-        _without_gradient(call, teacher)
+        without_gradient(call, teacher)
         if len(targets) > 1 and (student.grad is None or not student.grad.abs().max() > 0):
             hint = "The student is detached: nothing would be learnt."
             raise difference(f"{call}\nstudent.grad", brief(student.grad), "not 0", hint)
 
 
-def _without_gradient(call: str, teacher: Tensor) -> None:
+def without_gradient(call: str, teacher: Tensor) -> None:
     if teacher.grad is not None and teacher.grad.abs().max() > 0:
         hint = (
             "The gradient runs into the teacher, who would learn from the student: "
