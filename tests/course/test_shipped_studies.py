@@ -14,6 +14,8 @@ from distill_lab.studies.results import read
 STUDIES = sorted(path.parent for path in studies_folder().glob("*/study.json"))
 REQUIRED = {
     "filter-tiny", "filter-right-only", "kd-best", "kd-unfiltered", "budget-800", "reverse-kl",
+    *(f"compare-{arm}-start" for arm in ("sft", "kd", "rft", "grpo", "on-policy")),
+    "compare-sft-grpo",
     *(f"examples-{n}" for n in (50, 100, 200, 400, 800)),
 }  # fmt: skip
 
