@@ -183,6 +183,9 @@ lab.show("sparsity")
 # **"Accuracy hardly moved. Is that luck?"** Ask for the difference on the same reviews, and for its interval. Accuracy is a
 # coarse meter: it only sees a review when its label flips. The label NLL sees each review. In the table, each row is Wanda
 # minus magnitude at the same share of zeros. An interval that contains zero says: may be chance.
+#
+# Magnitude gives the same mask each time. Wanda's depends on which reviews calibrate it, so that one Wanda model is one draw.
+# The second table has three, each calibrated on {setting:128} reviews of its own.
 
 # %% id="luck"
 # NBVAL_IGNORE_OUTPUT
@@ -192,26 +195,19 @@ rows = [
 ]
 table(rows, ("", "minus", "measure", "difference", "from", "to", "the first is"))
 
+from distill_lab import wanda_draws
+
+names = ("Wanda minus", "measure", "difference", "from", "to", "draw 1", "draw 2", "draw 3")
+table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
+
 # %% [markdown] id="about-reproduce"
 # Look at the signs, too. Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes
 # of that: whether it wins on a task is a question to measure, on each model anew. On SmolLM2-135M and the real SST-2 (profile
 # `cpu`; the table is in the repository's README) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points ahead ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
 # Why there and not here, we did not measure; its authors point to inputs of very different sizes, which larger models have.
 #
-# Magnitude gives the same mask each time. Wanda's depends on which reviews calibrate it, so that one Wanda model is one draw.
-# Here are three, each calibrated on reviews of its own: the mean difference, its interval over the held-out reviews, and the
-# three draws.
-
-# %% id="draws"
-# NBVAL_IGNORE_OUTPUT
-from distill_lab import wanda_draws
-
-names = ("Wanda minus", "measure", "difference", "from", "to", "draw 1", "draw 2", "draw 3")
-table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
-
-# %% [markdown] id="about-perplexity"
-# Where the draws lie closer together than the ends of the interval, other reviews to be scored on would change the answer more
-# than other reviews to calibrate on.
+# In the second table, where the draws lie closer together than the ends of the interval, other reviews to be scored on would change
+# the answer more than other reviews to calibrate on.
 #
 # **"Why do I not get the paper's perplexity?"** Because a perplexity has many settings that nobody prints. Below is one model
 # and one share of zeros. Which texts calibrate it, how many, whether blocks are read after pruning or before, and which texts
