@@ -60,7 +60,7 @@ def _settings(kind: BackEnd, dtype: torch.dtype) -> Any:
         return BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
         )
-    from torchao.quantization import Int8WeightOnlyConfig
+    from torchao.quantization import Int8WeightOnlyConfig  # pyright: ignore[reportMissingImports]
 
     return TorchAoConfig(Int8WeightOnlyConfig())
 
