@@ -49,4 +49,4 @@ for (const path of pages(site)) {
 }
 await browser.close();
 console.log(`${looked} views of ${site}, ${found} findings`);
-process.exit(found ? 1 : 0);
+process.exit(found || !looked ? 1 : 0);

@@ -45,8 +45,8 @@ def collect(build: Path) -> None:
         _write(pages / notebook.relative_to(ROOT), json.dumps(shown, ensure_ascii=False))
     for study in STUDIES:
         _copy(study / "page.html", files)
-        for picture in (study / "plots").glob("*.png"):
-            _copy(picture, pages)
+    for picture in (*LABS.glob("studies/*/plots/*.png"), *ROOT.glob("benchmarks/results/*.png")):
+        _copy(picture, pages)
     _write(pages / "studies.md", all_studies())
     (files / "report").mkdir(parents=True)
     shutil.copy(REPORT, files / "report" / "report.html")
@@ -110,6 +110,8 @@ def _link(page: Path, picture: str, shown: str, target: str) -> str:
         return _anchor(shown, target)
     if file in TEXTS or (file.parent == LABS and file.suffix == ".ipynb"):
         return f"[{shown}]({target})"
+    if picture:  # `collect` lays it beside the page
+        return f"![{shown}]({target})"
     place = f"{'tree' if file.is_dir() else 'blob'}/main/{file.relative_to(ROOT)}"
     return f"[{shown}]({own_repository()}/{place}{anchor and '#' + anchor})"
 

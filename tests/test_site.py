@@ -19,6 +19,7 @@ README = collect.ROOT / "README.md"
         ("[a](#start)", "[a](#start)"),
         ("[a](https://example.org/x.md)", "[a](https://example.org/x.md)"),
         ("[a](Makefile)", f"[a]({own_repository()}/blob/main/Makefile)"),
+        ("![a](benchmarks/results/bench.png)", "![a](benchmarks/results/bench.png)"),
         ("[a](tests)", f"[a]({own_repository()}/tree/main/tests)"),
         (
             "[a](lab_notebooks/studies/filter/page.html)",

@@ -40,9 +40,15 @@ class ChainRun:
 
 
 def begin(arguments: Sequence[str]) -> tuple[ChainRun, Any]:
-    """The defaults of how models answer and of batches are the run's own."""
-    named = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    config = saved(Path(named)) if named else None
+    """The defaults of how models answer and of batches are the run's own. LabError where RUN does
+    not come first."""
+    named = arguments[0] if arguments else f"{ChainRun().run}"
+    if named.startswith("-") and named not in ("-h", "--help"):
+        raise LabError(
+            f"chain: expected RUN first, as its settings are the flags' defaults; found {named}. "
+            f"Say `distill-lab chain {ChainRun().run} {named} …`."
+        )
+    config = None if named.startswith("-") else saved(Path(named))
     if config is None:
         return ChainRun(), _all_stages
     runtime = PruningRuntime(

@@ -19,7 +19,7 @@ class Publish:
     """What is published, and under which names and licences."""
 
     run: Annotated[Positional[Path], arg(metavar="RUN")] = Path("runs/tiny")
-    """The run's folder. Student, report and cards are laid out in it, in publish-<arm>."""
+    """The run's folder. Student, traces and cards are laid out in it, in publish-<arm>."""
     arm: ArmName = "kd"
     """Which of the students."""
     to: Annotated[str, arg(metavar="OWNER/NAME", help_behavior_hint="")] = ""
@@ -35,7 +35,8 @@ class Publish:
     private: bool = False
     """Make repositories that only you can see."""
     yes: bool = False
-    """Upload. Without it the command only shows what would be uploaded, and opens no connection."""
+    """Upload, also into repositories of these names that are there. Without it the command only
+    shows what would be uploaded, and opens no connection."""
 
 
 def run(settings: Publish) -> None:

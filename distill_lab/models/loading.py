@@ -23,6 +23,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -139,6 +140,8 @@ def _plain(location: str, dtype: torch.dtype, four_bit: bool) -> PreTrainedModel
     if weights.keys() != packed.keys():
         raise LabError(f"Model {location}: expected the weights of a {config.model_type} model.")
     lm.load_state_dict(packed, strict=False)  # which rounds them to dtype
+    if (Path(location) / "generation_config.json").is_file():
+        lm.generation_config = GenerationConfig.from_pretrained(location)
     return lm
 
 

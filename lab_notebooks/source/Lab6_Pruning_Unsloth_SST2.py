@@ -183,6 +183,7 @@ lab.show("sparsity")
 # **"Accuracy hardly moved. Is that luck?"** Ask for the difference on the same reviews, and for its interval. Accuracy is a
 # coarse meter: it only sees a review when its label flips. The label NLL sees each review. In the table, each row is Wanda
 # minus magnitude at the same share of zeros. An interval that contains zero says: may be chance.
+# Of accuracy more is better, of an NLL less (the *text* NLL is the logarithm of the perplexity).
 #
 # Magnitude gives the same mask each time. Wanda's depends on which reviews calibrate it, so that one Wanda model is one draw.
 # The second table has three, each calibrated on {setting:128} reviews of its own.
@@ -203,11 +204,12 @@ table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
 # %% [markdown] id="about-reproduce"
 # Look at the signs, too. Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes
 # of that: whether it wins on a task is a question to measure, on each model anew. On SmolLM2-135M and the real SST-2 (profile
-# `cpu`; the table is in the repository's README) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points ahead ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
+# `cpu`; the table is in the repository's README) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points of accuracy ahead of magnitude by row, with one draw of reviews ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
 # Why there and not here, we did not measure; its authors point to inputs of very different sizes, which larger models have.
 #
-# In the second table, where the draws lie closer together than the ends of the interval, other reviews to be scored on would change
-# the answer more than other reviews to calibrate on.
+# In the second table, compare the spread of the draws with the interval: three draws span less than half of what an interval of theirs
+# would. Only where they lie several times closer together would other reviews to be scored on change the answer more than other
+# reviews to calibrate on.
 #
 # **"Why do I not get the paper's perplexity?"** Because a perplexity has many settings that nobody prints. Below is one model
 # and one share of zeros. Which texts calibrate it, how many, whether blocks are read after pruning or before, and which texts
@@ -531,7 +533,7 @@ print(f"with the masks again: {masks.n_dropped - masks.violations(merged):,}")
 # `recover` trains the pruned model twice, from the same start, on the same texts, for as many steps: by **KL** to the dense
 # model, and by **CE** on the text alone, which is its control. It is Lab 5's objective: the dense model is the teacher, and its
 # pruned self the student. Each is done with three seeds. **Your guess:** which of the two comes closer to the dense model? And
-# is the difference larger than its interval?
+# does the interval of the difference leave zero out?
 
 # %% id="recover"
 # NBVAL_IGNORE_OUTPUT
@@ -668,7 +670,7 @@ table([(text, *shares) for text, shares in rows.items()], ("share of positive", 
 # Less: b is paid for each token all the same. The smaller the model and the larger its vocabulary, the more b weighs.
 # </details>
 #
-# **Next:** Lab 7: what does a bit cost?
+# **Next:** what does a bit cost? `distill-lab quantize run` measures it on the model of this lab; its notebook is not written yet.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in

@@ -6,6 +6,7 @@ import inspect
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -226,7 +227,7 @@ def test_a_name_is_shown_without_this_machines_folders(name, shown):
     assert public(name) == shown
 
 
-def test_the_licences_of_every_profiles_student_and_questions_are_known():
+def test_the_licences_of_every_profiles_student_and_questions_are_known(tmp_path, monkeypatch):
     from distill_lab.run.settings import PROFILES
 
     for config in PROFILES.values():
@@ -234,6 +235,10 @@ def test_the_licences_of_every_profiles_student_and_questions_are_known():
         of_questions(config, "", "")
     squad = Config(data=DataSettings(train="rajpurkar/squad"))
     assert of_questions(squad, "", "").licence == "cc-by-sa-4.0"
+    (tmp_path / "checkpoints" / "student").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    local = Config(models=ModelSettings(student="checkpoints/student"))
+    assert of_student(local, "mit", "").hub == ""  # a folder, whoever has that name on the hub
     with pytest.raises(LabError, match="--license"):  # 3B is not under Apache-2.0
         of_student(Config(models=ModelSettings(student="Qwen/Qwen2.5-3B-Instruct")), "", "")
 
@@ -244,7 +249,8 @@ def test_the_licences_of_every_profiles_student_and_questions_are_known():
 class Told(HfApi):
     """Takes what the hub's own methods take, and keeps it."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_private: bool = True) -> None:
+        self.is_private = is_private
         self.calls: list[tuple[str, dict[str, Any]]] = []
 
     def create_repo(self, *args: Any, **kwargs: Any) -> Any:
@@ -252,6 +258,10 @@ class Told(HfApi):
         from huggingface_hub import RepoUrl
 
         return RepoUrl(f"https://huggingface.co/{args[0]}")
+
+    def repo_info(self, *args: Any, **kwargs: Any) -> Any:
+        bound(HfApi.repo_info, args, kwargs)
+        return SimpleNamespace(private=self.is_private)
 
     def upload_folder(self, *args: Any, **kwargs: Any) -> Any:
         self.calls.append(("upload_folder", bound(HfApi.upload_folder, args, kwargs)))
@@ -272,8 +282,24 @@ def test_what_the_hub_is_told_is_what_its_library_takes(tmp_path):
     assert api.calls[3][1]["folder_path"] == tmp_path
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(out, capfd):
+def test_nothing_private_goes_into_a_repository_that_is_public(tmp_path):
+    """The hub leaves one that is there as it is, whatever it is asked for."""
+    api = Told(is_private=False)
+    with pytest.raises(LabError, match="--private: model me/s is on the hub already, and public"):
+        publish.upload([publish.Repository("model", "me/s", tmp_path)], True, api)
+    assert [name for name, _ in api.calls] == ["create_repo"]
+
+
+def test_who_is_not_logged_in_is_told_how(out, capfd, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN_PATH", "/nowhere")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert run(out, "--to", "me/student", "--yes") == 2
+    assert "Run `hf auth login`" in capfd.readouterr().err
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(out, capfd, monkeypatch):
     """Offline, as these tests are."""
+    monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
     assert run(out, "--to", "me/student", "--yes") == 2
     stderr = capfd.readouterr().err
     assert stderr.count("\n") == 1

@@ -57,7 +57,9 @@ def save_packed(model: LanguageModel, quantized: Mapping[str, Quantized], folder
     plain = {n: p.detach() for n, p in model.lm.named_parameters() if n not in codes}
     folder.mkdir(parents=True, exist_ok=True)
     write_packed(plain, codes, folder)
-    model.lm.config.save_pretrained(folder)
+    for how in (model.lm.config, model.lm.generation_config):  # which tokens end, too
+        if how is not None:
+            how.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
 
 

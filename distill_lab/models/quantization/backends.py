@@ -46,6 +46,7 @@ def save_by_back_end(model: Path, kind: BackEnd, backend: Backend, folder: Path)
         model,
         dtype=dtype,
         use_safetensors=True,
+        trust_remote_code=False,
         device_map=backend.device,
         quantization_config=_settings(kind, dtype),
     )

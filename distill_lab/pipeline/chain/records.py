@@ -77,12 +77,15 @@ class Link:
 def links(config: ChainConfig, left_out: dict[str, str] | None = None) -> list[Link]:
     """All models, in the order in which they are made: the student, pruned, recovered, and that in
     each way; then both orders of pruning and quantizing without a recovery between them, where what
-    is pruned after it was quantized has to be quantized once more to be as small."""
+    is pruned after it was quantized has to be quantized once more to be as small. What a back end
+    packed is never pruned."""
     prune = config.chain.prune
     asked = [way for way in config.chain.quantize if way not in (left_out or {})]
     made = [(), (prune,), (prune, RECOVER), *((prune, RECOVER, way) for way in asked)]
     for way in asked:
-        made += [(prune, way), (way,), (way, prune), (way, prune, way)]
+        made += [(prune, way), (way,)]
+        if ways.parse(way).kind != "back end":
+            made += [(way, prune), (way, prune, way)]
     return [Link(steps) for steps in made]
 
 
@@ -99,7 +102,7 @@ def _twos(made: list[Link]) -> list[tuple[str, str]]:
 
 _STEPS = (*DENSE_FROM, "chain.n_calibration", "chain.steps", "chain.learning_rate",
           "chain.batch_size", "chain.temperature")  # fmt: skip
-_SCORES = (*DENSE_FROM, *SCORES_FROM)
+_SCORES = (*_STEPS, *SCORES_FROM)
 
 
 def chain_folder(out: Path) -> QuantizationFolder:

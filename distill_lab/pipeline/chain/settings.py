@@ -17,7 +17,8 @@ class ChainSettings:
     """How the student is pruned, as --prune.methods has it: neurons:0.25, blocks:1, wanda:0.5."""
     quantize: tuple[str, ...] = ("q8_0", "q4_0")
     """In which ways each model is quantized, before and after pruning, as --quantize.ways has it:
-    files of 8 and of 4 bits, q8_0 and q4_0; or int8, nf4, round-8, gptq-4-g32."""
+    files of 8 and of 4 bits, q8_0 and q4_0; or round-8, gptq-4-g32, int8, nf4 (of these two the
+    packed weights are not pruned)."""
     n_calibration: Annotated[int, Bounds(1)] = 64
     """The student's own answers that pruning, GPTQ and AWQ read, drawn with the run's seed."""
     steps: Annotated[int, Bounds(1)] = 60

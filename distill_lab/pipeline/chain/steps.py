@@ -25,7 +25,7 @@ def begin(config: ChainConfig, out: Path) -> bool:
     and notes which ways cannot be had. False if all was there."""
     folder = chain_folder(out)
     done = adapt(config, folder)
-    if done or "left_out" not in folder.run.read_notes():
+    if done or any(not folder.model(link).exists() for link in links(config)):
         model = load(str(folder.model(Link())), plain_backend(config.runtime, out), "base")
         require_finite(model)
         leave_out(parse_all(config.chain.quantize, "--chain.quantize"), model, folder)

@@ -7,6 +7,7 @@ names it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from distill_lab.models.sources import SMOLLM2
 from distill_lab.run.records import LabError
@@ -74,4 +75,4 @@ def of_questions(config: Config, licence: str, note: str) -> Origin:
 
 
 def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") != 1
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).exists()

@@ -199,11 +199,16 @@ def _size(n: int) -> str:
 
 def upload(repositories: list[Repository], private: bool, api: HfApi | None = None) -> list[str]:
     """Uploads each folder as one commit; returns the pages. LabError where the hub refuses."""
-    api = api or HfApi()
+    api = api or HfApi(token=True)  # which says so where there is none
     pages: list[str] = []
     for each in repositories:
         try:
             page = api.create_repo(each.name, repo_type=each.kind, private=private, exist_ok=True)
+            if private and not api.repo_info(page.repo_id, repo_type=each.kind).private:
+                raise LabError(
+                    f"--private: {each.kind} {each.name} is on the hub already, and public. Make "
+                    "it private on its page, or choose another --to."
+                )
             api.upload_folder(
                 repo_id=page.repo_id,
                 folder_path=each.folder,

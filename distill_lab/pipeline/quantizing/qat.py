@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import start_on
@@ -59,11 +62,14 @@ def _train(
         hyperparameters_of(config.qat, model.seed, config.runtime, backend.dtype),
         folder.of(model),
         title,
-        save=partial(_round_and_save, scheme),
+        save=partial(_round_and_save, scheme, backend.dtype),
     )
 
 
-def _round_and_save(scheme: Scheme, student: LanguageModel, folder: Path) -> None:
+def _round_and_save(scheme: Scheme, dtype: str, student: LanguageModel, folder: Path) -> None:
+    """What was trained is float32; what is not quantized has the numbers' format of its twin."""
     end_fake(student.lm)
     codes = quantize_linears(student, scheme)
+    lm: Any = student.lm
+    lm.to(getattr(torch, dtype))
     write_whole(folder, lambda partial: save_packed(student, codes, partial))

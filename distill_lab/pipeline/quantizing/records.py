@@ -132,7 +132,7 @@ def trained(config: QuantizationConfig) -> list[QuantizedModel]:
 _QUANTIZED = (*DENSE_FROM, "quantize.n_calibration")
 _TRAINED = (*DENSE_FROM, "qat.steps", "qat.learning_rate", "qat.batch_size", "qat.temperature")
 _SENSITIVITY = (*_QUANTIZED, "quantize.n_sensitivity", "quantize.sensitivity")
-_SCORES = (*DENSE_FROM, *SCORES_FROM)
+_SCORES = (*_QUANTIZED, *_TRAINED, *SCORES_FROM)
 MADE_FROM = {
     "quantized": _QUANTIZED, "qat": _TRAINED, "sensitivity.json": _SENSITIVITY,
     "scores": _SCORES, "closeness": _SCORES,
