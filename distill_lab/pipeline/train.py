@@ -204,7 +204,7 @@ def _train_arm(
 def _watched_questions(config: Config, run: RunFolder, student: LanguageModel) -> list[Question]:
     """The first evaluation questions; none where there are none."""
     if unsloth_backend.loaded(student.lm):
-        print("train: nobody is asked while it learns, as that was never tried with Unsloth")
+        print("train: nobody is asked while it learns, as that was never tried with unsloth")
         return []
     if not run.eval_questions.path.exists():
         return []

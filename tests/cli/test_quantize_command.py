@@ -164,6 +164,16 @@ def test_a_run_that_is_killed_twice_leaves_what_a_whole_one_does(tmp_path):
     assert len(left(tmp_path / "whole")) == 1 + 3 + 2 + 6 + 5 + 1
 
 
+def test_a_chain_names_its_run_first(capfd):
+    """Its defaults are that run's: how long an answer may be, for one."""
+    with pytest.raises(SystemExit) as end:
+        main(["chain", "--arm", "sft", "runs/x"])
+    assert end.value.code == 2
+    stderr = capfd.readouterr().err
+    assert stderr.startswith("distill-lab: chain: expected RUN first")
+    assert stderr.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_chain_that_is_killed_twice_leaves_what_a_whole_one_does(tmp_path):
     quick = "--chain.steps 6 --chain.n-calibration 4 --chain.batch-size 4 --runtime.micro-batch 4"
