@@ -33,7 +33,7 @@ _OURS = "distill_lab"
 _FACES = {
     "checks": "course.exercises",
     "install": "course.colab_install",
-    "notebook": "course.lab",
+    "notebook": "course.display",
     "squad_scores": "tasks.squad.scores",
 }
 # Whoever changes something in these changes how answers are checked.
@@ -89,6 +89,8 @@ def _imported(source: str) -> Iterator[str]:
 def _home(thing: str) -> str:
     """The full name of what a notebook imports from one of our five public modules."""
     module, _, name = thing.removeprefix(f"{_OURS}.").rpartition(".")
+    if thing == f"{_OURS}.notebook.begin":
+        return f"{_OURS}.course.lab.begin"
     home = distill_lab._MODULE_OF.get(name) if module == "" else _FACES.get(module)
     return f"{_OURS}.{home}.{name}" if home else thing
 
