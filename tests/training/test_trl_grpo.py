@@ -322,7 +322,7 @@ def test_vllm_without_a_gpu_is_refused(tiny_model, tmp_path):
 # --- learning -------------------------------------------------------------------------------------
 
 
-def learn(folder: Path, out: Path, steps: int = 30, **changes: Any) -> list[dict[str, float]]:
+def learn(folder: Path, out: Path, steps: int, **changes: Any) -> list[dict[str, float]]:
     """The smoke test: groups of 8, four prompts a step."""
     backend = choose_backend(RuntimeSettings(device="cpu", dtype="float32"))
     model = for_training(load(str(folder), backend, "student"), 0)
@@ -334,7 +334,8 @@ def learn(folder: Path, out: Path, steps: int = 30, **changes: Any) -> list[dict
 
 
 def test_a_dense_reward_is_learnt(tiny_model, tmp_path):
-    require_learnt([row["reward"] for row in learn(tiny_model("llama"), tmp_path)])
+    """In 50 steps whatever the number of threads; in 30 two of them were still at .72."""
+    require_learnt([row["reward"] for row in learn(tiny_model("llama"), tmp_path, 50)])
 
 
 @pytest.mark.slow
