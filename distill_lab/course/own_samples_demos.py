@@ -1,5 +1,8 @@
 """What Lab 5e's cells do with real models: a student that has seen a few traces, and a few steps of
-GRPO with the reader's own functions."""
+GRPO with the reader's own functions.
+
+What is heavy is imported where it is used: a grader's kernel runs the imports of each notebook.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,18 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from distill_lab.course.lab import Lab
-from distill_lab.losses.distillation import Objective
-from distill_lab.models.backend import start
-from distill_lab.models.loading import LanguageModel, for_training, load_model
-from distill_lab.pipeline import own_arms, train
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, Question, by_id
-from distill_lab.sampling.decode import complete_all
-from distill_lab.sampling.jobs import Completion, Job, jobs_for
-from distill_lab.tasks.all_tasks import task_of
-from distill_lab.training.own_samples import Prompt, Row
-from distill_lab.training.policy import PolicyTrainer
-from distill_lab.training.teacher_cache.forward import completion_logits
+
+if TYPE_CHECKING:
+    from distill_lab.models.loading import LanguageModel
+    from distill_lab.sampling.jobs import Completion, Job
 
 WARM_UP = {"steps": 100, "learning_rate": 2e-3}
 STEP = {"batch_size": 64, "learning_rate": 3e-4}  # completions of an optimiser step
@@ -37,6 +34,10 @@ Reward = Callable[[str, Sequence[str], bool], float]
 def warmed_up(lab: Lab) -> LanguageModel:
     """The student with which all arms begin: fine-tuned on the run's kept traces for a few steps,
     until some of its own samples are right. It is kept in the run's folder, and trained once."""
+    from distill_lab.models.backend import start
+    from distill_lab.models.loading import load_model
+    from distill_lab.pipeline import train
+
     run = RunFolder(lab.out / "start")
     config = dataclasses.replace(lab.config, train=dataclasses.replace(lab.config.train, **WARM_UP))
     if not run.examples.path.exists():
@@ -49,6 +50,11 @@ def own_samples(
     lab: Lab, model: LanguageModel, questions: Sequence[Question], n: int, seed: int = 0
 ) -> list[list[Completion]]:
     """n samples of each question, in the questions' order, drawn as the arms draw them."""
+    from distill_lab.pipeline import own_arms
+    from distill_lab.sampling.decode import complete_all
+    from distill_lab.sampling.jobs import jobs_for
+    from distill_lab.tasks.all_tasks import task_of
+
     sampling = dataclasses.replace(own_arms.drawing_of(lab.config).sampling, n=n, seed=seed)
     jobs = jobs_for(questions, model.tokenizer, 0, task_of(lab.config))
     rows = lab.config.runtime.sample_batch
@@ -61,6 +67,10 @@ def blamed_tokens(
     lab: Lab, model: LanguageModel, question: Question, sample: Completion
 ) -> tuple[list[str], Tensor, Tensor]:
     """The tokens (N) of a model's sample, its logits there and the teacher's, both (N, V)."""
+    from distill_lab.pipeline import train
+    from distill_lab.tasks.all_tasks import task_of
+    from distill_lab.training.teacher_cache.forward import completion_logits
+
     teacher = lab.model("teacher")
     prompt = task_of(lab.config).user_text(question)
     example = Example(question.id, 0, prompt, sample.text)
@@ -96,13 +106,19 @@ def grpo_with(
 ) -> list[dict[str, float]]:
     """So many optimiser steps of GRPO on the run's questions with these three functions, which
     change the model in place; one row a step: reward, share of dead groups, length in tokens."""
+    from distill_lab.course.your_trainer import YourTrainer
+    from distill_lab.losses.distillation import Objective
+    from distill_lab.models.backend import start
+    from distill_lab.models.loading import for_training
+    from distill_lab.pipeline import own_arms, train
+
     config = dataclasses.replace(
         lab.config, train=dataclasses.replace(lab.config.train, steps=steps, **STEP)
     )
     questions = lab.questions
     backend = start(config, lab.out)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = _YourTrainer(
+        trainer = YourTrainer(
             for_training(model, config.models.lora_rank),
             own_arms.prompts_of(config, questions, model, None, RunFolder(lab.out)),
             own_arms.drawing_of(config),
@@ -128,26 +144,3 @@ def _judge(reward: Reward, questions: Sequence[Question]) -> Callable[[Job, Comp
         return float(reward(completion.text, answers, completion.finish == "stop"))
 
     return judge
-
-
-class _YourTrainer(PolicyTrainer):
-    """GRPO whose advantages and loss are functions that somebody else has written."""
-
-    group_advantages: Advantages
-    policy_loss: PolicyLoss
-
-    def judged(self, prompt: Prompt, samples: Sequence[list[int]]) -> list[Row]:
-        rows = self.rewarded(prompt, samples)
-        advantages = self.group_advantages(torch.tensor([[row.reward for row in rows]]))  # (1, n)
-        return [
-            dataclasses.replace(row, advantage=float(a))
-            for row, a in zip(rows, advantages[0], strict=True)
-        ]
-
-    def loss_of(
-        self, log_q: Tensor, mask: Tensor, inputs: dict[str, Any], n_items: Tensor | int | None
-    ) -> tuple[Tensor, Tensor]:
-        """Their mean over this micro-batch's tokens, as its part of the mean over the step's."""
-        tokens = mask.sum()
-        mean = self.policy_loss(log_q, log_q.detach(), inputs["advantages"], mask.long())
-        return mean * tokens / (tokens if n_items is None else n_items), torch.zeros(())
