@@ -18,6 +18,7 @@ from distill_lab.course.install_cell import own_repository
 from distill_lab.run.records import LabError
 
 ROOT = Path(__file__).parents[1]
+REPOSITORY = own_repository()
 LABS = ROOT / "lab_notebooks"
 STUDIES = sorted(path.parent for path in LABS.glob("studies/*/study.json"))
 TEXTS = [
@@ -113,7 +114,7 @@ def _link(page: Path, picture: str, shown: str, target: str) -> str:
     if picture:  # `collect` lays it beside the page
         return f"![{shown}]({target})"
     place = f"{'tree' if file.is_dir() else 'blob'}/main/{file.relative_to(ROOT)}"
-    return f"[{shown}]({own_repository()}/{place}{anchor and '#' + anchor})"
+    return f"[{shown}]({REPOSITORY}/{place}{anchor and '#' + anchor})"
 
 
 def _anchor(shown: str, target: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from distill_lab.cli.prune import require_one_process
+from distill_lab.cli.model_runs import require_one_process
 from distill_lab.pipeline.chain.records import chain_folder, claim_chain_folder, links
 from distill_lab.pipeline.chain.runner import run
 from distill_lab.pipeline.chain.settings import ChainConfig, ChainSettings

@@ -117,9 +117,9 @@ def _speakers(
         most = settings.max_new_tokens
         made = [dataclasses.replace(each, max_new_tokens=most) for each in made] if most else made
         return made, on
-    task, most = settings.task or "squad", settings.max_new_tokens or _MOST
+    most = settings.max_new_tokens or _MOST
     try:
-        speaker, on = speakers.alone(settings.run, task, settings.shots, most)
+        speaker, on = speakers.alone(settings.run, settings.task, settings.shots, most)
     except LabError as error:
         raise LabError(
             f"RUN {settings.run}: expected a run or a model, found neither: {error}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,16 @@ from typing import Annotated, Any
 from tyro.conf import Fixed, Positional, Suppress, arg
 
 from distill_lab.cli.parsing import Command, Group
-from distill_lab.cli.run_settings import First, defaults, first_of
+from distill_lab.cli.run_settings import First, config_of, defaults, first_of
 from distill_lab.pipeline.pruning.runner import STAGES as PRUNING_STAGES
 from distill_lab.pipeline.pruning.settings import PROFILES as PRUNING_PROFILES
 from distill_lab.pipeline.quantizing.runner import STAGES as QUANTIZATION_STAGES
 from distill_lab.pipeline.quantizing.settings import PROFILES as QUANTIZATION_PROFILES
-from distill_lab.pipeline.runner import STAGES, run_stage
+from distill_lab.pipeline.runner import STAGES, Stage, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.saved_settings import check, claim_run_folder
-from distill_lab.run.settings import PROFILES, Config, ExportSettings, OwnSettings, profile
+from distill_lab.run.settings import PROFILES, Config, ExportSettings, OwnSettings
 
 # -- run, its stages, and doctor
 
@@ -42,8 +42,7 @@ class Run(Config):
     @property
     def config(self) -> Config:
         """The settings without the folder. Raises LabError for one that is not possible."""
-        profile(self.profile)
-        config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
+        config = config_of(self, PROFILES)
         check(config)
         return config
 
@@ -62,14 +61,18 @@ def _defaults(first: First, others: Sequence[str]) -> dict[str, Any]:
     return defaults(PROFILES, "runs/", first, others)
 
 
-def _run(run: Callable[[Config, Path], None], arguments: Sequence[str]) -> tuple[Run, Any]:
-    """`run`, or a stage: the processes meet, and the folder takes the settings or refuses them."""
+def _run(stage: str, arguments: Sequence[str]) -> tuple[Run, Any]:
+    """A stage; all of them where it is `run`: the processes meet, and the folder takes the settings
+    or refuses them."""
 
     def claim_and_run(settings: Run) -> None:
         config, out = settings.config, settings.out
         join(config.runtime.device)
         from_main(lambda: claim_run_folder(config, out))
-        run(config, out)
+        if stage == "run":
+            _all_stages(config, out)
+        else:
+            run_stage(stage, config, out)
 
     return Run(**_defaults(*first_of(arguments))), claim_and_run
 
@@ -168,8 +171,7 @@ def _prune(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
     """A stage of pruning; all of them where `stage` is `run`."""
     from distill_lab.cli import prune
 
-    run = prune.all_stages if stage == "run" else partial(prune.run_stage, stage)
-    return prune.begin(run, arguments)
+    return prune.RUNS.begin(stage, arguments)
 
 
 def _prune_doctor(arguments: Sequence[str]) -> tuple[Any, Any]:
@@ -185,8 +187,7 @@ def _quantize(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
     """A stage of quantization; all of them where `stage` is `run`."""
     from distill_lab.cli import quantize
 
-    run = quantize.all_stages if stage == "run" else partial(quantize.run_stage, stage)
-    return quantize.begin(run, arguments)
+    return quantize.RUNS.begin(stage, arguments)
 
 
 def _chain(arguments: Sequence[str]) -> tuple[Any, Any]:
@@ -247,26 +248,30 @@ _NOTEBOOKS = {
     "check": "Say whether the notebooks are in step with their sources.",
     "figures": "Measure the numbers in the labs' text.",
 }
+
+
+def _stages(stages: Mapping[str, Stage], begin: Callable[..., Any]) -> dict[str, Command]:
+    """`run`, and each of the stages."""
+    alone = {
+        name: Command(f"{stage.help.capitalize()}.", partial(begin, name))
+        for name, stage in stages.items()
+    }
+    return {
+        "run": Command("Run all stages in order, or go on with a run.", partial(begin, "run")),
+        **alone,
+    }
+
+
 COMMANDS = Group(
     "Teach a small model to reason: sample a teacher, keep its right answers, train a student.\n\n"
     f"Profiles: {', '.join(PROFILES)} (--profile NAME; `distill-lab doctor` recommends one).",
     {
-        "run": Command("Run all stages in order, or go on with a run.", partial(_run, _all_stages)),
-        **{
-            name: Command(f"{stage.help.capitalize()}.", partial(_run, partial(run_stage, name)))
-            for name, stage in STAGES.items()
-        },
+        **_stages(STAGES, _run),
         "prune": Group(
             "Prune a model that has learnt a task, let it recover, and say what that costs.\n\n"
             f"Profiles: {', '.join(PRUNING_PROFILES)} (--profile NAME).",
             {
-                "run": Command(
-                    "Run all stages in order, or go on with a run.", partial(_prune, "run")
-                ),
-                **{
-                    name: Command(f"{stage.help.capitalize()}.", partial(_prune, name))
-                    for name, stage in PRUNING_STAGES.items()
-                },
+                **_stages(PRUNING_STAGES, _prune),
                 "doctor": Command("Say what a run takes, here or on another card.", _prune_doctor),
             },
         ),
@@ -274,13 +279,7 @@ COMMANDS = Group(
             "Keep a model that has learnt a task in fewer bits, and say what each costs and buys."
             f"\n\nProfiles: {', '.join(QUANTIZATION_PROFILES)} (--profile NAME).",
             {
-                "run": Command(
-                    "Run all stages in order, or go on with a run.", partial(_quantize, "run")
-                ),
-                **{
-                    name: Command(f"{stage.help.capitalize()}.", partial(_quantize, name))
-                    for name, stage in QUANTIZATION_STAGES.items()
-                },
+                **_stages(QUANTIZATION_STAGES, _quantize),
             },
         ),
         "chain": Command("Prune, recover and quantize a run's student, in one ledger.", _chain),

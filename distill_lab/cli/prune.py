@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import arg
 
-from distill_lab.cli.run_settings import defaults, first_of
+from distill_lab.cli.model_runs import ModelRuns
+from distill_lab.cli.run_settings import config_of, defaults, first_of
 from distill_lab.pipeline.pruning.records import claim_pruning_folder, require_possible
 from distill_lab.pipeline.pruning.runner import STAGES, run_stage
-from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile
-from distill_lab.run.distributed import size
-from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import LabError
+from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +27,7 @@ class PruneRun(PruningConfig):
     @property
     def config(self) -> PruningConfig:
         """The settings without the folder. Raises LabError for a profile that there is not."""
-        profile(self.profile)
-        names = [field.name for field in dataclasses.fields(PruningConfig)]
-        return PruningConfig(**{name: getattr(self, name) for name in names})
+        return config_of(self, PROFILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,36 +54,12 @@ def examine(arguments: Sequence[str]) -> tuple[PruneDoctor, Any]:
     return PruneDoctor(**defaults(PROFILES, "runs/prune-", first, others)), predict
 
 
-def begin(
-    run: Callable[[PruningConfig, Path], None], arguments: Sequence[str]
-) -> tuple[PruneRun, Any]:
-    """`run`, or a stage: the folder takes the settings or refuses them."""
+def _table(report: Mapping[str, Any]) -> str:
+    from distill_lab.pipeline.pruning import report as reporting
 
-    def claim_and_run(settings: PruneRun) -> None:
-        require_one_process("prune")
-        config = settings.config
-        claim_pruning_folder(config, settings.out)
-        run(config, settings.out)
-
-    settings = defaults(PROFILES, "runs/prune-", *first_of(arguments))
-    return PruneRun(**settings), claim_and_run
+    return reporting.table(report)
 
 
-def require_one_process(command: str) -> None:
-    """LabError under a launcher of several: the models of a run are made one after another."""
-    if size() > 1:
-        raise LabError(
-            f"{command}: expected one process, found {size()}. Start it without a launcher."
-        )
-
-
-def all_stages(config: PruningConfig, out: Path) -> None:
-    """Runs them in order, then prints the table and where the report is."""
-    folder = RunFolder(out)
-    print(f"Run {out} ({config.profile}); settings in {folder.config}", flush=True)
-    for name in STAGES:
-        run_stage(name, config, out)
-    from distill_lab.pipeline.pruning import report
-
-    print("\n" + report.table(folder.read_report()))
-    print(f"\nReport: {folder.report('html')}")
+RUNS = ModelRuns(
+    "prune", PruneRun, PROFILES, tuple(STAGES), claim_pruning_folder, run_stage, _table
+)

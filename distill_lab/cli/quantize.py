@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.cli.prune import require_one_process
-from distill_lab.cli.run_settings import defaults, first_of
+from distill_lab.cli.model_runs import ModelRuns
+from distill_lab.cli.run_settings import config_of
 from distill_lab.pipeline.quantizing.records import claim_quantization_folder
 from distill_lab.pipeline.quantizing.runner import STAGES, run_stage
-from distill_lab.pipeline.quantizing.settings import PROFILES, QuantizationConfig, profile
-from distill_lab.run.folder import RunFolder
+from distill_lab.pipeline.quantizing.settings import PROFILES, QuantizationConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +24,15 @@ class QuantizeRun(QuantizationConfig):
     @property
     def config(self) -> QuantizationConfig:
         """The settings without the folder. Raises LabError for a profile that there is not."""
-        profile(self.profile)
-        names = [field.name for field in dataclasses.fields(QuantizationConfig)]
-        return QuantizationConfig(**{name: getattr(self, name) for name in names})
+        return config_of(self, PROFILES)
 
 
-def begin(
-    run: Callable[[QuantizationConfig, Path], None], arguments: Sequence[str]
-) -> tuple[QuantizeRun, Any]:
-    """`run`, or a stage: the folder takes the settings or refuses them."""
+def _table(report: Mapping[str, Any]) -> str:
+    from distill_lab.pipeline.quantizing import report as reporting
 
-    def claim_and_run(settings: QuantizeRun) -> None:
-        require_one_process("quantize")
-        config = settings.config
-        claim_quantization_folder(config, settings.out)
-        run(config, settings.out)
-
-    settings = defaults(PROFILES, "runs/quantize-", *first_of(arguments))
-    return QuantizeRun(**settings), claim_and_run
+    return reporting.table(report)
 
 
-def all_stages(config: QuantizationConfig, out: Path) -> None:
-    """Runs them in order, then prints the table and where the report is."""
-    folder = RunFolder(out)
-    print(f"Run {out} ({config.profile}); settings in {folder.config}", flush=True)
-    for name in STAGES:
-        run_stage(name, config, out)
-    from distill_lab.pipeline.quantizing import report
-
-    print("\n" + report.table(folder.read_report()))
-    print(f"\nReport: {folder.report('html')}")
+RUNS = ModelRuns(
+    "quantize", QuantizeRun, PROFILES, tuple(STAGES), claim_quantization_folder, run_stage, _table
+)

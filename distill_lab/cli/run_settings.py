@@ -29,6 +29,13 @@ def first_of(arguments: Sequence[str]) -> tuple[First, list[str]]:
     return parse(First(), arguments, return_unknown_args=True, add_help=False)
 
 
+def config_of(settings: Any, profiles: Mapping[str, Any]) -> Any:
+    """What profiles are of, out of settings that have more. LabError for a profile that there is
+    not."""
+    kind = type(named(profiles, settings.profile))
+    return kind(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(kind)})
+
+
 def defaults(
     profiles: Mapping[str, Any], begins: str, first: First, others: Sequence[str]
 ) -> dict[str, Any]:

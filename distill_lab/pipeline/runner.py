@@ -17,7 +17,7 @@ from typing import Any
 from distill_lab.run import past_times
 from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.settings import Config
+from distill_lab.run.settings import Config, RuntimeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,19 @@ STAGES = {
 def run_stage(name: str, config: Config, out: Path) -> None:
     """Runs one stage, and remembers what a slow one took on this machine."""
     stage = STAGES[name]
-    if stage.slow:
-        from distill_lab.models import backend
-
-        backend.prepare(config.runtime)  # Unsloth must be imported before transformers
-    took = run_and_note(stage, config, out)
+    took = prepare_and_run(stage, config, config.runtime, out)
     if stage.slow and took is not None:
         device = RunFolder(out).read_notes()["backend"]["device"]
         past_times.remember(name, took, config, device)
+
+
+def prepare_and_run(stage: Stage, config: Any, runtime: RuntimeSettings, out: Path) -> float | None:
+    """`run_and_note`, with what this backend must do before a model is loaded."""
+    if stage.slow:
+        from distill_lab.models import backend
+
+        backend.prepare(runtime)  # Unsloth must be imported before transformers
+    return run_and_note(stage, config, out)
 
 
 def run_and_note(stage: Stage, config: Any, out: Path) -> float | None:

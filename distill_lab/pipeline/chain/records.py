@@ -67,7 +67,7 @@ class Link:
 
     @property
     def dtype(self) -> str | None:
-        return self.way.text if self.way and self.way.kind == "float" else None
+        return self.way.dtype if self.way else None
 
     @property
     def computes(self) -> bool:

@@ -3,7 +3,6 @@ orders of pruning and quantizing. All numbers are computed here from the records
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ from typing import Any
 from distill_lab.pipeline.chain.records import Link, chain_folder, links, orders
 from distill_lab.pipeline.chain.settings import ChainConfig
 from distill_lab.pipeline.pruning.records import DENSE
-from distill_lab.pipeline.pruning.report import of_run, template, write_report
+from distill_lab.pipeline.pruning.report import of_run, render, write_report
 from distill_lab.pipeline.pruning.results import words
 from distill_lab.pipeline.pruning.results.findings import Finding, findings
-from distill_lab.pipeline.pruning.results.readings import MEASURES
-from distill_lab.pipeline.pruning.results.wording import WORDINGS
-from distill_lab.pipeline.quantizing.report import numbers, readings_by_name
+from distill_lab.pipeline.pruning.results.readings import MEASURES, readings_by_name
+from distill_lab.pipeline.quantizing.report import numbers
 from distill_lab.pipeline.quantizing.results import pictures
 
 COLUMNS = ("after", "MB", "parameters", "ms a token", "KL", "EM (95 % CI)", "F1",
@@ -35,24 +33,21 @@ def build(config: ChainConfig, out: Path) -> dict[str, Any]:
     LabError for a missing file, and for scores of other questions."""
     folder = chain_folder(out)
     asked = links(config, folder.left_out())
-    of = readings_by_name(asked, config, folder)
+    of = readings_by_name(asked, config.data.task, folder)
     steps = [(link.name, link.before.name) for link in asked if link.steps]
     pairs = [(after.name, before.name) for after, before in orders(asked)]
+    ordered = findings(pairs, of, config.evaluate)
     report = {
         **of_run(config, folder),
         "models": numbers(asked, of, config, folder),
         "left_out": folder.left_out(),
-        "steps": _as_json(findings(steps, of, config.evaluate)),
-        "orders": _as_json(ordered := findings(pairs, of, config.evaluate)),
+        "steps": [finding.as_json() for finding in findings(steps, of, config.evaluate)],
+        "orders": [finding.as_json() for finding in ordered],
     }
     drawn = [pictures.score_by_bytes(report["models"], MEASURES[config.data.task][0])]
     shown = {"rows": rows(report, asked), "headline": headline(report, ordered), "drawn": drawn}
     write_report(folder, report, drawn, lambda ending: _render(ending, report, **shown))
     return report
-
-
-def _as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
-    return [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
 
 
 def rows(report: Mapping[str, Any], asked: Sequence[Link]) -> list[tuple[str, ...]]:
@@ -119,15 +114,15 @@ def headline(report: Mapping[str, Any], ordered: Sequence[Finding]) -> list[str]
 
 def _render(ending: str, report: Mapping[str, Any], **shown: Any) -> str:
     """The page or its Markdown."""
-    return template(f"chain.{ending}.jinja").render(
+    return render(
+        f"chain.{ending}.jinja",
+        report,
+        shown["drawn"],
         command="chain",
-        report=report,
         headline=shown["headline"],
         rows=shown["rows"],
         table=words.in_columns(shown["rows"]),
         note=NOTE,
-        pictures=shown["drawn"],
         titles=pictures.titles(report["task"]),
-        wording=WORDINGS[report["task"]],
         busy=words.busy(report["models"], "chain"),
     )

@@ -21,7 +21,12 @@ from distill_lab.pipeline.pruning.results import pictures, words
 from distill_lab.pipeline.pruning.results.costs import costs
 from distill_lab.pipeline.pruning.results.findings import Finding, contrasts, findings
 from distill_lab.pipeline.pruning.results.measures import means
-from distill_lab.pipeline.pruning.results.readings import MEASURES, Readings, readings
+from distill_lab.pipeline.pruning.results.readings import (
+    MEASURES,
+    Readings,
+    by_name,
+    readings_by_name,
+)
 from distill_lab.pipeline.pruning.results.words import table as table
 from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.report import git_state, versions
@@ -41,11 +46,10 @@ def build(config: PruningConfig, out: Path) -> dict[str, Any]:
     """
     folder = PruningFolder(out)
     asked = variants(config)
-    by_name = _by_name(asked)
-    of = {name: readings(seeds, config.data.task, folder) for name, seeds in by_name.items()}
+    of = readings_by_name(asked, config.data.task, folder)
     found = findings(contrasts(asked), of, config.evaluate)
-    report = _numbers(config, folder, by_name, of)
-    report["findings"] = [{**dataclasses.asdict(f), "reading": f.reading} for f in found]
+    report = _numbers(config, folder, by_name(asked), of)
+    report["findings"] = [finding.as_json() for finding in found]
     drawn = pictures.draw(report)
     write_report(folder, report, drawn, lambda ending: _render(ending, report, found, drawn))
     return report
@@ -68,27 +72,18 @@ def write_report(
     write_text(folder.run.report("json"), text + "\n")
 
 
-def _by_name(asked: Sequence[Variant]) -> dict[str, list[Variant]]:
-    """The variants of each name: of what recovered one for each seed."""
-    by_name: dict[str, list[Variant]] = {}
-    for variant in asked:
-        by_name.setdefault(variant.name, []).append(variant)
-    return by_name
-
-
 def _numbers(
     config: PruningConfig,
     folder: PruningFolder,
-    by_name: Mapping[str, Sequence[Variant]],
+    named: Mapping[str, Sequence[Variant]],
     of: Mapping[str, Readings],
 ) -> dict[str, Any]:
     dense = of[DENSE.name]
-    blocks = [v for (v, *_) in by_name.values() if not v.recovery and folder.dropped(v).exists()]
+    blocks = [v for (v, *_) in named.values() if not v.recovery and folder.dropped(v).exists()]
     return {
         **of_run(config, folder),
         "models": {
-            name: _of_model(seeds, of[name], dense, config, folder)
-            for name, seeds in by_name.items()
+            name: _of_model(seeds, of[name], dense, config, folder) for name, seeds in named.items()
         },
         "blocks": {
             variant.name: read_json(folder.dropped(variant), "which blocks went")
@@ -144,22 +139,33 @@ def _render(
     ending: str, report: Mapping[str, Any], found: Sequence[Finding], drawn: Sequence[Plot]
 ) -> str:
     """The page or its Markdown."""
-    return template(f"pruning.{ending}.jinja").render(
+    return render(
+        f"pruning.{ending}.jinja",
+        report,
+        drawn,
         command="prune",
         uncompared="neither Wanda and magnitude at equal zeros nor a recovery was asked for",
-        report=report,
         findings=found,
         headline=words.headline(report, found),
-        measures=MEASURES[report["task"]],
-        wording=words.WORDINGS[report["task"]],
+        titles=pictures.titles(report["task"]),
+        table=words.table(report),
+        busy=words.busy(report["models"]),
+    )
+
+
+def render(name: str, report: Mapping[str, Any], drawn: Sequence[Plot], **more: Any) -> str:
+    """A template filled with what each report of models has, and with `more`."""
+    task = report["task"]
+    return template(name).render(
+        report=report,
+        pictures=drawn,
+        measures=MEASURES[task],
+        wording=words.WORDINGS[task],
         labels=words.LABELS,
         score=words.score,
         signed=words.signed,
         interval=words.interval,
-        pictures=drawn,
-        titles=pictures.titles(report["task"]),
-        table=words.table(report),
-        busy=words.busy(report["models"]),
+        **more,
     )
 
 

@@ -4,9 +4,10 @@ dense model, what it weighs, and, where it computes in the form it is kept in, h
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,10 @@ def evaluate(
     for model in asked:
         as_kept = replace(backend, dtype=model.dtype or backend.dtype)
         done |= score(model, entries, config, folder, as_kept)
+    dense = cache(lambda: _loaded(QuantizedModel(), folder, backend))  # if anything is missing
     for model in asked[1:]:
-        done |= _compare(model, config, folder, backend)
+        done |= _compare(model, entries, dense, config, folder, backend)
+    dense.cache_clear()
     todo = [model for model in asked if not folder.ledger(model).exists()]
     for model in tqdm(todo, "evaluate bytes and time", unit="model") if todo else ():
         _count(model, config, folder, backend, all_timed or model.computes)
@@ -67,19 +70,22 @@ def _loaded(model: Measured, folder: QuantizationFolder, backend: Backend) -> La
 
 
 def _compare(
-    model: Measured, config: TaskConfig, folder: QuantizationFolder, backend: Backend
+    model: Measured,
+    entries: Sequence[Any],
+    dense: Callable[[], LanguageModel],
+    config: TaskConfig,
+    folder: QuantizationFolder,
+    backend: Backend,
 ) -> bool:
     """Writes what is missing of a model's distances. False if all were there."""
-    entries = folder.entries(config.data.task)[1].read()
     with folder.closeness(model).log() as log:
         existing = {record.entry_id for record in log.records}
         if existing >= {entry.id for entry in entries}:
             return False
-        dense = _loaded(QuantizedModel(), folder, backend)
-        texts = held_out_texts(config.data.task, folder, dense.tokenizer)
+        texts = held_out_texts(config.data.task, folder, dense().tokenizer)
         title = f"evaluate KL of {model.title}"
         size = config.runtime.batch
-        batches = compare(_loaded(model, folder, backend), dense, texts, existing, size, title)
+        batches = compare(_loaded(model, folder, backend), dense(), texts, existing, size, title)
         with closing(batches):
             for batch in batches:
                 log.append(record for record in batch if record.entry_id not in existing)

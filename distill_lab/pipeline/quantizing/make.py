@@ -58,8 +58,7 @@ def run(config: QuantizationConfig, out: Path) -> bool:
 
 def quantize_into(place: Path, dense: Path, way: Way, backend: Backend, texts: Texts) -> None:
     """Writes the model that lies in the folder `dense` in this way into `place`/model."""
-    dtype = way.text if way.kind == "float" else backend.dtype
-    model = load(str(dense), replace(backend, dtype=dtype), "base")
+    model = load(str(dense), replace(backend, dtype=way.dtype or backend.dtype), "base")
 
     def write(partial: Path) -> None:
         if way.kind == "float":

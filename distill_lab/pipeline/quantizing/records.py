@@ -86,7 +86,7 @@ class QuantizedModel:
 
     @property
     def dtype(self) -> str | None:
-        return self.way.text if self.way and self.way.kind == "float" else None
+        return self.way.dtype if self.way else None
 
     @property
     def computes(self) -> bool:

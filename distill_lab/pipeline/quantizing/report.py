@@ -3,17 +3,16 @@ numbers are computed here from the records of the run."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill_lab.pipeline.pruning.report import of_run, template, write_report
-from distill_lab.pipeline.pruning.results import words as pruning_words
+from distill_lab.pipeline.pruning.report import of_run, render, write_report
 from distill_lab.pipeline.pruning.results.costs import times
 from distill_lab.pipeline.pruning.results.findings import Finding, findings
 from distill_lab.pipeline.pruning.results.measures import means
-from distill_lab.pipeline.pruning.results.readings import MEASURES, Readings, readings
+from distill_lab.pipeline.pruning.results.readings import Readings, by_name, readings_by_name
+from distill_lab.pipeline.pruning.results.words import busy
 from distill_lab.pipeline.pruning.settings import TaskConfig
 from distill_lab.pipeline.quantizing.records import (
     Measured,
@@ -38,7 +37,7 @@ def build(config: QuantizationConfig, out: Path) -> dict[str, Any]:
     folder = QuantizationFolder(out)
     left_out = folder.left_out()
     asked = [model for model in models(config) if not (model.way and model.way.text in left_out)]
-    of = readings_by_name(asked, config, folder)
+    of = readings_by_name(asked, config.data.task, folder)
     found = _findings(asked, of, config, folder)
     sensitivity = folder.sensitivity if config.quantize.n_sensitivity else None
     report = {
@@ -46,7 +45,7 @@ def build(config: QuantizationConfig, out: Path) -> dict[str, Any]:
         "models": numbers(asked, of, config, folder),
         "left_out": left_out,
         "sensitivity": read_json(sensitivity, "what linears stand") if sensitivity else {},
-        "findings": [{**dataclasses.asdict(f), "reading": f.reading} for f in found],
+        "findings": [finding.as_json() for finding in found],
     }
     drawn = pictures.draw(report)
     write_report(folder, report, drawn, lambda ending: _render(ending, report, found, drawn))
@@ -68,23 +67,6 @@ def _findings(
         found += [f for f in scores if f.measure not in ("answer_nll", "text_nll")]
         found.append(kl_finding(named[plus], named[minus], ids, folder, config.evaluate))
     return found
-
-
-def by_name(asked: Sequence[Measured]) -> dict[str, list[Measured]]:
-    """The models of each name: of what was trained one for each seed."""
-    found: dict[str, list[Measured]] = {}
-    for model in asked:
-        found.setdefault(model.name, []).append(model)
-    return found
-
-
-def readings_by_name(
-    asked: Sequence[Measured], config: TaskConfig, folder: QuantizationFolder
-) -> dict[str, Readings]:
-    """What the models of each name say of all reviews or questions."""
-    return {
-        name: readings(seeds, config.data.task, folder) for name, seeds in by_name(asked).items()
-    }
 
 
 def numbers(
@@ -120,20 +102,15 @@ def _render(
     ending: str, report: Mapping[str, Any], found: Sequence[Finding], drawn: Sequence[Plot]
 ) -> str:
     """The page or its Markdown."""
-    return template(f"quantization.{ending}.jinja").render(
+    return render(
+        f"quantization.{ending}.jinja",
+        report,
+        drawn,
         command="quantize",
         uncompared="neither codes that are chosen beside rounding nor a training was asked for",
-        report=report,
         findings=found,
         headline=words.headline(report, found),
-        measures=MEASURES[report["task"]],
-        wording=pruning_words.WORDINGS[report["task"]],
-        labels=pruning_words.LABELS,
-        score=pruning_words.score,
-        signed=pruning_words.signed,
-        interval=pruning_words.interval,
-        pictures=drawn,
         titles=pictures.titles(report["task"]),
         table=words.table(report),
-        busy=pruning_words.busy(report["models"], "quantize evaluate"),
+        busy=busy(report["models"], "quantize evaluate"),
     )

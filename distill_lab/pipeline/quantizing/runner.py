@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distill_lab.pipeline.quantizing.settings import QuantizationConfig
-from distill_lab.pipeline.runner import Stage, run_and_note
+from distill_lab.pipeline.runner import Stage, prepare_and_run
 
 
 def _adapt(config: QuantizationConfig, out: Path) -> object:
@@ -57,8 +57,4 @@ STAGES = {
 
 def run_stage(name: str, config: QuantizationConfig, out: Path) -> None:
     """Runs one stage and notes its seconds."""
-    if STAGES[name].slow:
-        from distill_lab.models import backend
-
-        backend.prepare(config.runtime.as_of_a_run())  # Unsloth comes before transformers
-    run_and_note(STAGES[name], config, out)
+    prepare_and_run(STAGES[name], config, config.runtime.as_of_a_run(), out)

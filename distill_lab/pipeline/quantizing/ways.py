@@ -40,6 +40,11 @@ class Way:
         return self.kind in ("float", "back end")
 
     @property
+    def dtype(self) -> str | None:
+        """In which it is loaded; None: as the dense model."""
+        return self.text if self.kind == "float" else None
+
+    @property
     def calibrated(self) -> bool:
         """Whether it reads texts to choose its codes."""
         return self.method in ("awq", "gptq")

@@ -4,7 +4,8 @@ same reviews or questions, whatever its sign."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from distill_lab.pipeline.pruning.methods import Method
 from distill_lab.pipeline.pruning.records import Variant
@@ -17,7 +18,7 @@ PLAIN = ("magnitude-row", "magnitude-tensor", "magnitude-global")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference, as report.json has it."""
+    """One difference."""
 
     plus: str
     minus: str
@@ -42,6 +43,10 @@ class Finding:
         if not self.sure:
             return "may be chance"
         return "better" if self.better else "worse"
+
+    def as_json(self) -> dict[str, Any]:
+        """As report.json has it."""
+        return {**asdict(self), "reading": self.reading}
 
 
 def contrasts(variants: Sequence[Variant]) -> Iterator[tuple[str, str]]:

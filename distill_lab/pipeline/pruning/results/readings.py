@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from distill_lab.run.records import LabError
 from distill_lab.tasks.squad.scores import normalize_answer
 from distill_lab.tasks.sst2 import scores
 
+M = TypeVar("M", bound=Model)
 MeasureName = Literal["accuracy", "label_nll", "text_nll", "em", "f1", "answer_nll", "kl"]
 
 
@@ -135,10 +136,12 @@ def readings(variants: Sequence[Model], task: str, folder: ModelsFolder) -> Read
     """The scores of a model's seeds, in the order of the reviews or questions. LabError where a
     file holds scores of others, or no text has a token."""
     entries = folder.entries(task)[1].read()
+    ids = [entry.id for entry in entries]
     if task == "sst2":
-        seeds = [_in_order(entries, folder.scores(variant), "reviews") for variant in variants]
+        seeds = [in_order(ids, folder.scores(variant), "score", "reviews") for variant in variants]
         return ReviewReadings([review.label for review in entries], seeds)
-    of = AnswerReadings([_in_order(entries, folder.answers(v), "questions") for v in variants])
+    answers = [in_order(ids, folder.answers(v), "score", "questions") for v in variants]
+    of = AnswerReadings(answers)
     if not sum(of.tokens()):
         raise LabError(
             f"{folder.answers(variants[0]).path}: expected answers of the dense model with at "
@@ -147,11 +150,28 @@ def readings(variants: Sequence[Model], task: str, folder: ModelsFolder) -> Read
     return of
 
 
-def _in_order(entries: Sequence[Any], file: RecordFile[Any], noun: str) -> list[Any]:
-    by_id = {score.entry_id: score for score in file.read()}
-    if by_id.keys() != {entry.id for entry in entries}:
+def in_order(ids: Sequence[str], file: RecordFile[Any], what: str, noun: str) -> list[Any]:
+    """The file's records in the order of the entries with these ids. LabError where it holds
+    records of others: `what` is one, `noun` the entries."""
+    by_id = {record.entry_id: record for record in file.read()}
+    if by_id.keys() != {*ids}:
         raise LabError(
-            f"{file.path}: expected a score for each of the {len(entries)} evaluation {noun}, "
+            f"{file.path}: expected a {what} for each of the {len(ids)} evaluation {noun}, "
             f"found {len(by_id)}, not all of them. Run `distill-lab {file.stage}` again."
         )
-    return [by_id[entry.id] for entry in entries]
+    return [by_id[id] for id in ids]
+
+
+def by_name(models: Sequence[M]) -> dict[str, list[M]]:
+    """The models of each name: of what was trained one for each seed."""
+    found: dict[str, list[M]] = {}
+    for model in models:
+        found.setdefault(model.name, []).append(model)
+    return found
+
+
+def readings_by_name(
+    models: Sequence[Model], task: str, folder: ModelsFolder
+) -> dict[str, Readings]:
+    """What the models of each name say of all reviews or questions."""
+    return {name: readings(seeds, task, folder) for name, seeds in by_name(models).items()}

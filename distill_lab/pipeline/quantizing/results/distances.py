@@ -9,11 +9,10 @@ import numpy as np
 
 from distill_lab.pipeline.pruning.results.findings import Finding
 from distill_lab.pipeline.pruning.results.measures import Difference, rounded
-from distill_lab.pipeline.pruning.results.readings import KL
+from distill_lab.pipeline.pruning.results.readings import KL, in_order
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 from distill_lab.pipeline.quantizing.records import Closeness, Measured, QuantizationFolder
 from distill_lab.reporting.stats import bootstrap_interval, t_interval
-from distill_lab.run.records import LabError
 
 
 def distances(
@@ -66,14 +65,7 @@ def kl_finding(
 
 
 def _in_order(folder: QuantizationFolder, model: Measured, ids: Sequence[str]) -> list[Closeness]:
-    file = folder.closeness(model)
-    by_id = {record.entry_id: record for record in file.read()}
-    if by_id.keys() != {*ids}:
-        raise LabError(
-            f"{file.path}: expected a record for each of the {len(ids)} evaluation entries, found "
-            f"{len(by_id)}, not all of them. Run `distill-lab {file.stage}` again."
-        )
-    return [by_id[id] for id in ids]
+    return in_order(ids, folder.closeness(model), "record", "entries")
 
 
 def frontier(models: Mapping[str, tuple[float, float]]) -> list[str]:
