@@ -20,15 +20,22 @@ import torch.nn.functional as F
 
 from distill_lab.tasks.squad.scores import normalize_answer
 
-WRONG = []
+
+def collector():
+    """A list of wrong answers, and the decorator that puts one into it."""
+    answers = []
+
+    def wrong(exercise, slip, says):
+        def add(function):
+            answers.append((exercise, slip, function, says))
+            return function
+
+        return add
+
+    return answers, wrong
 
 
-def wrong(exercise, slip, says):
-    def add(function):
-        WRONG.append((exercise, slip, function, says))
-        return function
-
-    return add
+WRONG, wrong = collector()
 
 
 # -- 5a extract_answer

@@ -5,19 +5,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from wrong_answers import collector
 
 from distill_lab.squad_scores import em, normalize_answer
 from distill_lab.tasks.prompts import parse
 
-WRONG = []
-
-
-def wrong(exercise, slip, says):
-    def add(function):
-        WRONG.append((exercise, slip, function, says))
-        return function
-
-    return add
+WRONG, wrong = collector()
 
 
 # -- reward

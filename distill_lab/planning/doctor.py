@@ -112,12 +112,13 @@ def _own_arms(config: Config, machine: Machine) -> list[str]:
 
 def _smaller_group(config: Config, machine: Machine) -> str:
     """The group, by halves, with which all of them fit; where none does, what else to lower."""
-    group = config.own.group
-    while group > 2:
-        group //= 2
+
+    def has_room(group: int) -> bool:
         smaller = replace(config, own=replace(config.own, group=group))
-        if all(s.total <= machine.capacity for s in predict_own(smaller, machine.way)):
-            return f"Lower --own.group to {group}."
+        return all(s.total <= machine.capacity for s in predict_own(smaller, machine.way))
+
+    if group := _by_halves(config.own.group, 2, has_room):
+        return f"Lower --own.group to {group}."
     return "Lower --train.max-length or take smaller models."
 
 
@@ -215,14 +216,24 @@ def smaller_batch(
 ) -> str:
     """The batch, by halves, with which the stage fits, as advice; "" where none does. `field` is
     its name among the runtime's settings."""
-    value = getattr(config.runtime, field)
-    while value > 1:
-        value //= 2
+
+    def has_room(value: int) -> bool:
         smaller = replace(config, runtime=replace(config.runtime, **{field: value}))
         made = next(s for s in predict(smaller, machine.way) if s.name == stage)
-        if made.total <= machine.capacity:
-            return f"Lower {flag(f'runtime.{field}')} to {value}."
-    return ""
+        return made.total <= machine.capacity
+
+    value = _by_halves(getattr(config.runtime, field), 1, has_room)
+    return f"Lower {flag(f'runtime.{field}')} to {value}." if value else ""
+
+
+def _by_halves(value: int, least: int, has_room: Callable[[int], bool]) -> int | None:
+    """The first of half the value, a quarter of it, … that has room; None where none from `least`
+    on has."""
+    while value > least:
+        value //= 2
+        if has_room(value):
+            return value
+    return None
 
 
 def _advice(config: Config, machine: Machine, name: str) -> str:

@@ -8,11 +8,13 @@ as what was pruned.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from distill_lab.losses.distillation import Objective
 from distill_lab.models.backend import start_on
-from distill_lab.models.loading import for_training, load, require_known_head
+from distill_lab.models.loading import LanguageModel, for_training, load, require_known_head
 from distill_lab.models.pruning.masks import KeepMasks, Masks
 from distill_lab.pipeline.pruning.records import (
     DENSE,
@@ -56,16 +58,23 @@ def recover_into(
     config: TaskConfig,
     folder: ModelsFolder,
     title: str,
+    begin: Callable[[LanguageModel], None] | None = None,
+    save: Callable[[str, LanguageModel, Path], None] | None = None,
 ) -> None:
-    """Trains the pruned model that lies in the folder `before`, and writes it into `place`."""
+    """Trains the model that lies in the folder `before`, by KL to the dense one or by CE alone, and
+    writes it into `place`. `begin` changes it before its steps, `save` writes it, of a dense model
+    in this dtype, otherwise than `save_whole`."""
     backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
     pruned = load(str(before / "model"), backend, "base", whole=True)
     require_known_head(pruned)
     by_kl = recovery == "kl"
     teacher = load(str(folder.require_model(DENSE)), backend, "teacher") if by_kl else None
     masks = before / MASKS
+    student = for_training(pruned, 0)
+    if begin:
+        begin(student)
     train_and_save(
-        for_training(pruned, 0),
+        student,
         learnt_texts(config, folder, pruned.tokenizer),
         Objective(alpha=1.0 if by_kl else 0.0, temperature=settings.temperature),
         teacher,
@@ -73,4 +82,5 @@ def recover_into(
         place,
         title,
         KeepMasks(Masks.load(masks)) if masks.exists() else None,
+        partial(save, backend.dtype) if save else None,
     )

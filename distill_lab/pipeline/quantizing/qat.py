@@ -14,19 +14,13 @@ from typing import Any
 
 import torch
 
-from distill_lab.losses.distillation import Objective
-from distill_lab.models.backend import start_on
-from distill_lab.models.loading import LanguageModel, for_training, load, require_known_head
+from distill_lab.models.loading import LanguageModel
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.quantization.apply import quantize_linears, save_packed
 from distill_lab.models.quantization.fake import begin_fake, end_fake
 from distill_lab.models.quantization.scheme import Scheme
-from distill_lab.pipeline.pruning.training import (
-    hyperparameters_of,
-    learnt_texts,
-    train_and_save,
-    write_whole,
-)
+from distill_lab.pipeline.pruning.recover import recover_into
+from distill_lab.pipeline.pruning.training import write_whole
 from distill_lab.pipeline.quantizing.records import QuantizationFolder, QuantizedModel, trained
 from distill_lab.pipeline.quantizing.settings import QuantizationConfig
 
@@ -46,23 +40,19 @@ def _train(
     model: QuantizedModel, config: QuantizationConfig, folder: QuantizationFolder, title: str
 ) -> None:
     assert model.way is not None
-    backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
-    dense, scheme = str(folder.model(QuantizedModel())), model.way.scheme()
-    by_kl = model.recovery == "kl"
-    student = load(dense, backend, "base", whole=True)
-    require_known_head(student)
-    teacher = load(dense, backend, "teacher") if by_kl else None
-    student = for_training(student, 0)
-    begin_fake(prunable(student).values(), scheme)
-    train_and_save(
-        student,
-        learnt_texts(config, folder, student.tokenizer),
-        Objective(alpha=1.0 if by_kl else 0.0, temperature=config.qat.temperature),
-        teacher,
-        hyperparameters_of(config.qat, model.seed, config.runtime, backend.dtype),
+    assert model.recovery is not None
+    scheme = model.way.scheme()
+    recover_into(
         folder.of(model),
+        folder.of(QuantizedModel()),
+        model.recovery,
+        model.seed,
+        config.qat,
+        config,
+        folder,
         title,
-        save=partial(_round_and_save, scheme, backend.dtype),
+        begin=lambda student: begin_fake(prunable(student).values(), scheme),
+        save=partial(_round_and_save, scheme),
     )
 
 

@@ -71,9 +71,15 @@ def rounded(made: Difference, digits: int) -> dict[str, Any]:
 
 
 def _mean(of: Readings, measure: MeasureName, how: MeasureSettings) -> tuple[float, float, float]:
-    """The mean over all and over seeds, and its interval."""
-    averaged = np.mean(of.values(measure), axis=0).tolist()  # (n)
-    sizes = of.sizes(measure)
+    return mean(of.values(measure), of.sizes(measure), how)
+
+
+def mean(
+    of_seeds: Sequence[Sequence[float]], sizes: Sequence[float], how: MeasureSettings
+) -> tuple[float, float, float]:
+    """The mean over all entries and over seeds, and its interval over entries; each entry counts by
+    its size."""
+    averaged = np.mean(of_seeds, axis=0).tolist()  # (n)
     value = sum(averaged) / sum(sizes)
     return value, *bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
 
@@ -91,17 +97,21 @@ def _perplexity(nats: float) -> float:
 def difference(
     plus: Readings, minus: Readings, measure: MeasureName, how: MeasureSettings
 ) -> Difference:
-    """What `plus` is above `minus`. A model without seeds stands beside each seed of the other."""
-    above, below = plus.values(measure), minus.values(measure)
+    """What `plus` is above `minus`."""
+    return paired(plus.values(measure), minus.values(measure), plus.sizes(measure), how)
+
+
+def paired(
+    above: Sequence[Sequence[float]],
+    below: Sequence[Sequence[float]],
+    sizes: Sequence[float],
+    how: MeasureSettings,
+) -> Difference:
+    """What the values of one model are above another's, entry by entry, for each seed; one without
+    seeds stands beside each seed of the other. Each entry counts by its size."""
     n = max(len(above), len(below))
-    pairs = zip(above * (n // len(above)), below * (n // len(below)), strict=True)
-    by_review = [np.subtract(one, other) for one, other in pairs]  # seeds of (n)
-    averaged = np.mean(by_review, axis=0).tolist()  # (n)
-    sizes = plus.sizes(measure)
-    by_seed = [float(each.sum()) / sum(sizes) for each in by_review]
-    return Difference(
-        sum(averaged) / sum(sizes),
-        bootstrap_interval(averaged, how.seed, how.bootstrap, sizes),
-        by_seed,
-        t_interval(by_seed),
-    )
+    pairs = zip([*above] * (n // len(above)), [*below] * (n // len(below)), strict=True)
+    by_entry = [np.subtract(one, other) for one, other in pairs]  # seeds of (n)
+    by_seed = [float(each.sum()) / sum(sizes) for each in by_entry]
+    value, low, high = mean([each.tolist() for each in by_entry], sizes, how)
+    return Difference(value, (low, high), by_seed, t_interval(by_seed))

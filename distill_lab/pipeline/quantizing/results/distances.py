@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from distill_lab.pipeline.pruning.results.findings import Finding
-from distill_lab.pipeline.pruning.results.measures import Difference, rounded
+from distill_lab.pipeline.pruning.results.measures import mean, paired, rounded
 from distill_lab.pipeline.pruning.results.readings import KL, in_order
 from distill_lab.pipeline.pruning.settings import MeasureSettings
 from distill_lab.pipeline.quantizing.records import Closeness, Measured, QuantizationFolder
-from distill_lab.reporting.stats import bootstrap_interval, t_interval
 
 
 def distances(
@@ -29,9 +26,8 @@ def distances(
     }
     found: dict[str, Any] = {"tokens": int(sum(sizes))}
     for name, by_seed in values.items():
-        averaged = np.mean(by_seed, axis=0).tolist()
-        ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
-        found[name] = round(sum(averaged) / sum(sizes), 7)
+        value, *ends = mean(by_seed, sizes, how)
+        found[name] = round(value, 7)
         found[f"{name}_ci95"] = [round(end, 7) for end in ends]
     return found
 
@@ -47,19 +43,15 @@ def kl_finding(
     beside each seed of the other."""
     above, below = ([_in_order(folder, model, ids) for model in of] for of in (plus, minus))
     sizes = [float(record.tokens) for record in above[0]]
-    kl = [np.array([[record.kl for record in one] for one in of]) for of in (above, below)]
-    by_text = kl[0] - kl[1]  # (seeds, texts)
-    averaged, by_seed = by_text.mean(0).tolist(), (by_text.sum(1) / sum(sizes)).tolist()
-    ends = bootstrap_interval(averaged, how.seed, how.bootstrap, sizes)
-    value = sum(averaged) / sum(sizes)
-    made = Difference(value, ends, by_seed, t_interval(by_seed))
+    plus_kl, minus_kl = ([[record.kl for record in one] for one in of] for of in (above, below))
+    made = paired(plus_kl, minus_kl, sizes, how)
     return Finding(
         plus=plus[0].name,
         minus=minus[0].name,
         measure=KL.name,
         unit=KL.unit,
-        seeds=len(by_seed),
-        better=value < 0,
+        seeds=len(made.by_seed),
+        better=made.value < 0,
         **rounded(made, KL.digits),
     )
 
