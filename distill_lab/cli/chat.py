@@ -88,6 +88,7 @@ def _config(settings: Chat) -> Config | None:
     values: Any = read_json(file, "the settings of a run or a model") if file.is_file() else {}
     config = saved(out) if isinstance(values, dict) and "profile" in values else None
     given = {
+        "--arm": (settings.arm != Chat().arm, "a run"),
         "--beside": (settings.beside, "a run"),
         "--task": (settings.task != "squad", "a model by itself"),
         "--shots": (settings.shots, "a model by itself"),

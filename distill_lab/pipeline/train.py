@@ -35,7 +35,7 @@ from distill_lab.run.distributed import from_main, is_main
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, Prediction, Question, write_text
 from distill_lab.run.settings import Config, TrainSettings
-from distill_lab.sampling.jobs import jobs_for
+from distill_lab.sampling.jobs import encoded, jobs_for, require_room
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import answer_text
 from distill_lab.training.across_tokenizers import (
@@ -101,6 +101,11 @@ def reads_other_tokens(
         require_shared_tokenizer(teacher, student, _ADVICE)
         return False
     other = tokenizer_difference(teacher, student) != ""
+    if other and method == "uld" and config.train.alpha == 1:
+        raise LabError(
+            "--train.other-tokenizer uld: expected --train.alpha below 1, found 1. Sorted "
+            "probabilities do not say which token has them: only the text does. Take 0.5."
+        )
     if other and cache != "none":
         raise LabError(
             f"--train.other-tokenizer {method}: expected --train.cache none, as the probabilities "
@@ -217,8 +222,14 @@ def _watching(
     """In the first process alone, which writes the log."""
     if not questions or not is_main():
         return []
-    jobs = jobs_for(questions, student.tokenizer, task=task_of(config))
-    return [Watch(student, jobs, config.evaluate.max_new_tokens, title)]
+    jobs, most = jobs_for(questions, student.tokenizer, task=task_of(config)), config.evaluate
+    ids = encoded(jobs, student.tokenizer)
+    try:
+        require_room(student.positions, student.name, jobs, ids, most.max_new_tokens)
+    except LabError as error:
+        print(f"{title}: nobody is asked while it learns. {error}")
+        return []
+    return [Watch(student, jobs, most.max_new_tokens, title)]
 
 
 def _write_watched(
@@ -228,7 +239,8 @@ def _write_watched(
     grade, rows = task_of(config).grade, []
     history: list[dict[str, Any]] = trainer.state.log_history
     for said in (row for row in history if WATCHED in row):
-        for question, text in zip(questions, said[WATCHED], strict=False):
+        for question in (q for q in questions if q.id in said[WATCHED]):
+            text = said[WATCHED][question.id]
             answer = answer_text(text)
             prediction = Prediction(question.id, 0, text, answer, grade(answer, question))
             rows.append({"step": said["step"], **dataclasses.asdict(prediction)})

@@ -22,7 +22,7 @@ _SHOWN = 24  # characters of an answer in a line
 
 
 class Watch(TrainerCallback):
-    """Adds `{"step": …, "watched": [a completion a question]}` to the trainer's log, greedily, and
+    """Adds `{"step": …, "watched": {question id: completion}}` to the trainer's log, greedily, and
     prints the answers in a line. The log is part of a checkpoint, so that training which goes on
     from one has what was said up to there. Weights and random numbers stay as they are.
     """
@@ -46,8 +46,8 @@ class Watch(TrainerCallback):
         was_training = lm.training
         lm.eval()
         made = complete(self.student, self.jobs, self.sampling)
-        texts = [completions[0].text for _, completions in made]
+        texts = {job.question_id: completions[0].text for job, completions in made}
         lm.train(was_training)
         state.log_history.append({"step": state.global_step, WATCHED: texts})
-        answers = [parse_unfinished(text).answer[:_SHOWN] or "–" for text in texts]
+        answers = [parse_unfinished(text).answer[:_SHOWN] or "–" for text in texts.values()]
         tqdm.write(f"{self.title}, step {state.global_step}: {' | '.join(answers)}")

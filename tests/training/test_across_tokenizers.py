@@ -56,16 +56,21 @@ def log_of(out: Path, config: Config, arms: Any = ("kd",)) -> list[dict[str, Any
     return folder.read_training_log(arms[-1])
 
 
-@pytest.mark.parametrize("method", [pytest.param("uld", marks=pytest.mark.slow), "hybrid"])
-def test_a_short_training_brings_the_student_nearer(tiny_model, teacher, tmp_path, method, capsys):
-    """By its distance alone; and its model is there in the end."""
+@pytest.mark.parametrize(
+    ("method", "alpha"), [pytest.param("uld", 0.99, marks=pytest.mark.slow), ("hybrid", 1.0)]
+)
+def test_a_short_training_brings_the_student_nearer(
+    tiny_model, teacher, tmp_path, method, alpha, capsys
+):
+    """By its distance, nearly alone; and its model is there in the end."""
     config = settings(
-        teacher, tiny_model("qwen3"), method, alpha=1.0, steps=12, divergence="jsd",
+        teacher, tiny_model("qwen3"), method, alpha=alpha, steps=12, divergence="jsd",
         learning_rate=1e-2,
     )  # fmt: skip
     rows = log_of(tmp_path, config)
     assert rows[-1]["kl"] < 0.7 * rows[0]["kl"]
-    assert rows[-1]["loss"] == pytest.approx(rows[-1]["kl"], rel=1e-4)
+    last = rows[-1]
+    assert last["loss"] == pytest.approx(alpha * last["kl"] + (1 - alpha) * last["ce"], rel=1e-4)
     assert all(row["scored"] > 0 for row in rows)
     assert load_model("kd", config.models, choose_backend(config.runtime), tmp_path)
     assert "begin where one of the teacher's does" in capsys.readouterr().out
@@ -121,6 +126,14 @@ def test_another_tokenizer_and_no_method_is_refused_before_any_student_is_traine
 def test_a_cache_has_no_use_for_it(tiny_model, teacher, tmp_path):
     with pytest.raises(LabError, match=r"--train.other-tokenizer uld: expected --train.cache none"):
         log_of(tmp_path, settings(teacher, tiny_model("qwen3"), "uld", cache="topk"))
+
+
+def test_sorted_probabilities_alone_are_refused(tiny_model, teacher, tmp_path):
+    """They say how sure the teacher is, and of nothing what it is sure of."""
+    config = settings(teacher, tiny_model("qwen3"), "uld")
+    alone = replace(config, train=replace(config.train, alpha=1.0))
+    with pytest.raises(LabError, match=r"uld: expected --train.alpha below 1, found 1"):
+        log_of(tmp_path, alone)
 
 
 @pytest.mark.parametrize("more", ["", "--train.other-tokenizer uld"])

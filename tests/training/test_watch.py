@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,16 @@ def test_what_was_said_before_a_kill_is_kept(tiny_model, tmp_path, at):
     ]  # fmt: skip
     train.run(config, run.path, ("sft",), watch=True)
     assert run.watched("sft").read_text() == whole
+
+
+def test_who_has_no_room_for_an_answer_learns_unwatched(tiny_model, tmp_path, at, capsys):
+    config = config_of(tiny_model)
+    config = dataclasses.replace(config, evaluate=EvaluateSettings(max_new_tokens=10**6))
+    run = begun(tmp_path / "r", config)
+    train.run(config, run.path, ("sft",), watch=True)
+    assert "train sft: nobody is asked while it learns. Question q" in capsys.readouterr().out
+    assert run.model("sft").exists()
+    assert not run.watched("sft").exists()
 
 
 def test_a_question_of_another_evaluation_set_is_not_shown():

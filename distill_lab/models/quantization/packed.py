@@ -50,7 +50,7 @@ def read_packed(location: str | Path) -> dict[str, Tensor] | None:
             header = json.loads(file.metadata()[_HEADER])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         made = {name: _weight(name, dict(of), tensors) for name, of in header.items()}
-    except (SafetensorError, ValueError, LookupError, TypeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise LabError(
             f"{path}: expected the weights of a quantized model, found {type(error).__name__} in "
             "reading it. Quantize the model again."

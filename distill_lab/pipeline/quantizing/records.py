@@ -96,8 +96,8 @@ class QuantizedModel:
 class QuantizationFolder(ModelsFolder):
     """The folder of one run of quantization."""
 
-    def __init__(self, path: Path, command: str = "quantize") -> None:
-        super().__init__(path, command)
+    def __init__(self, path: Path, command: str = "quantize", has_stages: bool = True) -> None:
+        super().__init__(path, command, has_stages)
         self.sensitivity = path / "sensitivity.json"  # KL of each linear alone
 
     def closeness(self, model: Model) -> RecordFile[Closeness]:
@@ -152,7 +152,7 @@ def require_possible(config: QuantizationConfig) -> None:
     check(config)
     check_batches(config.runtime.micro_batch, adapt=config.adapt, qat=config.qat)
     models(config)
-    if parse(config.quantize.sensitivity).kind != "codes":
+    if parse(config.quantize.sensitivity, "--quantize.sensitivity").kind != "codes":
         raise LabError(
             f"--quantize.sensitivity: expected codes of ours, such as round-4-g32; found "
             f"{config.quantize.sensitivity!r}."

@@ -62,21 +62,22 @@ class Way:
         return Scheme(self.bits, per=per, group_size=self.group)
 
 
-def parse(text: str) -> Way:
-    """The way that a text names. LabError where there is none, or none with so many bits."""
+def parse(text: str, flag: str = "--quantize.ways") -> Way:
+    """The way that a text names. LabError, with the setting's flag, where there is none, or none
+    with so many bits."""
     if text in _NAMED:
         return Way(text, _NAMED[text])
     match = _FORM.fullmatch(text)
     if not match or match["method"] not in METHODS or match["group"] == "0":
         names = ", ".join(_NAMED)
         raise LabError(
-            f"--quantize.ways: expected one of {names}, or one of {', '.join(METHODS)} with its "
+            f"{flag}: expected one of {names}, or one of {', '.join(METHODS)} with its "
             f"bits and the size of its groups, such as round-8 or gptq-4-g32; found {text!r}."
         )
     bits = int(match["bits"])
     if not 2 <= bits <= 16:
         raise LabError(
-            f"--quantize.ways: expected 2 to 16 bits, found {bits} in {text!r}: with one there "
+            f"{flag}: expected 2 to 16 bits, found {bits} in {text!r}: with one there "
             "would be no zero. Take 8 or 4."
         )
     return Way(text, "codes", match["method"], bits, int(match["group"] or 0))
@@ -87,4 +88,4 @@ def parse_all(texts: Sequence[str], flag: str) -> list[Way]:
     twice = next((text for n, text in enumerate(texts) if text in texts[:n]), None)
     if twice:
         raise LabError(f"{flag}: expected each way once, found {twice} twice. Leave one out.")
-    return [parse(text) for text in texts]
+    return [parse(text, flag) for text in texts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -104,5 +105,9 @@ def test_a_broken_file_and_another_models_are_refused_in_one_line(tmp_path):
     write_packed({"x": torch.ones(2)}, {}, tmp_path)
     with pytest.raises(LabError, match="expected the weights of a llama model"):
         load(str(tmp_path), BACKEND, "student")
+    made = quantize(weights(), Scheme(8))
+    write_packed({}, {"w": dataclasses.replace(made, scale=made.scale[:3])}, tmp_path)
+    with pytest.raises(LabError, match="found RuntimeError in reading it"):  # 3 scales for 5 rows
+        read_packed(tmp_path)
     save_student(lm, tmp_path / "plain")
     assert read_packed(tmp_path / "plain") is None

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import reviews_file, small_config, small_model
 from transformers import AutoModelForCausalLM
 
@@ -166,6 +167,23 @@ def test_lora_is_merged_when_the_task_was_learnt(tmp_path, capsys):
     changed = {name for name in before if before[name] != after[name]}
     assert changed
     assert all("proj" in name for name in changed)  # no embedding, no norm
+
+
+def test_what_was_trained_has_the_format_of_what_it_was_made_from(tmp_path):
+    """float32 while it learns; saved so, it would weigh twice as much as the dense model."""
+    config = small_config(tmp_path)
+    config = dataclasses.replace(
+        config,
+        runtime=dataclasses.replace(config.runtime, dtype="bfloat16"),
+        adapt=dataclasses.replace(config.adapt, enough=100, steps=2),
+        prune=dataclasses.replace(config.prune, methods=("wanda:0.5",)),
+        recover=dataclasses.replace(config.recover, methods=("wanda:0.5",), seeds=1),
+    )
+    for stage in (adapt, prune, recover):
+        stage.run(config, tmp_path / "run")
+    models = list((tmp_path / "run").rglob("model.safetensors"))
+    formats = {str(tensor.dtype) for path in models for tensor in load_file(path).values()}
+    assert (len(models), formats) == (4, {"torch.bfloat16"})  # dense, pruned, by KL, by CE
 
 
 def weights_of(folder: Path) -> Mapping[str, bytes]:

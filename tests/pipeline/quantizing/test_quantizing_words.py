@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from distill_lab.models.quantization.scheme import Scheme
-from distill_lab.pipeline.chain.records import Link, links, orders
+from distill_lab.pipeline.chain.records import Link, chain_folder, links, orders
 from distill_lab.pipeline.chain.settings import ChainConfig, ChainSettings
 from distill_lab.pipeline.quantizing.records import QuantizedModel
 from distill_lab.pipeline.quantizing.results.distances import frontier
@@ -37,6 +37,8 @@ def test_codes_are_named_by_method_bits_and_group():
     ],
 )
 def test_a_way_that_there_is_not_is_refused(text, says):
+    with pytest.raises(LabError, match=r"--chain\.quantize: "):
+        parse(text, "--chain.quantize")
     with pytest.raises(LabError, match=r"--quantize\.ways: ") as raised:
         parse(text)
     assert says in str(raised.value)
@@ -96,3 +98,8 @@ def test_a_chain_has_both_orders_and_each_step_follows_another():
     assert len({link.place for link in made}) == len(made)
     assert len(links(config, {"int8": "not here"})) == 3 + 1 + 4
     assert Link(("blocks:1", "recover")).way is None
+
+
+def test_a_chain_has_no_stages_to_be_typed(tmp_path):
+    with pytest.raises(LabError, match=r"Run `distill-lab chain RUN` first"):
+        chain_folder(tmp_path).require_model(Link())
