@@ -177,7 +177,7 @@ def _prune(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
 def _prune_doctor(arguments: Sequence[str]) -> tuple[Any, Any]:
     from distill_lab.cli import prune
 
-    return prune.examine(arguments)
+    return prune.RUNS.examine(arguments)
 
 
 # -- quantization
@@ -188,6 +188,12 @@ def _quantize(stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
     from distill_lab.cli import quantize
 
     return quantize.RUNS.begin(stage, arguments)
+
+
+def _quantize_doctor(arguments: Sequence[str]) -> tuple[Any, Any]:
+    from distill_lab.cli import quantize
+
+    return quantize.RUNS.examine(arguments)
 
 
 def _chain(arguments: Sequence[str]) -> tuple[Any, Any]:
@@ -280,6 +286,9 @@ COMMANDS = Group(
             f"\n\nProfiles: {', '.join(QUANTIZATION_PROFILES)} (--profile NAME).",
             {
                 **_stages(QUANTIZATION_STAGES, _quantize),
+                "doctor": Command(
+                    "Say what a run takes, here or on another card.", _quantize_doctor
+                ),
             },
         ),
         "chain": Command("Prune, recover and quantize a run's student, in one ledger.", _chain),

@@ -3,21 +3,27 @@ runs, or all of them and the table."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from distill_lab.cli.run_settings import defaults, first_of
 from distill_lab.run.distributed import size
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError
 
+Gpu = Annotated[str, arg(help_behavior_hint="(default: this machine's)")]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRuns:
     """A command: `settings` are its flags, with a `config` and the folder `out`; `table` makes the
-    table of what stands in report.json."""
+    table of what stands in report.json. Its doctor has a flag more, `gpu`; of a config that is
+    possible `predicted` says what it takes."""
 
     command: str
     settings: type[Any]
@@ -26,6 +32,9 @@ class ModelRuns:
     claim: Callable[[Any, Path], None]
     run_stage: Callable[[str, Any, Path], None]
     table: Callable[[Mapping[str, Any]], str]
+    doctor: type[Any]
+    require_possible: Callable[[Any], None]
+    predicted: Callable[[Any, str | None], str]
 
     def begin(self, stage: str, arguments: Sequence[str]) -> tuple[Any, Any]:
         """A stage; all of them where it is `run`."""
@@ -41,6 +50,20 @@ class ModelRuns:
 
         chosen = defaults(self.profiles, f"runs/{self.command}-", *first_of(arguments))
         return self.settings(**chosen), claim_and_run
+
+    def examine(self, arguments: Sequence[str]) -> tuple[Any, Any]:
+        """`doctor`: what a run would take; nothing is run or written."""
+        first, others = first_of(arguments)
+        if first.gpu and not (first.profile or first.out):
+            first = dataclasses.replace(first, profile="colab")
+
+        def predict(settings: Any) -> None:
+            config = settings.config
+            self.require_possible(config)
+            print(self.predicted(config, settings.gpu or None))
+
+        chosen = defaults(self.profiles, f"runs/{self.command}-", first, others)
+        return self.doctor(**chosen), predict
 
     def _run_all(self, config: Any, out: Path) -> None:
         folder = RunFolder(out)

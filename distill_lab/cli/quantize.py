@@ -1,4 +1,4 @@
-"""`distill-lab quantize run`, and each of its stages alone."""
+"""`distill-lab quantize run`, each of its stages alone, and its doctor."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_lab.cli.model_runs import ModelRuns
+from distill_lab.cli.model_runs import Gpu, ModelRuns
 from distill_lab.cli.run_settings import config_of
-from distill_lab.pipeline.quantizing.records import claim_quantization_folder
+from distill_lab.pipeline.quantizing.records import claim_quantization_folder, require_possible
 from distill_lab.pipeline.quantizing.runner import STAGES, run_stage
 from distill_lab.pipeline.quantizing.settings import PROFILES, QuantizationConfig
 
@@ -27,6 +27,21 @@ class QuantizeRun(QuantizationConfig):
         return config_of(self, PROFILES)
 
 
+@dataclass(frozen=True, slots=True)
+class QuantizeDoctor(QuantizeRun):
+    """All settings of a run of quantization, and the card for which memory and time are
+    predicted."""
+
+    gpu: Gpu = ""
+    """Predict memory and time for this card: t4, l4, a100, a100-80 or h100."""
+
+
+def _predicted(config: QuantizationConfig, gpu: str | None) -> str:
+    from distill_lab.planning import quantizing
+
+    return quantizing.DOCTOR.report(config, gpu)
+
+
 def _table(report: Mapping[str, Any]) -> str:
     from distill_lab.pipeline.quantizing import report as reporting
 
@@ -34,5 +49,6 @@ def _table(report: Mapping[str, Any]) -> str:
 
 
 RUNS = ModelRuns(
-    "quantize", QuantizeRun, PROFILES, tuple(STAGES), claim_quantization_folder, run_stage, _table
-)
+    "quantize", QuantizeRun, PROFILES, tuple(STAGES), claim_quantization_folder, run_stage, _table,
+    QuantizeDoctor, require_possible, _predicted,
+)  # fmt: skip

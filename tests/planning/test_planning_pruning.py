@@ -10,8 +10,9 @@ import pytest
 from distill_lab.cli.main import main
 from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, PruningDataSettings
 from distill_lab.planning.memory import Way
+from distill_lab.planning.model_runs import longest
 from distill_lab.planning.model_shapes import shape_of
-from distill_lab.planning.pruning import estimate, longest, predict
+from distill_lab.planning.pruning import estimate, predict
 from distill_lab.planning.timing import GPUS, of_gpu
 from distill_lab.tasks.sst2.reviews import load_reviews
 

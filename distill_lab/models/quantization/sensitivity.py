@@ -17,6 +17,8 @@ from distill_lab.models.quantization.apply import inputs_by_block
 from distill_lab.models.quantization.quantize import rounded
 from distill_lab.models.quantization.scheme import Scheme
 
+TOKENS = 1024  # whose logits are in memory at a time
+
 
 def sensitivity(
     model: LanguageModel, batches: Sequence[Batch], scheme: Scheme, title: str = ""
@@ -38,9 +40,10 @@ def kl_to(before: Sequence[Tensor], model: LanguageModel, batches: Sequence[Batc
     each batch. Its head is the same, as it lies outside the blocks."""
     logits, total, n_tokens = head(model.lm), 0.0, 0
     for old, new in zip(before, _token_states(model, batches), strict=True):
-        with torch.no_grad():
-            pair = DenseTeacher(old, logits).outcomes(logits(new), 1.0)  # (n, V) twice
-            total += divergence(*pair, Objective()).double().sum().item()
+        for then, now in zip(old.split(TOKENS), new.split(TOKENS), strict=True):
+            with torch.no_grad():
+                pair = DenseTeacher(then, logits).outcomes(logits(now), 1.0)  # (n, V) twice
+                total += divergence(*pair, Objective()).double().sum().item()
         n_tokens += len(old)
     return total / n_tokens
 

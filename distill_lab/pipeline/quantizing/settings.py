@@ -83,7 +83,7 @@ PROFILES = {
         adapt=AdaptSettings(),
         quantize=QuantizeSettings(_GPU_WAYS, n_calibration=64),
         qat=QatSettings(steps=200, learning_rate=1e-5),
-        runtime=PruningRuntime(batch=32, micro_batch=4),
+        runtime=PruningRuntime(batch=32, micro_batch=1),
     ),
 }
 
