@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -254,3 +255,29 @@ def kill_when(folder: Path, is_time: Callable[[], list[Path]]) -> None:
 def left(out: Path) -> dict[str, bytes]:
     """What a study ships that does not tell the time."""
     return {name: (out / name).read_bytes() for name in ("cells.jsonl", "halves.json", "study.csv")}
+
+
+def test_a_study_whose_work_is_gone_grows_by_a_seed_and_makes_nothing_again(tmp_path, capfd):
+    """What is added is what a study with both seeds has, and what was there stays as it was."""
+    small = ("data.n_train=8", "generate.n_samples=1", "data.n_eval=4", "train.steps=2")
+    words = ["study", "run", "--axis", "train.alpha=0.5", "--students", "kd"]
+    words += [word for value in small for word in ("--setting", value)]
+
+    def cells(folder: str, seeds: int) -> dict[tuple[str, str], str]:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--seeds", str(seeds), "--out", str(tmp_path / folder)])
+        assert ended.value.code == 0
+        lines = (tmp_path / folder / "cells.jsonl").read_text().splitlines()
+        timeless = re.compile(r'"seconds": [0-9.]+')
+        return {(line[:20], line[20:50]): timeless.sub("", line) for line in lines}
+
+    whole = cells("both", 2)
+    one = cells("grown", 1)
+    shutil.rmtree(tmp_path / "grown" / "work")
+    capfd.readouterr()
+    grown = cells("grown", 2)
+    assert "lines are there and not made again" in capfd.readouterr().out
+    assert one.items() <= grown.items()
+    assert grown == whole
+    assert results.check(tmp_path / "grown") == []
+    assert len([*(tmp_path / "grown" / "work" / "traces").iterdir()]) == 1  # of the new seed

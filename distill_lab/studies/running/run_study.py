@@ -1,5 +1,6 @@
 """A study from its definition to its findings. Whatever is there is not made again, so that the
-same command goes on after it was killed, and ends with the same cells.
+same command goes on after it was killed, and ends with the same cells. What stands in cells.jsonl
+is there too, so that a study without its `work` folder can grow by seeds.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,10 @@ from distill_lab.studies.budget import read_budget
 from distill_lab.studies.cells import CellScores, means_of, write_cells
 from distill_lab.studies.definition import Definition, HalfName
 from distill_lab.studies.findings import choose, unanswered
-from distill_lab.studies.halves import REPORT, Half, write_halves
+from distill_lab.studies.halves import CHOOSE, REPORT, Half, write_halves
 from distill_lab.studies.held_out import HeldOut
-from distill_lab.studies.measure_names import OF_TRACES, needed
-from distill_lab.studies.results import CELLS, HALVES, PAGE
+from distill_lab.studies.measure_names import OF_TRACES, needed, scored_as
+from distill_lab.studies.results import CELLS, HALVES, PAGE, STUDY
 from distill_lab.studies.running.cell_configs import TEACHER, Cell, base_config, cells_of, start_of
 from distill_lab.studies.running.cell_work import CellWork
 from distill_lab.studies.running.clock import Clock
@@ -79,8 +80,10 @@ class _Study:
     definition: Definition
     out: Path
     work: Work
+    first: Cell | None
     cells: Sequence[Cell]
     halves: dict[str, Half]
+    kept: Mapping[tuple[str, HalfName], CellScores]  # by cell and half
     clock: Clock
 
     def folder(self, cell: Cell) -> Path:
@@ -92,11 +95,13 @@ class _Study:
         works: dict[Path, CellWork] = {}
         cells: dict[Path, list[Cell]] = {}
         for cell, half in wanted:
-            if cell.id not in self.work.failed:
+            if cell.id not in self.work.failed and (cell.id, half.name) not in self.kept:
                 work = self._work_of(cell, half)
                 works[work.scores] = work
                 cells.setdefault(work.scores, []).append(cell)
-        self._hold_out([work for work in works.values() if not work.is_done], cells)
+        missing = [work for work in works.values() if not work.is_done]
+        self._share([cell for work in missing for cell in cells[work.scores]])
+        self._hold_out(missing, cells)
         todo = [
             work
             for scores, work in works.items()
@@ -109,6 +114,13 @@ class _Study:
                 if reason:
                     self.work.fail(cells[work.scores], reason)
                 self.clock.tick()
+
+    def _share(self, cells: Sequence[Cell]) -> None:
+        """All that these have in common."""
+        threads = base_config(self.definition).runtime.threads
+        if self.first and cells:
+            make_start(self.first, self.work, threads)
+        make_shared(cells, self.work, threads, self.clock.tick)
 
     def _work_of(self, cell: Cell, half: Half) -> CellWork:
         how = self._how(cell)
@@ -161,13 +173,14 @@ class _Study:
 
     def lines(self) -> list[CellScores]:
         """What has been measured, in the order of the cells."""
-        first = start_of(self.definition)
-        of_start = read_budget(self.folder(first)) if first else Budget()
+        of_start = read_budget(self.folder(self.first)) if self.first else Budget()
         found: list[CellScores] = []
         for cell in self.cells:
             for half in self.halves.values():
                 work = self._work_of(cell, half)
-                if work.is_done:
+                if line := self.kept.get((cell.id, cast("HalfName", half.name))):
+                    found.append(line)
+                elif work.is_done:
                     found.append(self._line(cell, half, work.read_scores(), of_start))
         return found
 
@@ -198,14 +211,43 @@ def _begun(definition: Definition, out: Path, folder: Path) -> _Study:
     start = first and RunFolder(work.folder("students", first.student_key)).model(first.arm)
     cells = cells_of(definition, str(start or ""))
     halves = make_halves(definition, [*cells, *([first] if first else [])], work)
+    kept = {} if work.path.exists() else _kept(definition, out, halves)
     write_definition(out / DEFINITION, definition)
     write_text(out / ".gitignore", "work/\n")
     write_halves(out / HALVES, halves)
-    threads = base_config(definition).runtime.threads
-    if first:
-        make_start(first, work, threads)
-    make_shared(cells, work, threads, clock.tick)
-    return _Study(definition, out, work, cells, halves, clock)
+    return _Study(definition, out, work, first, cells, halves, kept, clock)
+
+
+def _kept(
+    definition: Definition, out: Path, halves: Mapping[str, Half]
+) -> dict[tuple[str, HalfName], CellScores]:
+    """What was measured by a study of this definition, but for its seeds, whose `work` is gone:
+    where questions are the same and all scores that findings may need are there."""
+    if not (out / STUDY).exists():
+        return {}
+    before = results.read(out)
+    same = dataclasses.replace(before.definition, seeds=definition.seeds) == definition
+    if not same or any(before.halves[name].ids != half.ids for name, half in halves.items()):
+        return {}
+    lines = [line for line in before.lines if _suffices(line, definition)]
+    if lines:
+        print(
+            f"{out / CELLS}: {len(lines)} lines are there and not made again. To make all of them, "
+            "name another --out."
+        )
+    return {(line.cell, line.half): line for line in lines}
+
+
+def _suffices(line: CellScores, definition: Definition) -> bool:
+    """Whether a line has the scores of all findings that it may be behind. On the half to choose on
+    its means are enough."""
+    needs = {
+        scored_as(each.measure)
+        for each in definition.findings
+        for side in (each.plus, each.minus)
+        if side.student == line.student and side.at.items() <= line.settings.items()
+    }
+    return line.half == CHOOSE or needs <= line.scores.keys()
 
 
 def _results(todo: Sequence[CellWork], jobs: int) -> Iterator[tuple[CellWork, str]]:
@@ -235,7 +277,7 @@ def _write(study: _Study) -> None:
         "seconds": round(study.clock.seconds, 1),
     }
     made = results.write(study.out, study.definition, about)
-    page.write(study.out, lines)
+    page.write(study.out, () if study.kept else lines)
     for finding in made:
         print(page.sentence(finding))
     for name in unanswered(study.definition, made):
