@@ -46,6 +46,10 @@ def test_tables_are_the_papers(number, printed):
     ]
 
 
+def test_table_6_has_no_rating():
+    assert {b.key for b in paper.BENCHMARKS} - {b.key for b in paper.PERCENTS} == {"codeforces"}
+
+
 def test_six_students_and_their_bases():
     assert {row.model: row.base for row in paper.STUDENTS} == BASES
     assert all(row.base is None for row in paper.TABLE_5 if row not in paper.STUDENTS)

@@ -183,10 +183,10 @@ def _of_paper() -> dict[str, Figure]:
 
     figures: dict[str, Figure] = {f"paper.{key}": value for key, value in paper.FACTS.items()}
     figures |= {f"reruns.{key}": value for key, value in paper.RERUN.items()}
-    columns = ["model", *(benchmark.title for benchmark in paper.BENCHMARKS)]
     for number, rows in paper.TABLES.items():
-        cells = [[row.model, *(row.score(b.key) for b in paper.BENCHMARKS)] for row in rows]
-        figures[f"paper.table-{number}"] = markdown(cells, columns)
+        shown = paper.PERCENTS if number == 6 else paper.BENCHMARKS
+        cells = [[row.model, *(row.score(each.key) for each in shown)] for row in rows]
+        figures[f"paper.table-{number}"] = markdown(cells, ["model", *(b.title for b in shown)])
         for row in rows:
             name = row.model.removeprefix("R1-Distill-")
             for benchmark in paper.BENCHMARKS:
