@@ -31,11 +31,14 @@ from distill_lab.models.loading import (
     tokenizer_difference,
 )
 from distill_lab.run.arms import ARMS
-from distill_lab.run.distributed import from_main, is_main
-from distill_lab.run.folder import RunFolder
+from distill_lab.run.distributed import from_main, is_main, size
+from distill_lab.run.folder import RecordFile, RunFolder
 from distill_lab.run.records import Example, LabError, Prediction, Question, write_text
+from distill_lab.run.saved_settings import CACHE, PREDICTIONS, fingerprint
 from distill_lab.run.settings import Config, TrainSettings
+from distill_lab.sampling.decode import complete_all
 from distill_lab.sampling.jobs import encoded, jobs_for, require_room
+from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.all_tasks import task_of
 from distill_lab.tasks.prompts import answer_text
 from distill_lab.training.across_tokenizers import (
@@ -47,9 +50,10 @@ from distill_lab.training.batches import Encoded, encode_examples
 from distill_lab.training.checkpoints import last_checkpoint, remove_checkpoints, write_log
 from distill_lab.training.teacher_cache.build import RowFormat, TeacherCache, fill
 from distill_lab.training.trainer import DistillationTrainer, Hyperparameters
-from distill_lab.training.watch import WATCHED, Watch
+from distill_lab.training.watch import HELD_OUT, WATCHED, HeldOut, Watch
 
 WATCHED_QUESTIONS = 3
+HELD_OUT_QUESTIONS = 16  # others, which the teacher answers
 
 
 def run(
@@ -79,8 +83,10 @@ def run(
     todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
     if any(objective_of(arm, config.train).alpha for arm in todo):  # before any is trained
         reads_other_tokens(config, *(load_tokenizer_only(w, config.models) for w in _BOTH))
+    held_out = _held_out(config, folder) if watch and todo else None
     for arm in todo:
-        _train_arm(arm, examples, config, folder, cache or folder.teacher_cache, watch)
+        place = cache or folder.teacher_cache
+        _train_arm(arm, examples, config, folder, place, watch, held_out)
     return bool(todo)
 
 
@@ -174,6 +180,7 @@ def _train_arm(
     run: RunFolder,
     cache: Path,
     watch: bool,
+    held_out: HeldOut | None,
 ) -> None:
     folder = run.student(arm)
     models, objective = config.models, objective_of(arm, config.train)
@@ -199,7 +206,7 @@ def _train_arm(
     questions = _watched_questions(config, run, student) if watch else []
     trainer = make_trainer(
         student, encoded, objective, teacher, hyperparameters, folder, title,
-        _watching(questions, student, config, title),
+        _watching(questions, student, config, title, held_out),
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=from_main(lambda: last_checkpoint(folder)))
     from_main(lambda: _write_watched(questions, trainer, config, run, arm))
@@ -217,7 +224,11 @@ def _watched_questions(config: Config, run: RunFolder, student: LanguageModel) -
 
 
 def _watching(
-    questions: Sequence[Question], student: LanguageModel, config: Config, title: str
+    questions: Sequence[Question],
+    student: LanguageModel,
+    config: Config,
+    title: str,
+    held_out: HeldOut | None,
 ) -> list[Watch]:
     """In the first process alone, which writes the log."""
     if not questions or not is_main():
@@ -229,13 +240,13 @@ def _watching(
     except LabError as error:
         print(f"{title}: nobody is asked while it learns. {error}")
         return []
-    return [Watch(student, jobs, most.max_new_tokens, title)]
+    return [Watch(student, jobs, most.max_new_tokens, title, held_out)]
 
 
 def _write_watched(
     questions: Sequence[Question], trainer: Trainer, config: Config, run: RunFolder, arm: str
 ) -> None:
-    """What was said of each question at each step, graded."""
+    """What was said of each question at each step, graded; and the losses on what is held out."""
     grade, rows = task_of(config).grade, []
     history: list[dict[str, Any]] = trainer.state.log_history
     for said in (row for row in history if WATCHED in row):
@@ -244,8 +255,53 @@ def _write_watched(
             answer = answer_text(text)
             prediction = Prediction(question.id, 0, text, answer, grade(answer, question))
             rows.append({"step": said["step"], **dataclasses.asdict(prediction)})
-    if rows:
-        write_text(run.watched(arm), "".join(json.dumps(row) + "\n" for row in rows))
+    losses = [{"step": row["step"], **row[HELD_OUT]} for row in history if HELD_OUT in row]
+    for path, lines in ((run.watched(arm), rows), (run.held_out_losses(arm), losses)):
+        if lines:
+            write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _held_out(config: Config, run: RunFolder) -> HeldOut | None:
+    """The teacher's answers to a few evaluation questions that no student is asked, and its targets
+    there, made once. None where that would cost more than a moment, or cannot be compared."""
+    backend, settings = start(config, run.path), config.train
+    teacher, student = (load_tokenizer_only(who, config.models) for who in _BOTH)
+    unlike = size() > 1 or backend.name == "unsloth" or tokenizer_difference(teacher, student)
+    if unlike or not run.eval_questions.path.exists():
+        return None
+    cached = "topk" if settings.cache == "none" else settings.cache
+    config = dataclasses.replace(config, train=dataclasses.replace(settings, cache=cached))
+    folder = run.held_out / fingerprint(config, (*PREDICTIONS, *CACHE))
+    answers = RecordFile(folder / "answers.jsonl", Example, "train")
+    if not answers.path.exists():
+        answers.write(_answers(config, run, backend))
+    if not (examples := answers.read()):
+        return None
+    encoded = encode_for(config, examples, student, teacher)
+    targets = _teacher(teacher, student, encoded, backend, config, folder / "targets")
+    assert isinstance(targets, TeacherCache)
+    objective = dataclasses.replace(objective_of("kd", settings), alpha=0.5)
+    return HeldOut(encoded, targets, objective)
+
+
+def _answers(config: Config, run: RunFolder, backend: Backend) -> list[Example]:
+    """What the teacher answers greedily, where it comes to an end; [] where it has no room."""
+    asked = run.eval_questions.read()[WATCHED_QUESTIONS:][:HELD_OUT_QUESTIONS]
+    teacher, task = _checked_teacher(config, backend), task_of(config)
+    jobs = jobs_for(asked, teacher.tokenizer, config.models.teacher_shots, task)
+    sampling = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
+    try:
+        rows = config.runtime.sample_batch
+        batches = list(complete_all(teacher, jobs, sampling, rows, set(), "held-out answers"))
+    except LabError as error:
+        print(f"train: nothing is held out. {error}")
+        return []
+    said = {job.question_id: made for batch in batches for job, (made,) in batch}
+    return [
+        Example(question.id, 0, task.user_text(question), said[question.id].text)
+        for question in asked
+        if said[question.id].finish == "stop"
+    ]
 
 
 def _teacher(

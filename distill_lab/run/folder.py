@@ -71,6 +71,7 @@ class RunFolder:
         self.verdicts = RecordFile(path / "verdicts.jsonl", Verdict, "reject")
         self.examples = RecordFile(path / "examples.jsonl", Example, "reject")
         self.teacher_cache = path / "teacher_cache"
+        self.held_out = path / "held_out"  # what the teacher says of a few evaluation questions
         self.students = path / "students"
         self.all_predictions = path / "predictions"
         self.plots = path / "plots"
@@ -92,6 +93,10 @@ class RunFolder:
         """JSON lines: what a student said of a few questions at some steps of its training."""
         return self.student(arm) / "watched.jsonl"
 
+    def held_out_losses(self, arm: str) -> Path:
+        """JSON lines: `step`, and `ce` and `kl` on held-out answers of the teacher's."""
+        return self.student(arm) / "held_out.jsonl"
+
     def predictions(self, who: str) -> RecordFile[Prediction]:
         """The answers of base, teacher or an arm, and their scores."""
         return RecordFile(self.all_predictions / f"{who}.jsonl", Prediction, "evaluate")
@@ -112,6 +117,11 @@ class RunFolder:
     def read_watched(self, arm: str) -> list[dict[str, Any]]:
         """`step` and the fields of a `Prediction`; [] where nobody was asked."""
         path = self.watched(arm)
+        return read_json_lines(path, "Delete it") if path.exists() else []
+
+    def read_held_out_losses(self, arm: str) -> list[dict[str, float]]:
+        """`step`, and `ce` and `kl` in nats a token; [] where nothing was held out."""
+        path = self.held_out_losses(arm)
         return read_json_lines(path, "Delete it") if path.exists() else []
 
     def read_report(self) -> dict[str, Any]:

@@ -12,12 +12,19 @@ import torch
 from torch import Tensor
 
 from distill_lab.models.backend import choose_backend
-from distill_lab.models.loading import load_student
+from distill_lab.models.loading import load_model, load_student
 from distill_lab.pipeline import train
 from distill_lab.reporting import page
 from distill_lab.run import saved_settings
 from distill_lab.run.folder import RunFolder
-from distill_lab.run.records import Example, Prediction, Question, by_id, write_records
+from distill_lab.run.records import (
+    Example,
+    Prediction,
+    Question,
+    by_id,
+    read_records,
+    write_records,
+)
 from distill_lab.run.settings import (
     Config,
     EvaluateSettings,
@@ -25,6 +32,7 @@ from distill_lab.run.settings import (
     RuntimeSettings,
     TrainSettings,
 )
+from distill_lab.tasks.squad.questions import load as load_questions
 from distill_lab.tasks.squad.task import user_text
 from distill_lab.training import watch
 
@@ -120,6 +128,52 @@ def test_what_was_said_before_a_kill_is_kept(tiny_model, tmp_path, at):
     ]  # fmt: skip
     train.run(config, run.path, ("sft",), watch=True)
     assert run.watched("sft").read_text() == whole
+
+
+def test_losses_on_held_out_answers_are_those_of_the_whole_distribution(tmp_path):
+    """By hand, from both models' logits at each token of the bundled teacher's answers: of the same
+    questions none is asked. The cache has all tokens of so small a vocabulary."""
+    config = Config(train=TrainSettings(cache_k=1024, temperature=2.0))
+    config = dataclasses.replace(config, runtime=RuntimeSettings(device="cpu", dtype="float32"))
+    run = RunFolder(tmp_path / "r")
+    run.eval_questions.write(load_questions("bundled", "validation").questions[:9])
+    held_out = train._held_out(config, run)
+    assert held_out is not None
+    answered = {
+        each.question_id for each in read_records(next(run.held_out.glob("*/*.jsonl")), Example)
+    }
+    assert answered <= {question.id for question in run.eval_questions.read()[3:]}
+    assert len(answered) == len(held_out.examples) > 2
+    teacher, base = (load_model(who, config.models, choose_backend(config.runtime))
+                     for who in ("teacher", "base"))  # fmt: skip
+    n, ce, kl = 0, 0.0, 0.0
+    for each in held_out.examples:
+        ids, told = torch.tensor([each.student_prompt + each.completion]), len(each.completion)
+        with torch.no_grad():
+            p, q = (m.lm(ids).logits[0, -told - 1 : -1].double() for m in (teacher, base))
+        ce -= q.log_softmax(-1).gather(1, torch.tensor(each.completion)[:, None]).sum().item()
+        p, q = (logits.div(2).log_softmax(-1) for logits in (p, q))
+        kl += (p.exp() * (p - q)).sum().item()
+        n += told
+    assert held_out.losses(base) == pytest.approx({"ce": ce / n, "kl": kl / n}, rel=1e-3)
+
+
+def test_both_students_are_held_against_the_same_answers(tmp_path, at):
+    """sft's distance to the teacher is told, too, though it learns from text alone."""
+    small = TrainSettings(steps=2, batch_size=2)
+    config = Config(
+        train=small, runtime=RuntimeSettings(device="cpu", dtype="float32", threads=1),
+        evaluate=EvaluateSettings(max_new_tokens=96),
+    )  # fmt: skip
+    run = begun(tmp_path / "r", config)
+    run.eval_questions.write(load_questions("bundled", "validation").questions[:9])
+    train.run(config, run.path, watch=True)
+    sft, kd = (run.read_held_out_losses(arm) for arm in ("sft", "kd"))
+    assert [row["step"] for row in sft] == [row["step"] for row in kd] == [0, 2]
+    assert sft[0] == kd[0]  # both begin as the base
+    assert sft[1] != kd[1]
+    assert all(row["kl"] > 0 and row["ce"] > 0 for row in (*sft, *kd))
+    assert not any("held_out" in row for row in run.read_training_log("sft"))
 
 
 def test_who_has_no_room_for_an_answer_learns_unwatched(tiny_model, tmp_path, at, capsys):
