@@ -67,14 +67,14 @@ def blamed_tokens(
     lab: Lab, model: LanguageModel, question: Question, sample: Completion
 ) -> tuple[list[str], Tensor, Tensor]:
     """The tokens (N) of a model's sample, its logits there and the teacher's, both (N, V)."""
-    from distill_lab.pipeline import train
+    from distill_lab.pipeline.learning.teachers import encode_for
     from distill_lab.tasks.all_tasks import task_of
     from distill_lab.training.teacher_cache.forward import completion_logits
 
     teacher = lab.model("teacher")
     prompt = task_of(lab.config).user_text(question)
     example = Example(question.id, 0, prompt, sample.text)
-    encoded = train.encode_for(lab.config, [example], model, teacher)
+    encoded = encode_for(lab.config, [example], model, teacher)
     of_model, of_teacher, ids = completion_logits(model, teacher, encoded)
     return [str(model.tokenizer.decode([i])) for i in ids.tolist()], of_model, of_teacher
 

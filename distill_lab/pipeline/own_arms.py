@@ -23,6 +23,7 @@ from distill_lab.models.loading import (
     require_shared_tokenizer,
 )
 from distill_lab.pipeline import train
+from distill_lab.pipeline.learning.teachers import encode_for
 from distill_lab.pipeline.rejection_rules import reward
 from distill_lab.run.arms import OwnArm
 from distill_lab.run.distributed import from_main
@@ -142,7 +143,7 @@ def prompts_of(
 
     def written(question: Question) -> tuple[Encoded, ...]:
         of_question = examples.get(question.id)
-        return tuple(train.encode_for(config, of_question, student, teacher)) if of_question else ()
+        return tuple(encode_for(config, of_question, student, teacher)) if of_question else ()
 
     return [
         Prompt(job, ids[job.prompt], read_by_teacher(question, job), written(question))

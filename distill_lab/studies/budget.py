@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from distill_lab.models.loading import load_tokenizer_only
-from distill_lab.pipeline import train
+from distill_lab.pipeline.learning.teachers import encode_for
 from distill_lab.run.arms import ALL_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.json_files import read_json
@@ -66,7 +66,7 @@ def _cached(config: Config, run: RunFolder) -> int:
     """Tokens that the teacher reads of a student's examples, once each."""
     teacher, student = (load_tokenizer_only(who, config.models) for who in ("teacher", "base"))
     examples = list(dict.fromkeys(run.examples.read()))
-    made = train.encode_for(config, examples, student, teacher)
+    made = encode_for(config, examples, student, teacher)
     return sum(len(each.teacher_prompt) + len(each.completion) for each in made)
 
 

@@ -28,6 +28,8 @@ from distill_lab.models.loading import (
     load_student,
 )
 from distill_lab.pipeline import train
+from distill_lab.pipeline.learning import teachers
+from distill_lab.pipeline.learning.teachers import encode_for
 from distill_lab.run import saved_settings
 from distill_lab.run.records import Example, LabError, write_records
 from distill_lab.run.settings import Config, ModelSettings, RuntimeSettings, TrainSettings
@@ -100,7 +102,7 @@ def trainer_for(config: Config, alpha: float, folder: Path) -> DistillationTrain
     set_seed(config.train.seed)
     base = load_model("base", config.models, backend)
     teacher = load_model("teacher", config.models, backend) if alpha else None
-    data = train.encode_for(config, EXAMPLES, base, teacher)
+    data = encode_for(config, EXAMPLES, base, teacher)
     student = for_training(base, config.models.lora_rank)
     objective = train.objective_of("kd", replace(config.train, alpha=alpha))
     hyperparameters = train.hyperparameters_of(config, backend.dtype)
@@ -287,7 +289,7 @@ def test_training_from_a_whole_cache_loads_no_teacher(pair, tmp_path, monkeypatc
         assert who != "teacher", "the teacher was loaded"
         return load_model(who, *rest)
 
-    monkeypatch.setattr(train, "load_model", without_teacher)
+    monkeypatch.setattr(teachers, "load_model", without_teacher)
     train.run(config, tmp_path)
     assert log(tmp_path, "kd") == before
 
@@ -313,7 +315,7 @@ def encoded_by(
     student = load_model(
         "base", replace(config.models, student=str(folder)), choose_backend(config.runtime)
     )
-    return train.encode_for(config, examples, student, teacher)
+    return encode_for(config, examples, student, teacher)
 
 
 @pytest.mark.parametrize("kind", MODEL_KINDS)
@@ -598,6 +600,8 @@ STAGE = """
 import sys
 from pathlib import Path
 from distill_lab.run import saved_settings; from distill_lab.pipeline import train
+from distill_lab.pipeline.learning import teachers
+from distill_lab.pipeline.learning.teachers import encode_for
 config = saved_settings.saved(Path(sys.argv[1]))
 train.run(config, Path(sys.argv[1]))
 """

@@ -14,6 +14,7 @@ from torch import Tensor
 from distill_lab.models.backend import choose_backend
 from distill_lab.models.loading import load_model, load_student
 from distill_lab.pipeline import train
+from distill_lab.pipeline.learning.watching import hold_out
 from distill_lab.reporting import page
 from distill_lab.run import saved_settings
 from distill_lab.run.folder import RunFolder
@@ -137,7 +138,7 @@ def test_losses_on_held_out_answers_are_those_of_the_whole_distribution(tmp_path
     config = dataclasses.replace(config, runtime=RuntimeSettings(device="cpu", dtype="float32"))
     run = RunFolder(tmp_path / "r")
     run.eval_questions.write(load_questions("bundled", "validation").questions[:9])
-    held_out = train._held_out(config, run)
+    held_out = hold_out(config, run)
     assert held_out is not None
     answered = {
         each.question_id for each in read_records(next(run.held_out.glob("*/*.jsonl")), Example)

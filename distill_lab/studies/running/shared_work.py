@@ -18,7 +18,8 @@ from distill_lab.models.loading import (
     load_tokenizer_only,
     require_shared_tokenizer,
 )
-from distill_lab.pipeline import ablation, data, generate, reject, train
+from distill_lab.pipeline import ablation, data, generate, reject
+from distill_lab.pipeline.learning.teachers import fill_teacher_cache
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import Example, LabError, Question, by_question
@@ -192,7 +193,7 @@ def _ask_teacher(cells: Sequence[Cell], folder: Path, work: Work, threads: int) 
     for key in grouped(cells, lambda cell: cell.student_key):
         examples |= dict.fromkeys(RunFolder(work.folder("students", key)).examples.read())
     config = changed(cells[0].config, {"runtime.threads": threads})
-    train.fill_teacher_cache(config, work.path, list(examples), folder)
+    fill_teacher_cache(config, work.path, list(examples), folder)
 
 
 def hold_out(config: Config, half: Half, folder: Path, out: Path) -> None:
