@@ -117,7 +117,7 @@ for example in refused(traces, shuffled, all_reasons(shuffled), questions):
 # There are three traps: digits and punctuation are not letters and belong to no script; `é` and `Ł` are Latin; and
 # Chinese is not the only other script. `unicodedata.name(letter)` tells you the script.
 #
-# **Exercise 1 (4 points).** `hint("lab5b.mixed_language")` gives a first hint, `hint("lab5b.mixed_language", 2)` a second.
+# {exercise} `hint("lab5b.mixed_language")` gives a first hint, `hint("lab5b.mixed_language", 2)` a second.
 
 # %% id="mixed-language" role="exercise"
 import re
@@ -138,6 +138,13 @@ def mixed_language(text: str, most: float = 0.1) -> bool:
 # %% id="check-mixed-language" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5b.mixed_language", mixed_language)
+
+# %% [markdown] id="stretch-mixed-language"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a stricter rule: it refuses a text as soon as one whole *word* is in another script. About which traces do the
+# two rules disagree, and which of them would you believe?
+# </details>
 
 # %% [markdown] id="about-stray"
 # Compare your rule with the pipeline's own: `foreign_words` lists each word in another script that the passage does not
@@ -187,7 +194,7 @@ show(yield_against_n(lab.verdicts))
 # Here each question has a reference answer. Where there is none, the samples can judge each other: take the answer that
 # most of them agree on. That is the paper's *cons@64*. Answers that SQuAD treats as the same must count together.
 #
-# **Exercise 2 (4 points).** Write `majority_answer`. `Counter` helps.
+# {exercise} Write `majority_answer`. `Counter` helps.
 
 # %% id="majority-answer" role="exercise"
 from collections import Counter, defaultdict
@@ -216,6 +223,13 @@ def majority_answer(answers: Sequence[str | None]) -> str | None:
 # NBVAL_CHECK_OUTPUT
 check("lab5b.majority_answer", majority_answer)
 
+# %% [markdown] id="stretch-majority-answer"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Give the votes weights: a short trace counts more than a long one. Is the weighted majority right more often than the
+# plain one?
+# </details>
+
 # %% [markdown] id="guess-majority"
 # **Your guess:** one trace is right for … percent of the questions, the majority of four for … , at least one of
 # four for … .
@@ -242,7 +256,7 @@ table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"
 # Keep `all` of them, the `first`, `at-most-k` (two, say), or the `shortest`. A student writes as it has read: short traces
 # make a student that answers quickly; many traces make one that has seen more ways to say the same thing.
 #
-# **Exercise 3 (4 points).** Write `keep_shortest`. Traces and verdicts need not be in the same order: a verdict belongs
+# {exercise} Write `keep_shortest`. Traces and verdicts need not be in the same order: a verdict belongs
 # to a question *and* a sample.
 
 # %% id="keep-shortest" role="exercise"
@@ -271,6 +285,13 @@ def keep_shortest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[
 # %% id="check-keep-shortest" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5b.keep_shortest", keep_shortest)
+
+# %% [markdown] id="stretch-keep-shortest"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write `keep_most_different`: of the right traces of a question it keeps the two that share the fewest words. How many
+# different words do its examples have, and how many do those of `keep_shortest`?
+# </details>
 
 # %% id="policies"
 # NBVAL_IGNORE_OUTPUT

@@ -74,7 +74,9 @@ show(softened(["wolf", "dog", "car"], at))
 # stops).
 #
 # *Your guess:* many tokenizers have no padding token, so the end token serves as both. What goes wrong if the code
-# recognises padding by its id? (Stuck? Run `hint("lab5c.completion_labels")` in a cell of your own.)
+# recognises padding by its id?
+#
+# {exercise} Write `completion_labels`. (Stuck? Run `hint("lab5c.completion_labels")` in a cell of your own.)
 
 # %% id="write-labels" role="exercise"
 import numpy as np
@@ -103,6 +105,13 @@ def completion_labels(
 # NBVAL_CHECK_OUTPUT
 check("lab5c.completion_labels", completion_labels)
 
+# %% [markdown] id="stretch-labels"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Pack two examples into one row, one behind the other, as large trainings do. Which labels change, and what must the
+# second example not be able to read?
+# </details>
+
 # %% [markdown] id="objective"
 # ## 3. The loss
 #
@@ -113,6 +122,8 @@ check("lab5c.completion_labels", completion_labels)
 # it. A softmax over many thousand tokens needs float32, whatever type the logits have.
 #
 # *Your guess:* teacher and student are identical, and α = 1. The loss is …
+#
+# {exercise} Write `kd_loss`.
 
 # %% id="write-loss" role="exercise"
 import torch
@@ -143,6 +154,13 @@ def kd_loss(
 # %% id="check-loss" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5c.kd_loss", kd_loss)
+
+# %% [markdown] id="stretch-loss"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Turn the KL round, so that the student's probabilities weigh it (reverse KL). After section 4: at which tokens of the
+# teacher's traces do the two differ most?
+# </details>
 
 # %% id="use-loss"
 # NBVAL_IGNORE_OUTPUT
@@ -392,6 +410,10 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 # NBVAL_CHECK_OUTPUT
 museum.visit()
 
+# %% [markdown] id="about-mend"
+# {exercise} Write `mend`: for each exhibit the test that catches it, and its wrong line as it should read. Each of the five
+# counts by itself, so begin with the one that you are surest of.
+
 
 # %% id="write-mend" role="exercise"
 def mend(bug: str) -> tuple[str, int, str] | None:
@@ -415,6 +437,13 @@ def mend(bug: str) -> tuple[str, int, str] | None:
 # %% id="check-mend" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5c.mend", mend)
+
+# %% [markdown] id="stretch-mend"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a sixth bug, wrong in one line, that passes as many of the five tests as you can. Then write the test that
+# catches it.
+# </details>
 
 # %% [markdown] id="matrix-text"
 # Now we run all five tests on all five bugs. *Your guess:* how many tests does a published bug pass?
