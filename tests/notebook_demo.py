@@ -42,7 +42,7 @@ import base64
 import distill_lab.course.exercises
 from IPython.display import display
 from distill_lab.notebook import show, table
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 
 distill_lab.course.exercises.__path__.append(".")
 from distill_lab.checks import check, or_ours
