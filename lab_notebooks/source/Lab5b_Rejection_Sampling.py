@@ -33,7 +33,7 @@
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
 from distill_lab.checks import check, hint, or_ours
-from distill_lab.notebook import begin, show, table
+from distill_lab.notebook import begin, show, slider, table
 from distill_lab.squad_scores import em
 
 lab = begin()
@@ -246,7 +246,22 @@ for key, given in answers.items():
 columns = zip(("the first", "the majority", "the best"), zip(*scores, strict=True), strict=True)
 table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"))
 
+# %% [markdown] id="about-votes"
+# The votes can also be a **rule**: keep a trace only if at least so many samples of its question agree with it. That needs no
+# reference, and its threshold can be moved. The numbers in the picture are right traces (blue) plus wrong ones (orange).
+#
+# **Your guess:** if all four must agree, the rule keeps … percent of the traces, and … percent of these are wrong.
+
+# %% id="move-votes"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import kept_by_votes
+
+slider(kept_by_votes(lab.judged), "votes", [1, 2, 3, 4])
+
 # %% [markdown] id="about-keep"
+# A stricter rule lets fewer wrong traces through and throws more right ones away: no threshold does both. What stays wrong
+# where all four agree is what the teacher is sure of and mistaken about, and no vote can find it.
+#
 # The majority costs nothing, and here it gains little: what this teacher gets wrong, it mostly gets wrong in the same
 # way again. Look back at the question of section 1: which answer would the majority have kept? Choosing the best
 # of all traces needs the reference, and rejection sampling uses it.

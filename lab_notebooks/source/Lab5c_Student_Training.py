@@ -34,7 +34,7 @@ import torch.nn.functional as F
 
 from distill_lab import distillation, plots, softened
 from distill_lab.checks import check, hint, museum, or_ours
-from distill_lab.notebook import begin, show, table
+from distill_lab.notebook import begin, show, slider, table
 
 lab = begin()
 
@@ -166,7 +166,28 @@ check("lab5c.kd_loss", kd_loss)
 # NBVAL_IGNORE_OUTPUT
 kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 
+# %% [markdown] id="about-surface"
+# What does α weigh? Take the three words again. A student's distribution over them is a point: to the right the share of
+# *wolf*, upwards that of *dog*, and the car has what is left. The darker the blue, the lower **your** loss, for one token where
+# the text says "wolf"; the dot is its lowest point, and the cross is where the teacher stands (at T = 1). Move α, or look at the
+# four panels. (With `ipywidgets` there is a slider below; Colab has it.) The grid ends just before the corners, where one share is
+# {setting:0}.
+#
+# *Your guess:* where is the lowest point at α = 0, and where at α = 1? Does it move in a straight line?
+
+# %% id="move-alpha"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import loss_surface
+
+of_teacher = torch.tensor([2.0, 1.2, 0.0])
+surface = loss_surface(kd_loss, of_teacher, ["wolf", "dog", "car"])
+slider(surface, "α", [0, 0.1, 0.25, 0.33, 0.5, 0.67, 0.75, 0.9, 1])
+
 # %% [markdown] id="training"
+# It does move in a straight line, from the corner "wolf" to the teacher, α of the way: up to a constant, the loss is the
+# cross-entropy with the target (1 − α) · text + α · teacher. (With T = 1; with a higher T the teacher's end is where the
+# *softened* distributions agree, which is the same place, but on the way there the two terms pull with other strengths.)
+#
 # ## 4. Two students, one budget
 #
 # Both students start from the same base and see the same examples in the same order, for the same number of steps, at the
@@ -202,7 +223,21 @@ p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (
 show(softened(texts, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
+# %% [markdown] id="about-moving"
+# Now move T on this very token. The six likeliest tokens keep their order, and the orange bar takes the rest of the vocabulary
+# together. *Your guess:* from which T on do the tokens that nobody would say have more than half?
+
+# %% id="move-t"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import likeliest_tokens
+
+at_token = likeliest_tokens(z_teacher[unsure], lambda token: teacher.tokenizer.decode([token]))
+slider(at_token, "T", [0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12])
+
 # %% [markdown] id="guess-hesitations"
+# That is what a KL at a high T asks a student to copy: mostly how the teacher orders what it would never say. At T = 1 or
+# {setting:2} it asks for the choice between a few.
+#
 # The text had to choose one of them. A student that learns from text must see the other ways in other traces, and infer their
 # shares; a student that learns from the distribution sees all of them at once.
 #

@@ -409,6 +409,7 @@ for trap in TRAPS:
 # </details>
 #
 # **Next:** the companion text on DeepSeek-R1 in the folder `reading`, then Lab 5e: why distil, if a small model could learn by itself?
+# Lab 5f is a template for an experiment of your own.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in

@@ -79,6 +79,16 @@ def test_the_minutes_are_those_of_the_exercises():
         assert told[name] == str(sum(find(exercise).minutes for exercise in names)), name
 
 
+def test_the_rows_of_the_rubric_are_those_that_students_read():
+    source = (LABS / "source" / "Lab5f_Your_Own_Experiment.py").read_text("utf-8")
+    told = source[source.index("what a reader looks for") :]
+    rows = re.findall(r"^# \| (the \w+) \|", told, re.MULTILINE)
+    assert len(rows) == 5
+    rubric = PAGE[PAGE.index("## Lab 5f") :]
+    assert re.findall(r"^\| (the \w+) \|", rubric, re.MULTILINE) == rows
+    assert f"up to 2 points, {2 * len(rows)} in all" in " ".join(rubric.split())
+
+
 def test_the_columns_are_those_of_the_csv():
     mark = marks.Mark("lab5a.soften", "right", 3, 3)
     head = tables.to_csv([marks.Result("ada", "lab5a", "a", "", 1, (mark,))]).split("\n")[0]
