@@ -1,4 +1,4 @@
-"""Shows pictures and tables in a notebook, each also as a text; and pictures that a slider moves."""
+"""Shows pictures and tables in a notebook, each also as a text; pictures that a slider moves."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _name_points(
     for name, (x, y) in points.items():
         wide = 0.02 + 0.02 * len(name)
         sides = {"left": (x + 0.02, x + 0.02 + wide), "right": (x - 0.02 - wide, x - 0.02)}
-        places = [(side, y + up) for up in (0, 0.1, -0.1, 0.2, -0.2) for side in sides]
+        places = [(side, y + up) for up in (0, 0.12, -0.12, 0.24, -0.24) for side in sides]
         free = (at for at in places if _is_free(*sides[at[0]], at[1], points, taken))
         side, height = next(free, ("left", y))
         taken.append((*sides[side], height))
