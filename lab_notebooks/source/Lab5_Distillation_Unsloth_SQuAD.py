@@ -152,7 +152,8 @@ lab.show("difference")
 
 # %% [markdown] id="explain-scores"
 # The dots are means, the lines are {setting:95} % intervals: the range in which the true value may well lie, given so few
-# questions. Now explain, in one sentence each: Did distillation help? Does this run show that `kd` is better than `sft`?
+# questions. The last picture has the difference of the two students on the same questions: where its line crosses zero, the run
+# does not show which is better. Now explain, in one sentence each: Did distillation help? Does this run show that `kd` is better than `sft`?
 #
 # Your sentences: …
 #

@@ -185,8 +185,8 @@ slider(surface, "α", [0, 0.1, 0.25, 0.33, 0.5, 0.67, 0.75, 0.9, 1])
 
 # %% [markdown] id="training"
 # It does move in a straight line, from the corner "wolf" to the teacher, α of the way: up to a constant, the loss is the
-# cross-entropy with the target (1 − α) · text + α · teacher. (With T = 1; with a higher T the teacher's end is where the
-# *softened* distributions agree, which is the same place, but on the way there the two terms pull with other strengths.)
+# cross-entropy with the target $(1-\alpha)\cdot\mathrm{text}+\alpha\cdot\mathrm{teacher}$. (At T = 1. With a higher T the
+# teacher's end is the same place, but on the way there the two terms pull with other strengths.)
 #
 # ## 4. Two students, one budget
 #

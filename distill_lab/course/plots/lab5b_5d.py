@@ -57,7 +57,7 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
     below.set(ylabel="questions, percent", ylim=(0, 108), yticks=(0, 50, 100))
     below.set(xlabel="N, samples a question", xticks=list(ns))
     times = f"{examples[-1] / examples[0]:.1f} times the examples, " if examples[0] else ""
-    more = f"{covered[-1] - covered[0]:.0f} % more of the questions"
+    more = f"{covered[-1]:.0f} % of the questions, not {covered[0]:.0f} %"
     headline(figure, f"{ns[-1]} samples in place of one: {times}{more}")
     alt = (
         f"With one sample a question {examples[0]:,} examples and {covered[0]:.0f} % of the "
