@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 
 _PARTS = {
     "run.records": "Trace Verdict",
-    "run.settings": "RejectSettings",
+    "run.settings": "RejectSettings profile",
+    "models.backend": "choose_backend",
+    "planning.doctor": "prediction",
     "tasks.prompts": "encode parse",
     "losses": "distillation",
     "sampling.jobs": "jobs_for",
@@ -29,11 +31,13 @@ _PARTS = {
     "pipeline.languages": "foreign_words",
     "pipeline.ablation": "student_of",
     "reporting": "page paper plots",
+    "studies": "results",
     "reporting.page": "comparisons percent refused",
     "course.asking": "TRAPS",
     "course.plots.lab5a": "lengths next_token passes",
-    "course.plots.lab5b_5d": "bootstrap_means compared in_order retention_by_size yield_against_n",
-    "course.plots.lab5c": "gradient_norms hesitations softened",
+    "course.plots.lab5b_5d": "bootstrap_means compared in_order kept_by_votes retention_by_size "
+    "yield_against_n",
+    "course.plots.lab5c": "gradient_norms hesitations likeliest_tokens loss_surface softened",
     "course.plots.lab5e": "clipped_losses fitted live_steps reward_groups",
     "course.own_samples_demos": "blamed_tokens fitted_bump grpo_with own_samples warmed_up",
     "course.plots.lab6": "decode_times kept_by_input",

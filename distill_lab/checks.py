@@ -1,12 +1,12 @@
-"""What notebooks import to have answers checked: `check`, `hint`, `or_ours`, `before_submitting`,
-and for Lab 5c its `museum`.
+"""What notebooks import to have answers checked: `check`, `hint`, `solution`, `or_ours`,
+`before_submitting`, and for Lab 5c its `museum`.
 """
 
 from types import ModuleType
 
-from distill_lab.course.exercises import before_submitting, check, hint, or_ours
+from distill_lab.course.exercises import before_submitting, check, hint, or_ours, solution
 
-__all__ = ["before_submitting", "check", "hint", "or_ours"]
+__all__ = ["before_submitting", "check", "hint", "or_ours", "solution"]
 
 
 def __getattr__(name: str) -> ModuleType:

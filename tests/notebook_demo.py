@@ -19,8 +19,10 @@ def _third(function, rng):
 
 
 EXERCISES = (
-    Exercise("demo", "double", lambda x: 2 * x, (Step("doubles", 2, _double),), ("Twice.",)),
-    Exercise("demo", "share", lambda a, b: a / b, (Step("shares", 3, _third),), ("Divide.",)),
+    Exercise("demo", "double", lambda x: 2 * x, (Step("doubles", 2, _double),), ("Twice.",),
+             minutes=5, difficulty="easy"),
+    Exercise("demo", "share", lambda a, b: a / b, (Step("shares", 3, _third),), ("Divide.",),
+             minutes=15, difficulty="hard"),
 )
 '''
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
@@ -40,10 +42,13 @@ import base64
 import distill_lab.course.exercises
 from IPython.display import display
 from distill_lab.notebook import show, table
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 
 distill_lab.course.exercises.__path__.append(".")
 from distill_lab.checks import check, or_ours
+
+# %% [markdown] id="about-double"
+# {{exercise}} Write `double`.
 
 # %% id="double" role="exercise"
 def double(x: int) -> int:
@@ -57,9 +62,18 @@ def double(x: int) -> int:
 # NBVAL_CHECK_OUTPUT
 check("demo.double", double)
 
+# %% [markdown] id="stretch-double"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Double a text.
+# </details>
+
 # %% id="double-ours"
 # NBVAL_IGNORE_OUTPUT
 double = or_ours("demo.double", double)
+
+# %% [markdown] id="about-share"
+# {{exercise}} Write `share`.
 
 # %% id="share" role="exercise"
 def share(a: float, b: float) -> float:
@@ -71,6 +85,12 @@ def share(a: float, b: float) -> float:
 # %% id="share-check" role="check"
 # NBVAL_CHECK_OUTPUT
 check("demo.share", share)
+
+# %% [markdown] id="stretch-share"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Share among nobody.
+# </details>
 
 # %% id="share-ours"
 # NBVAL_IGNORE_OUTPUT

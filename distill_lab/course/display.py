@@ -1,11 +1,16 @@
-"""Shows pictures and tables in a notebook, each also as a text."""
+"""Shows pictures and tables in a notebook, each also as a text; pictures that a slider moves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import INK, Plot, new_figure, png_of
+
+Draw = Callable[[Any, float], str]
+"""Draws into one panel what a value does, and gives a sentence without a full stop that says it."""
+_PANELS = 4  # of a static picture
 
 
 def show(*pictures: Plot) -> None:
@@ -58,3 +63,53 @@ def markdown(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> str:
 
 def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
+
+
+def slider(draw: Draw, name: str, values: Sequence[float]) -> None:
+    """Shows what `name` does: a picture with a panel for some of its values, and below it, where
+    ipywidgets is installed, one panel and a slider over all of them.
+
+    The picture is what stays in the file, on GitHub, and wherever nobody moves anything: no cell
+    needs a widget. Install the extra `widgets` to have it; Colab has it.
+    """
+    show(small_multiples(draw, name, values))
+    if importlib.util.find_spec("ipywidgets"):
+        from IPython.display import display
+
+        display(_movable(draw, name, values))
+
+
+def small_multiples(draw: Draw, name: str, values: Sequence[float]) -> Plot:
+    """One picture with at most four panels, from the first value to the last."""
+    steps = range(_PANELS if len(values) > _PANELS else len(values))
+    last = max(1, len(steps) - 1)
+    chosen = [values[round(n * (len(values) - 1) / last)] for n in steps]
+    rows = (len(chosen) + 1) // 2
+    figure, axes = new_figure(0.3 + 2.1 * rows, rows, 2, sharex=True, sharey=True)
+    said: list[str] = []
+    for value, ax in zip(chosen, axes, strict=False):
+        said.append(f"{name} = {value:g}: {draw(ax, value)}")
+        ax.set_title(f"{name} = {value:g}", fontsize=11, loc="left", color=INK)
+    for ax in axes[len(chosen) :]:
+        ax.set_visible(False)
+    return Plot(f"slider-{name}", f"{'; '.join(said)}.", png_of(figure))
+
+
+def _movable(draw: Draw, name: str, values: Sequence[float]) -> Any:
+    """The slider, the panel and the sentence, which is what screen readers read."""
+    import ipywidgets  # type: ignore[import-not-found]
+
+    picture, words = ipywidgets.Image(format="png", width=520), ipywidgets.HTML()
+    options = [(f"{value:g}", value) for value in values]
+    chosen = ipywidgets.SelectionSlider(options=options, value=values[0], description=name)
+
+    def move(_: Any = None) -> None:
+        from html import escape
+
+        figure, (ax,) = new_figure(2.8)
+        words.value = escape(draw(ax, chosen.value))
+        picture.value = png_of(figure)
+
+    chosen.observe(move, "value")
+    move()
+    return ipywidgets.VBox([chosen, picture, words])

@@ -103,7 +103,7 @@ class Lab:
 
     def show(self, name: str) -> None:
         """Shows one of the report's pictures: funnel or yield after the stage reject, curves after
-        train, scores or gap after report."""
+        train, scores, gap or difference after report."""
         from distill_lab.pipeline.reject import summary
         from distill_lab.reporting import plots
 
@@ -114,7 +114,10 @@ class Lab:
                 {arm: self.log(arm) for arm in ARMS}, self.config.train.temperature
             ),
             "scores": lambda: plots.scores(self.report["scores"]),
-            "gap": lambda: plots.gap(self.report["gap_closed"]),
+            "gap": lambda: plots.gap(
+                self.report["gap_closed"], self.report.get("gap_closed_ci95", {})
+            ),
+            "difference": lambda: plots.difference(self.report.get("differences", {})),
         }
         one_of(tuple(draw), name)
         show(draw[name]())

@@ -20,7 +20,7 @@ import distill_lab
 from distill_lab.pipeline.reject import all_reasons, summary
 from distill_lab.pipeline.rejection_rules import RULES
 from distill_lab.reporting import page, paper, plots
-from distill_lab.reporting.stats import bootstrap_interval, gap_closed
+from distill_lab.reporting.stats import bootstrap_interval, gap_closed, gap_interval
 from distill_lab.run.arms import ARMS, MODELS
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import LabError, write_text
@@ -96,6 +96,11 @@ def _numbers(config: Config, run: RunRecords, values: Mapping[str, Values]) -> d
         "scores": {who: _scores(config, values.get(who)) for who in MODELS},
         **({"scores_by_kind": by_kind} if (by_kind := _by_kind(config, run, values)) else {}),
         "gap_closed": {arm: _gap(values, arm) for arm in ARMS},
+        "gap_closed_ci95": {arm: _gap_intervals(config, values, arm) for arm in ARMS},
+        "differences": {
+            pair: {**dataclasses.asdict(found), **_rounded_ends(found)}
+            for pair, found in _differences(config, values).items()
+        },
         "seconds": {stage: round(took, 1) for stage, took in run.notes.get("seconds", {}).items()},
         "backend": {key: backend.get(key) for key in ("name", "device", "dtype", "reason")},
         "versions": versions(),
@@ -145,6 +150,25 @@ def _gap(values: Mapping[str, Values], arm: str) -> dict[str, float | None] | No
         share = gap_closed(*(fmean(values[who][name]) for who in ("base", arm, "teacher")))
         shares[name] = None if share is None else round(share, 4)
     return shares
+
+
+def _gap_intervals(
+    config: Config, values: Mapping[str, Values], arm: str
+) -> dict[str, list[float] | None] | None:
+    """The 95 % interval of each share; None where the share has no bound, or there is none."""
+    if arm not in values:
+        return None
+    settings = config.evaluate
+    found: dict[str, list[float] | None] = {}
+    for name in values[arm]:
+        base, student, teacher = (values[who][name] for who in ("base", arm, "teacher"))
+        ends = gap_interval(base, student, teacher, settings.seed, settings.bootstrap)
+        found[name] = [round(end, 4) for end in ends] if ends else None
+    return found
+
+
+def _rounded_ends(found: page.Difference) -> dict[str, float]:
+    return {key: round(getattr(found, key), 2) for key in ("points", "low", "high")}
 
 
 def _differences(config: Config, values: Mapping[str, Values]) -> dict[str, page.Difference]:

@@ -6,11 +6,11 @@ import base64
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, islice, zip_longest
+from itertools import combinations, cycle, islice
 from typing import Any
 
 from distill_lab.reporting import paper, templates
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot, signed
 from distill_lab.run.arms import ABOUT, ARMS, COLOURS
 from distill_lab.run.records import Prediction, Question, Trace, Verdict, judged
 from distill_lab.run.saved_settings import flag
@@ -26,7 +26,13 @@ PICTURES = {
     "gap": (
         "How much of the gap was closed",
         "Base is 0 %, the teacher 100 %. Below 0 a student got worse than base; above 100 it "
-        "passed its teacher.",
+        "passed its teacher. Thin lines: bootstrap 95 % intervals, in which the same questions are "
+        "drawn for base, student and teacher.",
+    ),
+    "difference": (
+        "One student minus the other",
+        "On the same questions, with the bootstrap 95 % interval of the difference. Where it "
+        "crosses the line at zero, this run does not show which of the two is better.",
     ),
     "funnel": (
         "What rejection refused and kept",
@@ -175,18 +181,31 @@ def refused(
     reasons: Sequence[str],
     questions: Mapping[str, Question],
 ) -> list[dict[str, Any]]:
-    """Refused traces to read: one of each reason first, in the order of the rules, then more."""
+    """Refused traces to read: one of each reason first, in the order of the rules, then more; of
+    different questions, as long as there are any."""
     texts = {(t.question_id, t.sample): t for t, _ in judged(traces, verdicts)}
     queues = [[v for v in verdicts if v.reason == reason] for reason in reasons]
-    turns = (v for v in chain.from_iterable(zip_longest(*queues)) if v)
     return [
         {
             "verdict": v,
             "trace": texts[v.question_id, v.sample],
             "question": questions[v.question_id],
         }
-        for v in islice(turns, READ)
+        for v in _in_turn(queues)
     ]
+
+
+def _in_turn(queues: Sequence[list[Verdict]]) -> list[Verdict]:
+    """READ of the verdicts, a queue after the other, each time one of a question that is not shown
+    yet, if the queue has one."""
+    chosen: list[Verdict] = []
+    for queue in islice(cycle(queues), READ * len(queues)):
+        shown = {verdict.question_id for verdict in chosen}
+        new = next((v for v in queue if v.question_id not in shown), queue[0] if queue else None)
+        if new and len(chosen) < READ:
+            queue.remove(new)
+            chosen.append(new)
+    return chosen
 
 
 def answers(
@@ -251,11 +270,6 @@ def comparisons(report: Mapping[str, Any]) -> Iterator[tuple[paper.Comparison, s
         values[f"{arm}_closed"] = percent(closed[arm][name] if closed[arm] else None)
     for line in paper.COMPARISONS:
         yield replace(line, why=line.why.format(**values)), _sentence(line.ours.format(**values))
-
-
-def signed(value: float) -> str:
-    """`+4.2`, `−1.2`."""
-    return f"{value:+.1f}".replace("-", "−")
 
 
 def duration(seconds: float) -> str:

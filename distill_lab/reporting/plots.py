@@ -1,34 +1,32 @@
-"""The five pictures of a report, each with a sentence from its data that says what it shows.
-
-They are drawn 5.2 inches wide, to be read at a phone's width as they are. Colours follow Okabe and
-Ito, which colour-blind readers tell apart, and every mark carries its name or number beside it.
-matplotlib loads when something is drawn.
-"""
+"""The pictures of a report, each with a sentence from its data that says what it shows, and a
+headline."""
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from distill_lab.reporting.figures import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    SOFT,
+    Plot,
+    headline,
+    log_scale,
+    name_lines,
+    name_rows,
+    new_figure,
+    png_of,
+    signed,
+)
 from distill_lab.reporting.stats import pass_at_k
 from distill_lab.run.arms import ARMS, COLOURS
 from distill_lab.run.records import Verdict
 from distill_lab.tasks.task import score_label
-
-REFUSED, KEPT, REST, INK = "#c44e00", "#0072b2", "#e4e4e4", "#222222"
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A picture and its alternative text. Without data `png` is None, and `alt` says why."""
-
-    name: str
-    alt: str
-    png: bytes | None = None
 
 
 def draw(
@@ -39,40 +37,12 @@ def draw(
     """All pictures of a run; `logs` holds the logged steps of each student."""
     return [
         scores(report["scores"]),
-        gap(report["gap_closed"]),
+        gap(report["gap_closed"], report["gap_closed_ci95"]),
+        difference(report["differences"]),
         funnel(report["rejection"]),
         yields(verdicts),
         curves(logs, report["config"]["train"]["temperature"]),
     ]
-
-
-def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
-    """A figure without pyplot: a notebook's backend and its open figures stay as they are."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2, height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.tick_params(labelsize=10, colors=INK, length=3)
-    return figure, axes
-
-
-def png_of(figure: Any) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def name_rows(ax: Any, names: Sequence[str], scale: bool = False) -> None:
-    """One row a name, the first on top; the scale goes where every bar carries its number."""
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.spines["left"].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    ax.xaxis.set_visible(scale)
-    ax.spines["bottom"].set_visible(scale)
 
 
 def _share(part: int, whole: int) -> str:
@@ -99,36 +69,108 @@ def scores(of_models: Mapping[str, Mapping[str, Any] | None]) -> Plot:
             ax.text(value, y - 0.2, f"{value:.1f}", ha="center", va="bottom", color=colour)
             text = f"{score_label(metric)} of {model} {value:.1f} ({low:.1f} to {high:.1f})"
             described.append(text)
+    headline(figure, _who_is_best(models, names[0]))
     return Plot("scores", ", ".join(described) + ".", png_of(figure))
 
 
-def gap(closed: Mapping[str, Mapping[str, float | None] | None]) -> Plot:
-    """How far each student came from base (0 %) to teacher (100 %)."""
-    names = next((list(shares) for shares in closed.values() if shares), [])
-    bars = [
-        (f"{arm} {score_label(metric)}", COLOURS[arm], 100 * share)
-        for metric in names
-        for arm, shares in closed.items()
-        if shares and (share := shares[metric]) is not None
-    ]
-    if not bars:
+def _who_is_best(models: Mapping[str, Mapping[str, Any]], metric: str) -> str:
+    """`EM: base 10.4, teacher 71.2; of the students kd is highest, 48.8`."""
+    value = {model: values[metric] for model, values in models.items()}
+    ends = f"{score_label(metric)}: base {value['base']:.1f}, teacher {value['teacher']:.1f}"
+    students = [model for model in value if model in ARMS]
+    if not students:
+        return ends
+    best = max(students, key=lambda model: value[model])
+    of = "the student" if len(students) == 1 else "of the students"
+    how = f"{of} {best} is highest," if len(students) > 1 else f"{of} {best}"
+    return f"{ends}; {how} {value[best]:.1f}"
+
+
+def gap(
+    closed: Mapping[str, Mapping[str, float | None] | None],
+    intervals: Mapping[str, Mapping[str, Sequence[float] | None] | None],
+) -> Plot:
+    """How far each student came from base (0 %) to teacher (100 %), a panel for each score; a line
+    for the 95 % interval, where there is one."""
+    rows: dict[str, list[tuple[str, float, Sequence[float] | None]]] = {}
+    for arm, shares in closed.items():
+        for metric, share in (shares or {}).items():
+            if share is not None:
+                ends = (intervals.get(arm) or {}).get(metric)
+                percent = [100 * end for end in ends] if ends else None
+                rows.setdefault(metric, []).append((arm, 100 * share, percent))
+    if not rows:
         return Plot("gap", "Nothing to draw: no student, or no gap between base and teacher.")
-    figure, (ax,) = new_figure(0.75 + 0.42 * len(bars))
-    low, high = min(0, *(bar[2] for bar in bars)), max(100, *(bar[2] for bar in bars))
-    room = 0.16 * (high - low)  # for the labels at the bars' ends
-    for y, (_, colour, share) in enumerate(bars):
-        ax.barh(y, share, color=colour, height=0.6)
-        at, side = ((4, 0), "left") if share >= 0 else ((-4, 0), "right")
-        text = {"textcoords": "offset points", "va": "center", "ha": side, "color": INK}
-        ax.annotate(f"{share:.0f} %".replace("-", "−"), (share, y), at, **text)
+    n_rows = sum(map(len, rows.values()))
+    figure, axes = new_figure(0.5 * len(rows) + 0.42 * n_rows, rows=len(rows), sharex=True)
+    for (metric, bars), ax in zip(rows.items(), axes, strict=True):
+        _gap_panel(ax, bars, is_first=ax is axes[0])
+        ax.set_title(score_label(metric), fontsize=11, loc="right", color=INK)
+    told = {metric: [_gap_text(*bar) for bar in bars] for metric, bars in rows.items()}
+    first = next(iter(rows))
+    headline(figure, f"{score_label(first)}, gap closed: {', '.join(told[first])}")
+    each = [f"{score_label(metric)} {', '.join(texts)}" for metric, texts in told.items()]
+    alt = f"Share of the gap between base and teacher closed: {'; '.join(each)}."
+    return Plot("gap", alt, png_of(figure))
+
+
+def _gap_text(arm: str, share: float, ends: Sequence[float] | None) -> str:
+    interval = f" ({ends[0]:.0f} to {ends[1]:.0f})" if ends else ""
+    return f"{arm} {share:.0f} %{interval}".replace("-", "−")
+
+
+def _gap_panel(
+    ax: Any, bars: Sequence[tuple[str, float, Sequence[float] | None]], is_first: bool
+) -> None:
+    edges = [0.0, 100.0]
+    for y, (arm, share, ends) in enumerate(bars):
+        ax.barh(y, share, color=COLOURS[arm], height=0.6)
+        if ends:
+            ax.plot(ends, (y, y), color=INK, linewidth=1.8, solid_capstyle="butt")
+        edges += [share, *(ends or ())]
+        at = max(0, share, *(ends or ()))
+        text = {"textcoords": "offset points", "va": "center", "color": INK}
+        label = _gap_text("", share, ends).strip()
+        ax.annotate(label, (at, y), (5, 0), bbox={"fc": "white", "ec": "none", "pad": 1}, **text)
     for x, model in ((0, "base"), (100, "teacher")):
-        ax.axvline(x, color=COLOURS[model], linewidth=1.5)
-        top = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-        ax.text(x, 1.02, model, color=COLOURS[model], **top)
+        ax.axvline(x, color=COLOURS[model], linewidth=1.5, zorder=0)
+        top = {"transform": ax.get_xaxis_transform(), "va": "bottom", "ha": "center"}
+        if is_first:
+            ax.text(x, 1.0, model, color=COLOURS[model], **top)
     name_rows(ax, [bar[0] for bar in bars])
-    ax.set_xlim(low - room * (low < 0), high + room)
-    alt = ", ".join(f"{name} {share:.0f} %" for name, _, share in bars)
-    return Plot("gap", f"Share of the gap between base and teacher closed: {alt}.", png_of(figure))
+    room = 0.34 * (max(edges) - min(edges))  # for the labels at the bars' ends
+    ax.set_xlim(min(edges) - 0.02 * room, max(edges) + room)
+
+
+def difference(differences: Mapping[str, Mapping[str, Any]]) -> Plot:
+    """The second student minus the first on the same questions, with its 95 % interval and a line
+    at zero: which is better, or that this run does not show it."""
+    pairs = [name for name in differences if {*name.split(" − ")} <= {*ARMS}]
+    if not pairs:
+        return Plot("difference", "Nothing to draw: it takes two students.")
+    plus, minus = pairs[0].split(" − ")
+    found = differences[pairs[0]]
+    points, ends = found["points"], (found["low"], found["high"])
+    is_sure = ends[0] > 0 or ends[1] < 0
+    colour = COLOURS[plus if points > 0 else minus] if is_sure else SOFT
+    figure, (ax,) = new_figure(1.25)
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.plot(ends, (0, 0), color=colour, linewidth=4, solid_capstyle="butt")
+    ax.plot(points, 0, "o", color=colour, markersize=9)
+    ax.annotate(signed(points), (points, 0), (0, 9), textcoords="offset points", ha="center",
+                color=colour, weight="bold")  # fmt: skip
+    widest = 1.25 * max(1.0, *map(abs, ends))
+    ax.set(xlim=(-widest, widest), ylim=(-0.6, 0.9), yticks=())
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel(f"{found['score']} of {plus} minus {minus}, points", fontsize=11, color=INK)
+    for x, side, who in ((0.0, "left", minus), (1.0, "right", plus)):
+        place = {"transform": ax.transAxes, "ha": side, "va": "top", "color": COLOURS[who]}
+        ax.text(x, 1.0, f"← {who} is better" if who == minus else f"{who} is better →", **place)
+    interval = f"95 % interval {signed(ends[0])} to {signed(ends[1])}"
+    value = f"{plus} minus {minus}: {signed(points)} {found['score']} ({interval})"
+    what = f"{plus if points > 0 else minus} is better" if is_sure else "it may be chance"
+    headline(figure, f"{value}: {what}")
+    return Plot("difference", f"{value}: {what}.", png_of(figure))
 
 
 def funnel(rejection: Mapping[str, Any]) -> Plot:
@@ -151,12 +193,21 @@ def funnel(rejection: Mapping[str, Any]) -> Plot:
         ax.text(start + length + traces * 0.015, y, label, va="center", color=INK)
     name_rows(ax, [bar[0] for bar in bars])
     ax.set_xlim(0, traces * 1.3)  # room for the label of the longest bar
+    headline(figure, _most_refused(rejection["reasons"], traces, accepted))
     refused = ", ".join(f"{count:,} {reason}" for reason, count in rejection["reasons"].items())
     alt = (
         f"Of {traces:,} traces {accepted:,} ({_share(accepted, traces)}) were accepted and "
         f"{examples:,} became examples. Refused, in the order of the rules: {refused or 'none'}."
     )
     return Plot("funnel", alt, png_of(figure))
+
+
+def _most_refused(reasons: Mapping[str, int], traces: int, accepted: int) -> str:
+    kept = f"{_share(accepted, traces)} of {traces:,} traces are accepted"
+    if not any(reasons.values()):
+        return kept
+    most = max(reasons, key=lambda reason: reasons[reason])
+    return f"{kept}; most of the others are refused as {most}"
 
 
 def yields(verdicts: Sequence[Verdict]) -> Plot:
@@ -183,6 +234,11 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
     below.set(yticks=(0, 50, 100), xlim=(ks[0] - room, ks[-1] + room))
     for ax, numbers in ((above, counts), (below, ks)):
         ax.set_xticks(numbers[:: 1 + len(numbers) // 13])
+    headline(
+        figure,
+        f"{questions[0]:,} of {len(sampled):,} questions have no accepted trace; pass@k goes from "
+        f"{shares[0]:.0f} % to {shares[-1]:.0f} %",
+    )
     alt = (
         f"Questions with no accepted trace: {questions[0]:,} of {len(sampled):,}. "
         f"pass@k goes from {shares[0]:.0f} % at k = 1 to {shares[-1]:.0f} % at k = {ks[-1]}."
@@ -192,7 +248,7 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float) -> Plot:
     """CE of the students, and the KL of those with softened targets: a panel each, since they are
-    different quantities.
+    different quantities; on log axes, since most of the way is gone in the first steps.
     """
     titles = {"ce": "cross-entropy (CE)", "kl": f"KL(teacher ‖ student), T = {temperature:g}"}
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -206,26 +262,40 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float
     figure, axes = new_figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
     described: list[str] = []
     for (term, lines), ax in zip(panels.items(), axes, strict=True):
-        ax.set_title(titles[term], fontsize=11, loc="left", color=INK)
+        ax.set_title(f"{titles[term]}, nats", fontsize=11, loc="left", color=INK)
+        ends: dict[str, float] = {}
         for arm, points in lines.items():
-            start, end = _curve(ax, arm, points)
-            described.append(f"{term.upper()} of {arm} goes from {start:.2f} to {end:.2f}")
-        ax.set_ylim(bottom=0)
-        ax.legend(frameon=False, loc="upper right")
+            start, ends[arm] = _curve(ax, arm, points)
+            described.append(f"{term.upper()} of {arm} goes from {start:.2f} to {ends[arm]:.2f}")
+        log_scale(ax, [value for points in lines.values() for _, value in points])
+        labels = {f"{arm} {end:.2f}": end for arm, end in ends.items()}
+        name_lines(
+            ax, labels, {f"{arm} {end:.2f}": COLOURS[arm] for arm, end in ends.items()}, 0.13
+        )
     axes[-1].set_xlabel("optimiser step")
+    headline(figure, "; ".join(_where_it_ends(*panel) for panel in panels.items()))
     return Plot("curves", ", ".join(described) + " nats per completion token.", png_of(figure))
+
+
+def _smooth(points: Sequence[tuple[float, float]]) -> list[float]:
+    """The running mean: one step's loss is that of its own few examples, and jumps."""
+    values, half = [value for _, value in points], len(points) // 40
+    return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+def _where_it_ends(term: str, of: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    ends = [f"{_smooth(points)[-1]:.2f} ({arm})" for arm, points in of.items()]
+    return f"{term.upper()} ends at {', '.join(ends)}"
 
 
 def _curve(ax: Any, arm: str, points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """One student's line, raw and as a running mean; returns that mean's first and last value."""
     steps, values = zip(*points, strict=True)
-    half = len(values) // 40  # one step's loss is that of its own few examples, and jumps
-    smooth = [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    smooth = _smooth(points)
     style = {"color": COLOURS[arm], "linestyle": ARMS[arm].line}  # not colour alone
     marker = "o" if len(values) == 1 else None
     ax.plot(steps, values, color=COLOURS[arm], linewidth=0.8, alpha=0.35)
-    label = f"{arm} (ends at {smooth[-1]:.2f})"
-    ax.plot(steps, smooth, linewidth=2, marker=marker, label=label, **style)
+    ax.plot(steps, smooth, linewidth=2, marker=marker, **style)
     return smooth[0], smooth[-1]
 
 
@@ -240,14 +310,17 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
     titles = {"per_token": "of one token (mean)", "of_mean": "of the mean over tokens"}
     figure, axes = new_figure(4.8, rows=2, sharex=True, sharey=True)
     ks = sorted({row["k"] for row in rows})
+    looks = {"topk": (REFUSED, "-"), "sampled": (KEPT, "--")}
+    ends: dict[str, dict[str, float]] = {measure: {} for measure in titles}
     described: list[str] = []
     for (measure, title), ax in zip(titles.items(), axes, strict=True):
-        for cache, colour, style in (("topk", REFUSED, "-"), ("sampled", KEPT, "--")):
+        for cache, (colour, style) in looks.items():
             errors = [[r[measure] for r in rows if (r["kind"], r["k"]) == (cache, k)] for k in ks]
             means = [fmean(of_k) for of_k in errors]
             low, high = list(map(min, errors)), list(map(max, errors))
             ax.fill_between(ks, low, high, color=colour, alpha=0.15, linewidth=0)
-            ax.plot(ks, means, style, color=colour, marker="o", linewidth=2, label=cache)
+            ax.plot(ks, means, style, color=colour, marker="o", linewidth=2)
+            ends[measure][cache] = means[-1]
             described.append(
                 f"{title}, {cache}: {means[0]:.2g} at k = {ks[0]}, {means[-1]:.2g} at {ks[-1]}"
             )
@@ -256,7 +329,11 @@ def cached_teacher(rows: Sequence[Mapping[str, Any]]) -> Plot:
         ax.set_xticks(ks, [str(k) for k in ks])
         ax.minorticks_off()
         ax.grid(axis="y", color=REST, linewidth=0.8)
-        ax.legend(frameon=False)
+    for ax, of in zip(axes, ends.values(), strict=True):  # behind all lines: the scale is shared
+        name_lines(ax, of, {cache: colour for cache, (colour, _) in looks.items()}, 0.11)
     axes[-1].set_xlabel("k, tokens kept or drawn")
+    best = {measure: min(of, key=lambda cache, of=of: of[cache]) for measure, of in ends.items()}
+    one, many = best["per_token"], best["of_mean"]
+    headline(figure, f"With {ks[-1]} tokens {one} is closer for a token, {many} for their mean")
     alt = f"Error of the KL to a cached teacher, in nats: {'; '.join(described)}."
     return Plot("cached-teacher", alt, png_of(figure))

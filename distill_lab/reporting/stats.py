@@ -66,6 +66,30 @@ def gap_closed(base: float, student: float, teacher: float) -> float | None:
     return None if teacher <= base else (student - base) / (teacher - base)
 
 
+def gap_interval(
+    base: Sequence[float],
+    student: Sequence[float],
+    teacher: Sequence[float],
+    seed: int = 0,
+    resamples: int = 1000,
+) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the gap closed, a share. Each resample draws the same
+    questions for all three; None where in one of them the teacher is not above the base, for then
+    the share has no bound."""
+    values, rng = (
+        np.asarray([base, student, teacher], dtype=np.float64),
+        np.random.default_rng(seed),
+    )
+    n = values.shape[1]
+    means = [values[:, rng.integers(n, size=n)].mean(axis=1) for _ in range(resamples)]
+    shares = [gap_closed(*map(float, three)) for three in means]
+    bounded = [share for share in shares if share is not None]
+    if len(bounded) < len(shares):
+        return None
+    low, high = np.percentile(bounded, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def pass_at_k(n: int, c: int, k: int) -> float:
     """The chance (0 to 1) that one of k samples is right, from n of which c were: 1 - C(n-c, k) /
     C(n, k).

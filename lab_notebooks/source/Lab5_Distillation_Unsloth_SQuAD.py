@@ -148,10 +148,12 @@ lab.show("curves")
 lab.run("evaluate", "report")
 lab.show("scores")
 lab.show("gap")
+lab.show("difference")
 
 # %% [markdown] id="explain-scores"
 # The dots are means, the lines are {setting:95} % intervals: the range in which the true value may well lie, given so few
-# questions. Now explain, in one sentence each: Did distillation help? Does this run show that `kd` is better than `sft`?
+# questions. The last picture has the difference of the two students on the same questions: where its line crosses zero, the run
+# does not show which is better. Now explain, in one sentence each: Did distillation help? Does this run show that `kd` is better than `sft`?
 #
 # Your sentences: …
 #
@@ -224,8 +226,75 @@ table(
     ["topic", "the paper", "this run", "may it be compared?", "why"],
 )
 
+# %% [markdown] id="about-unsloth"
+# ## 8. The same on a T4: Unsloth
+#
+# The lab has Unsloth in its name, and nothing of it was to be seen: it needs a CUDA GPU, and `tiny` needs none. No cell of this
+# notebook changes for it. On the free T4 in Colab the same two lines,
+#
+# ```python
+# lab = begin()
+# lab.run("data", "generate", "reject", "train", "evaluate", "report")
+# ```
+#
+# choose the profile `colab`, and become something else:
+#
+# | | `tiny`, anywhere | `colab`, on a T4 |
+# |---|---|---|
+# | teacher | a bundled model, 32-bit weights | Qwen2.5-7B-Instruct, its linear layers in {setting:4} bits |
+# | student | a bundled model, all weights are trained | Qwen2.5-0.5B-Instruct, and only LoRA layers of rank {setting:16} are trained |
+# | numbers | float32 | float16, as a T4 has no bfloat16 |
+# | loads and computes | transformers | Unsloth |
+#
+# The next cell predicts what that takes: the memory of each stage and what it is for, whether a T4 has room for it, and the
+# time. It is what `distill-lab doctor --profile colab --gpu t4` prints; it needs no GPU and no network. It is a prediction: we
+# had no T4.
+#
+# *Your guess:* in {setting:16} bits the teacher's {setting:7.6} billion weights would take {arithmetic:15.2} GB, and the T4 has
+# {setting:14.7}. In {setting:4} bits they take … GB. Which stage needs the most memory, and is it the training?
+
+# %% id="on-a-t4"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import prediction, profile
+
+print(*prediction(profile("colab"), "t4"), sep="\n")
+
+# %% [markdown] id="about-patches"
+# A quarter of {arithmetic:15.2} GB would be {arithmetic:3.8}; it is {cells.t4.teacher} GB, because the embedding and the head stay
+# in {setting:16} bits. And training is not the largest stage: the teacher is gone by then (`kd` reads its distributions from a
+# cache), and LoRA has few gradients. Most of what is left is activations; the prediction keeps all of them, and Unsloth, which
+# computes most of them again, needs less. Evaluating the teacher takes the most, {cells.t4.evaluate} GB: look there first if
+# memory is short.
+#
+# **What Unsloth changes, and what we keep in our own hands:**
+#
+# | Unsloth | so we |
+# |---|---|
+# | replaces the forward passes of transformers' models by its own, with kernels in Triton, at the moment when it is imported | import it before transformers: `begin()` does so |
+# | loads in {setting:4} bits, adds LoRA, computes activations again in the backward pass | take all three |
+# | computes the loss itself once it is given `labels`, and returns an empty object in the place of the logits | give it no labels. The KL needs the logits of *both* models at the same tokens: **the loss is ours** |
+# | leaves the attention mask out in training, except for rows padded on the right; rows padded on the left give NaN | pad on the right, and say so in the call: **the collator is ours** |
+# | cuts rows that are too long inside the forward pass, with a warning | cut before, where it is counted |
+# | keeps the keys of the last call where one token is read at a time | read on through its decoder, with a cache of our own |
+#
+# The cell shows whose code computes the student on *this* machine: on a GPU with Unsloth, the right column says `unsloth`.
+
+# %% id="whose-code"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import choose_backend
+
+backend = choose_backend(lab.config.runtime, lab.config.models.lora_rank)
+print(f"{backend.name} on {backend.device}, {backend.dtype}, because: {backend.reason}")
+decoder = lab.model("base").lm.model
+block = decoder.layers[0]
+rows = [
+    (type(part).__name__, type(part).forward.__module__)
+    for part in (decoder, block, block.self_attn, block.mlp)
+]
+table(rows, ["part of the student", "the code of its forward pass"])
+
 # %% [markdown] id="about-asking"
-# ## 8. Ask it yourself
+# ## 9. Ask it yourself
 #
 # So far all questions were somebody else's. `lab.ask` puts a passage and a question of yours to the four models, and shows
 # what they think and answer, word by word. (`distill-lab chat` does the same in a terminal.)

@@ -65,8 +65,8 @@ print(f"{greedy.n_tokens} tokens; right would be {question.answers}")
 # parser accepts what it should not: half an answer, two answers, a thought that never ended. What it accepts, the
 # student learns to write. So be strict.
 #
-# **Exercise 1 (4 points).** Write `extract_answer`. `hint("lab5a.extract_answer")` gives a first hint,
-# `hint("lab5a.extract_answer", 2)` a second.
+# {exercise} Write `extract_answer`. `hint("lab5a.extract_answer")` gives a first hint,
+# `hint("lab5a.extract_answer", 2)` a second. After two tries of your own, the check says how to see our answer.
 
 # %% id="extract-answer" role="exercise"
 import re
@@ -93,6 +93,13 @@ def extract_answer(completion: str) -> str | None:
 # NBVAL_CHECK_OUTPUT
 check("lab5a.extract_answer", extract_answer)
 
+# %% [markdown] id="stretch-extract-answer"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a parser that forgives: it takes the first answer that it finds, closed or not. Once `lab.traces` is there
+# (section 5), count what only the forgiving one reads. How much of that is right?
+# </details>
+
 # %% id="use-extract-answer" role="run"
 # NBVAL_IGNORE_OUTPUT
 extract_answer = or_ours("lab5a.extract_answer", extract_answer)
@@ -109,7 +116,7 @@ extract_answer = or_ours("lab5a.extract_answer", extract_answer)
 # {setting:0} it takes everything; above {setting:1} all tokens become more equal. The same formula returns in part 5c,
 # where it softens what a student learns from.
 #
-# **Exercise 2 (3 points).** Write `soften`. Logits can be large: $\exp(1000)$ overflows to infinity, and infinity
+# {exercise} Write `soften`. Logits can be large: $\exp(1000)$ overflows to infinity, and infinity
 # divided by infinity is not a probability. `torch.softmax` would do it; it is worth doing once by hand.
 
 # %% id="soften" role="exercise"
@@ -138,6 +145,13 @@ def soften(logits: Tensor, temperature: float) -> Tensor:
 # %% id="check-soften" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5a.soften", soften)
+
+# %% [markdown] id="stretch-soften"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Entropy says how unsure a distribution is. At which T does the teacher hesitate as much as somebody who has to choose
+# between two names? Look for it with the logits that the next cells show.
+# </details>
 
 # %% id="use-soften" role="run"
 # NBVAL_IGNORE_OUTPUT
@@ -265,7 +279,7 @@ table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wron
 # This estimate is unbiased (Chen et al. 2021). The formula that first comes to mind, $1 - (1 - c/n)^k$, puts every trace
 # back before the next draw, and is too low.
 #
-# **Exercise 3 (3 points).** Write `pass_at_k`.
+# {exercise} Write `pass_at_k`.
 
 # %% id="pass-at-k" role="exercise"
 import math
@@ -286,6 +300,13 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 # %% id="check-pass-at-k" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5a.pass_at_k", pass_at_k)
+
+# %% [markdown] id="stretch-pass-at-k"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Estimate the same chance by drawing: take k of the n traces a thousand times, and put none back. How far is the mean
+# from your formula, and what do ten times as many draws change?
+# </details>
 
 # %% [markdown] id="guess-temperature"
 # ## 7. Which temperature?

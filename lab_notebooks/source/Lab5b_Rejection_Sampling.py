@@ -33,7 +33,7 @@
 # %% id="setup" role="setup"
 # NBVAL_IGNORE_OUTPUT
 from distill_lab.checks import check, hint, or_ours
-from distill_lab.notebook import begin, show, table
+from distill_lab.notebook import begin, show, slider, table
 from distill_lab.squad_scores import em
 
 lab = begin()
@@ -117,7 +117,7 @@ for example in refused(traces, shuffled, all_reasons(shuffled), questions):
 # There are three traps: digits and punctuation are not letters and belong to no script; `é` and `Ł` are Latin; and
 # Chinese is not the only other script. `unicodedata.name(letter)` tells you the script.
 #
-# **Exercise 1 (4 points).** `hint("lab5b.mixed_language")` gives a first hint, `hint("lab5b.mixed_language", 2)` a second.
+# {exercise} `hint("lab5b.mixed_language")` gives a first hint, `hint("lab5b.mixed_language", 2)` a second.
 
 # %% id="mixed-language" role="exercise"
 import re
@@ -138,6 +138,13 @@ def mixed_language(text: str, most: float = 0.1) -> bool:
 # %% id="check-mixed-language" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5b.mixed_language", mixed_language)
+
+# %% [markdown] id="stretch-mixed-language"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a stricter rule: it refuses a text as soon as one whole *word* is in another script. About which traces do the
+# two rules disagree, and which of them would you believe?
+# </details>
 
 # %% [markdown] id="about-stray"
 # Compare your rule with the pipeline's own: `foreign_words` lists each word in another script that the passage does not
@@ -187,7 +194,7 @@ show(yield_against_n(lab.verdicts))
 # Here each question has a reference answer. Where there is none, the samples can judge each other: take the answer that
 # most of them agree on. That is the paper's *cons@64*. Answers that SQuAD treats as the same must count together.
 #
-# **Exercise 2 (4 points).** Write `majority_answer`. `Counter` helps.
+# {exercise} Write `majority_answer`. `Counter` helps.
 
 # %% id="majority-answer" role="exercise"
 from collections import Counter, defaultdict
@@ -216,6 +223,13 @@ def majority_answer(answers: Sequence[str | None]) -> str | None:
 # NBVAL_CHECK_OUTPUT
 check("lab5b.majority_answer", majority_answer)
 
+# %% [markdown] id="stretch-majority-answer"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Give the votes weights: a short trace counts more than a long one. Is the weighted majority right more often than the
+# plain one?
+# </details>
+
 # %% [markdown] id="guess-majority"
 # **Your guess:** one trace is right for … percent of the questions, the majority of four for … , at least one of
 # four for … .
@@ -232,7 +246,22 @@ for key, given in answers.items():
 columns = zip(("the first", "the majority", "the best"), zip(*scores, strict=True), strict=True)
 table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"))
 
+# %% [markdown] id="about-votes"
+# The votes can also be a **rule**: keep a trace only if at least so many samples of its question agree with it. That needs no
+# reference, and its threshold can be moved. The numbers in the picture are right traces (blue) plus wrong ones (orange).
+#
+# **Your guess:** if all four must agree, the rule keeps … percent of the traces, and … percent of these are wrong.
+
+# %% id="move-votes"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import kept_by_votes
+
+slider(kept_by_votes(lab.judged), "votes", [1, 2, 3, 4])
+
 # %% [markdown] id="about-keep"
+# A stricter rule lets fewer wrong traces through and throws more right ones away: no threshold does both. What stays wrong
+# where all four agree is what the teacher is sure of and mistaken about, and no vote can find it.
+#
 # The majority costs nothing, and here it gains little: what this teacher gets wrong, it mostly gets wrong in the same
 # way again. Look back at the question of section 1: which answer would the majority have kept? Choosing the best
 # of all traces needs the reference, and rejection sampling uses it.
@@ -242,7 +271,7 @@ table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"
 # Keep `all` of them, the `first`, `at-most-k` (two, say), or the `shortest`. A student writes as it has read: short traces
 # make a student that answers quickly; many traces make one that has seen more ways to say the same thing.
 #
-# **Exercise 3 (4 points).** Write `keep_shortest`. Traces and verdicts need not be in the same order: a verdict belongs
+# {exercise} Write `keep_shortest`. Traces and verdicts need not be in the same order: a verdict belongs
 # to a question *and* a sample.
 
 # %% id="keep-shortest" role="exercise"
@@ -271,6 +300,13 @@ def keep_shortest(traces: Sequence[Trace], verdicts: Sequence[Verdict]) -> list[
 # %% id="check-keep-shortest" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5b.keep_shortest", keep_shortest)
+
+# %% [markdown] id="stretch-keep-shortest"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write `keep_most_different`: of the right traces of a question it keeps the two that share the fewest words. How many
+# different words do its examples have, and how many do those of `keep_shortest`?
+# </details>
 
 # %% id="policies"
 # NBVAL_IGNORE_OUTPUT

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 
 from distill_lab import distillation, plots, softened
 from distill_lab.checks import check, hint, museum, or_ours
-from distill_lab.notebook import begin, show, table
+from distill_lab.notebook import begin, show, slider, table
 
 lab = begin()
 
@@ -74,7 +74,9 @@ show(softened(["wolf", "dog", "car"], at))
 # stops).
 #
 # *Your guess:* many tokenizers have no padding token, so the end token serves as both. What goes wrong if the code
-# recognises padding by its id? (Stuck? Run `hint("lab5c.completion_labels")` in a cell of your own.)
+# recognises padding by its id?
+#
+# {exercise} Write `completion_labels`. (Stuck? Run `hint("lab5c.completion_labels")` in a cell of your own.)
 
 # %% id="write-labels" role="exercise"
 import numpy as np
@@ -103,6 +105,13 @@ def completion_labels(
 # NBVAL_CHECK_OUTPUT
 check("lab5c.completion_labels", completion_labels)
 
+# %% [markdown] id="stretch-labels"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Pack two examples into one row, one behind the other, as large trainings do. Which labels change, and what must the
+# second example not be able to read?
+# </details>
+
 # %% [markdown] id="objective"
 # ## 3. The loss
 #
@@ -113,6 +122,8 @@ check("lab5c.completion_labels", completion_labels)
 # it. A softmax over many thousand tokens needs float32, whatever type the logits have.
 #
 # *Your guess:* teacher and student are identical, and α = 1. The loss is …
+#
+# {exercise} Write `kd_loss`.
 
 # %% id="write-loss" role="exercise"
 import torch
@@ -144,11 +155,39 @@ def kd_loss(
 # NBVAL_CHECK_OUTPUT
 check("lab5c.kd_loss", kd_loss)
 
+# %% [markdown] id="stretch-loss"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Turn the KL round, so that the student's probabilities weigh it (reverse KL). After section 4: at which tokens of the
+# teacher's traces do the two differ most?
+# </details>
+
 # %% id="use-loss"
 # NBVAL_IGNORE_OUTPUT
 kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 
+# %% [markdown] id="about-surface"
+# What does α weigh? Take the three words again. A student's distribution over them is a point: to the right the share of
+# *wolf*, upwards that of *dog*, and the car has what is left. The darker the blue, the lower **your** loss, for one token where
+# the text says "wolf"; the dot is its lowest point, and the cross is where the teacher stands (at T = 1). Move α, or look at the
+# four panels. (With `ipywidgets` there is a slider below; Colab has it.) The grid ends just before the corners, where one share is
+# {setting:0}.
+#
+# *Your guess:* where is the lowest point at α = 0, and where at α = 1? Does it move in a straight line?
+
+# %% id="move-alpha"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import loss_surface
+
+of_teacher = torch.tensor([2.0, 1.2, 0.0])
+surface = loss_surface(kd_loss, of_teacher, ["wolf", "dog", "car"])
+slider(surface, "α", [0, 0.1, 0.25, 0.33, 0.5, 0.67, 0.75, 0.9, 1])
+
 # %% [markdown] id="training"
+# It does move in a straight line, from the corner "wolf" to the teacher, α of the way: up to a constant, the loss is the
+# cross-entropy with the target $(1-\alpha)\cdot\mathrm{text}+\alpha\cdot\mathrm{teacher}$. (At T = 1. With a higher T the
+# teacher's end is the same place, but on the way there the two terms pull with other strengths.)
+#
 # ## 4. Two students, one budget
 #
 # Both students start from the same base and see the same examples in the same order, for the same number of steps, at the
@@ -184,7 +223,21 @@ p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (
 show(softened(texts, p))
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
+# %% [markdown] id="about-moving"
+# Now move T on this very token. The six likeliest tokens keep their order, and the orange bar takes the rest of the vocabulary
+# together. *Your guess:* from which T on do the tokens that nobody would say have more than half?
+
+# %% id="move-t"
+# NBVAL_IGNORE_OUTPUT
+from distill_lab import likeliest_tokens
+
+at_token = likeliest_tokens(z_teacher[unsure], lambda token: teacher.tokenizer.decode([token]))
+slider(at_token, "T", [0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12])
+
 # %% [markdown] id="guess-hesitations"
+# That is what a KL at a high T asks a student to copy: mostly how the teacher orders what it would never say. At T = 1 or
+# {setting:2} it asks for the choice between a few.
+#
 # The text had to choose one of them. A student that learns from text must see the other ways in other traces, and infer their
 # shares; a student that learns from the distribution sees all of them at once.
 #
@@ -392,6 +445,10 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 # NBVAL_CHECK_OUTPUT
 museum.visit()
 
+# %% [markdown] id="about-mend"
+# {exercise} Write `mend`: for each exhibit the test that catches it, and its wrong line as it should read. Each of the five
+# counts by itself, so begin with the one that you are surest of.
+
 
 # %% id="write-mend" role="exercise"
 def mend(bug: str) -> tuple[str, int, str] | None:
@@ -415,6 +472,13 @@ def mend(bug: str) -> tuple[str, int, str] | None:
 # %% id="check-mend" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5c.mend", mend)
+
+# %% [markdown] id="stretch-mend"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a sixth bug, wrong in one line, that passes as many of the five tests as you can. Then write the test that
+# catches it.
+# </details>
 
 # %% [markdown] id="matrix-text"
 # Now we run all five tests on all five bugs. *Your guess:* how many tests does a published bug pass?

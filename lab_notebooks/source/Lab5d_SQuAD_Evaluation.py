@@ -47,7 +47,7 @@ lab.run("data", "generate", "reject", "train", "evaluate", "report")
 #
 # **Your guess:** what does `a.m.` become, and what does `The-end`? What would they become in another order?
 #
-# **Exercise 1 (4 points).** Write `normalize`. `hint("lab5d.normalize")` gives a first hint,
+# {exercise} Write `normalize`. `hint("lab5d.normalize")` gives a first hint,
 # `hint("lab5d.normalize", 2)` a second.
 
 # %% id="normalize" role="exercise"
@@ -69,6 +69,13 @@ def normalize(text: str) -> str:
 # NBVAL_CHECK_OUTPUT
 check("lab5d.normalize", normalize)
 
+# %% [markdown] id="stretch-normalize"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Find two answers that every reader would call the same and your function does not (think of numbers, units, plurals).
+# If you changed the rule for them, what would become of all scores that were ever published?
+# </details>
+
 # %% [markdown] id="about-f1"
 # ## 2. Partly right
 #
@@ -81,7 +88,7 @@ check("lab5d.normalize", normalize)
 # The words are those of the normalised texts; a repeated word counts as often as it occurs in both. SQuAD 2.0 also has
 # questions without an answer: there the reference is empty, and only an empty prediction is right.
 #
-# **Exercise 2 (4 points).** Write `f1`. Its result is {setting:0} to {setting:100}, as SQuAD prints it.
+# {exercise} Write `f1`. Its result is {setting:0} to {setting:100}, as SQuAD prints it.
 
 # %% id="f1" role="exercise"
 from collections import Counter
@@ -110,6 +117,13 @@ def f1(prediction: str, reference: str) -> float:
 # NBVAL_CHECK_OUTPUT
 check("lab5d.f1", f1)
 
+# %% [markdown] id="stretch-f1"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write an F1 that counts letters instead of words. For which predictions of `sft` do the two differ most, and which of
+# them is fairer?
+# </details>
+
 # %% [markdown] id="guess-by-hand"
 # Below are four predictions for one reference, the tower's full name. **Your guess:** which F1 does each get?
 
@@ -134,7 +148,7 @@ for prediction in ("Eiffel tower.", "the tower", "It is the Eiffel Tower in Pari
 # asks the sample itself: draw as many scores from it as it has, **with replacement**, and take their mean; repeat this a
 # thousand times. The middle {setting:95} percent of those means are the interval.
 #
-# **Exercise 3 (4 points).** Write `bootstrap_interval`. `np.random.default_rng(seed)` makes a random number generator.
+# {exercise} Write `bootstrap_interval`. `np.random.default_rng(seed)` makes a random number generator.
 
 # %% id="bootstrap-interval" role="exercise"
 import random
@@ -160,6 +174,13 @@ def bootstrap_interval(scores: Sequence[float], seed: int = 0) -> tuple[float, f
 # %% id="check-bootstrap-interval" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5d.bootstrap_interval", bootstrap_interval)
+
+# %% [markdown] id="stretch-bootstrap-interval"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Several questions have the same passage. Draw *passages*, each with all its questions, instead of questions. Does the
+# interval become wider? Why may it have to?
+# </details>
 
 # %% [markdown] id="guess-bootstrap"
 # The picture shows the thousand means of the `sft` student's EM. **Your guess:** how many points wide is the interval that
@@ -215,7 +236,7 @@ table([(name, f"{fmean(values):.1f}", f"{intervals[name][0]:.1f} to {intervals[n
 #
 # {tiny.sft.em:.0f} points: is that good? It depends on where the student began and where its teacher is.
 #
-# **Exercise 4 (3 points).** Write `gap_closed`: the share of the way from base to teacher.
+# {exercise} Write `gap_closed`: the share of the way from base to teacher.
 
 
 # %% id="gap-closed" role="exercise"
@@ -233,6 +254,13 @@ def gap_closed(base: float, student: float, teacher: float) -> float | None:
 # %% id="check-gap-closed" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5d.gap_closed", gap_closed)
+
+# %% [markdown] id="stretch-gap-closed"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Give the gap an interval: draw the same questions for base, student and teacher, a thousand times. What happens to
+# your number in draws in which the teacher is hardly above the base?
+# </details>
 
 # %% [markdown] id="guess-gap"
 # Two shares are often confused: the *gap closed*, and the share of the teacher *kept* (student / teacher). **Your guess:**
@@ -381,6 +409,7 @@ for trap in TRAPS:
 # </details>
 #
 # **Next:** the companion text on DeepSeek-R1 in the folder `reading`, then Lab 5e: why distil, if a small model could learn by itself?
+# Lab 5f is a template for an experiment of your own.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in

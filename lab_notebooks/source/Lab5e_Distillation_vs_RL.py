@@ -81,6 +81,8 @@ for completion in samples[0][:3]:
 # package asks a few more of its rules.)
 #
 # *Your guess:* if a completion that was cut off in the middle could be rewarded, what would the student learn?
+#
+# {exercise} Write `reward`.
 
 # %% id="write-reward" role="exercise"
 from distill_lab import parse
@@ -105,6 +107,13 @@ def reward(completion: str, answers: list[str], ended: bool) -> float:
 # NBVAL_CHECK_OUTPUT
 check("lab5e.reward", reward)
 
+# %% [markdown] id="stretch-reward"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Write a reward as a careless author might, and the completion that gets the most out of it without reading the
+# passage.
+# </details>
+
 # %% [markdown] id="about-groups"
 # ## 3. Groups, and dead ones
 #
@@ -117,6 +126,8 @@ check("lab5e.reward", reward)
 # exactly {setting:0}, and the group is **dead**. It was paid for, and teaches nothing.
 #
 # *Your guess:* about a fifth of this student's samples are right. Of {setting:16} groups of {setting:8}, how many are dead?
+#
+# {exercise} Write `group_advantages`.
 
 # %% id="write-advantages" role="exercise"
 import torch
@@ -137,6 +148,13 @@ def group_advantages(rewards: torch.Tensor) -> torch.Tensor:
 # %% id="check-advantages" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5e.group_advantages", group_advantages)
+
+# %% [markdown] id="stretch-advantages"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Leave out the division by the standard deviation, as the variant Dr. GRPO does. Which groups count for more
+# than before: those that are nearly dead, or those that are half right?
+# </details>
 
 # %% id="groups"
 # NBVAL_IGNORE_OUTPUT
@@ -170,6 +188,8 @@ print("advantages of the first group:", [round(a, 2) for a in advantages[0].toli
 # completion first, so that a token of a long completion counts less, and long wrong ones get off lightly.
 #
 # *Your guess:* in the first step, `log_p` equals `old_log_p`. What is the loss of a group, and is its gradient {setting:0} too?
+#
+# {exercise} Write `policy_loss`.
 
 # %% id="write-policy-loss" role="exercise"
 import torch
@@ -194,6 +214,13 @@ def policy_loss(
 # %% id="check-policy-loss" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5e.policy_loss", policy_loss)
+
+# %% [markdown] id="stretch-policy-loss"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Take the mean of each completion first, as DeepSeek's GRPO does, and give both losses a batch with one long wrong
+# completion. Whose gradient at its tokens is larger?
+# </details>
 
 # %% id="clip"
 # NBVAL_IGNORE_OUTPUT
@@ -264,6 +291,8 @@ show(compared(right, "samples that are rewarded, percent"))
 # The student's own probabilities weigh it, for it is the student who writes.
 #
 # *Your guess:* the student wrote a wrong answer. At which of its tokens is the reverse KL large?
+#
+# {exercise} Write `reverse_kl`.
 
 # %% id="write-reverse-kl" role="exercise"
 import torch
@@ -284,6 +313,13 @@ def reverse_kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 # %% id="check-reverse-kl" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5e.reverse_kl", reverse_kl)
+
+# %% [markdown] id="stretch-reverse-kl"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Nobody needs the whole vocabulary: take, at each sampled token, the difference of the two log-probabilities. How far
+# is its mean from your number for one sample, and how far for many?
+# </details>
 
 # %% id="blame"
 # NBVAL_IGNORE_OUTPUT
@@ -337,6 +373,8 @@ show(fitted(teacher.softmax(-1)[0].tolist(), bumps))
 # pays for that, also for the teacher, also for prompts; and who tried several settings pays for each.
 #
 # *Your guess:* which arm pays most for sampling, for each token that it trains on?
+#
+# {exercise} Write `budget`.
 
 
 # %% id="write-budget" role="exercise"
@@ -358,6 +396,13 @@ def budget(teacher: int, student: int, tokens: dict[str, int], tries: int) -> fl
 # %% id="check-budget" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab5e.budget", budget)
+
+# %% [markdown] id="stretch-budget"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Charge the arms that have a teacher for the teacher's own training. How many students must share it until distillation
+# is the cheaper way again?
+# </details>
 
 # %% [markdown] id="guess-study"
 # Now the long comparison, a study that comes with the course: all five arms from one start, the same questions, judge and

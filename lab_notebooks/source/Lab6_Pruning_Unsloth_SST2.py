@@ -89,7 +89,7 @@ print(*(f"{right[n]:3.0f} %  {reviews[n].text}" for n in range(6)), sep="\n")
 # means depends on whom it is compared with: all weights of its tensor, or those of its own row. A row of `weight` (out, in)
 # is what one output takes from all inputs.
 #
-# **Exercise 1 (3 points).** Write `magnitude_mask`. A mask is True where a weight is kept. Count what goes: a threshold
+# {exercise} Write `magnitude_mask`. A mask is True where a weight is kept. Count what goes: a threshold
 # (`> t`) does not know what to do with weights that are equal.
 
 # %% id="magnitude-mask" role="exercise"
@@ -115,6 +115,12 @@ def magnitude_mask(weight: torch.Tensor, sparsity: float, group: str) -> torch.T
 # NBVAL_CHECK_OUTPUT
 check("lab6.magnitude_mask", magnitude_mask)
 
+# %% [markdown] id="stretch-magnitude-mask"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Let all weights of the model be one group. Which layers lose most, and would you have expected these?
+# </details>
+
 # %% [markdown] id="about-wanda"
 # A small weight may be multiplied with a large input. **Wanda** (Sun et al. 2023, arXiv 2306.11695) reads some texts, and
 # takes for the score of a weight
@@ -124,7 +130,7 @@ check("lab6.magnitude_mask", magnitude_mask)
 # where $X_j$ holds what enters feature j at all tokens of all texts. Scores are compared within a row. No training and no
 # gradient is needed. Texts are padded to one length; what stands at the padding is no input.
 #
-# **Exercise 2 (4 points).** Write `wanda_mask`.
+# {exercise} Write `wanda_mask`.
 
 # %% id="wanda-mask" role="exercise"
 import torch
@@ -148,6 +154,12 @@ def wanda_mask(
 # %% id="check-wanda-mask" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab6.wanda_mask", wanda_mask)
+
+# %% [markdown] id="stretch-wanda-mask"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Let it read random tokens in place of texts. How much of the mask changes, and in which layers?
+# </details>
 
 # %% [markdown] id="guess-one-layer"
 # Both masks of one real layer, the one that leads out of the MLP in block `1`. Its inputs are sorted from the quietest to the
@@ -241,7 +253,7 @@ table(rows, ("calibrated on", "perplexity, held out", "on training reviews"))
 # and in a small model it is a large part. In many models the output head *is* the embedding: one matrix under two names. It
 # is stored once, and so it counts once.
 #
-# **Exercise 3 (3 points).** Write `count_sparsity`.
+# {exercise} Write `count_sparsity`.
 
 # %% id="count-sparsity" role="exercise"
 import torch
@@ -269,6 +281,13 @@ def count_sparsity(
 # %% id="check-count-sparsity" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab6.count_sparsity", count_sparsity)
+
+# %% [markdown] id="stretch-count-sparsity"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Ask for another share: of the multiplications that one token takes, how many are by a zero? Mind that one large matrix
+# is only looked up and never multiplied.
+# </details>
 
 # %% [markdown] id="guess-ledger"
 # **"Half of the weights are zero. Why is the file as large as before?"** Here are three models, and their weights in four forms.
@@ -301,7 +320,7 @@ table(rows, ("model", "zeros, linears", "of all", "parameters", "saved", "zip", 
 # 2021). Neighbours lie along the *input*, over which a product sums. A matrix with the same share of zeros elsewhere does not
 # fit, and the same pattern along the outputs does not either.
 #
-# **Exercise 4 (3 points).** Write `nm_mask`, for any n of m.
+# {exercise} Write `nm_mask`, for any n of m.
 
 # %% id="nm-mask" role="exercise"
 import torch
@@ -323,6 +342,13 @@ def nm_mask(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
 # %% id="check-nm-mask" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab6.nm_mask", nm_mask)
+
+# %% [markdown] id="stretch-nm-mask"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Form the groups along the outputs. Which of the two patterns keeps more of the scores, and which of them can a GPU
+# use?
+# </details>
 
 # %% [markdown] id="guess-two-four"
 # The layer of section 2 with four masks, each with half of the weights. **Your guess:** how many groups of four break the
@@ -355,7 +381,7 @@ table(rows, ("mask", "kept", "groups that break 2:4", "of all scores kept"))
 #
 # A trap: of the `hidden_states` that transformers returns, the last one has gone through the final norm, which is no block.
 #
-# **Exercise 5 (3 points).** Write `block_influence`.
+# {exercise} Write `block_influence`.
 
 # %% id="block-influence" role="exercise"
 from itertools import pairwise
@@ -388,6 +414,13 @@ def block_influence(
 # NBVAL_CHECK_OUTPUT
 check("lab6.block_influence", block_influence)
 
+# %% [markdown] id="stretch-block-influence"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Measure it at the last token of each text alone. Is the order of the blocks the same? From how many texts on does it
+# stay the same?
+# </details>
+
 # %% [markdown] id="guess-influence"
 # **Your guess:** which block turns the states most: the first, the last, or one between them?
 
@@ -413,7 +446,7 @@ lab.show("blocks")
 # which it finds its part of the cache; and `config.num_hidden_layers` says how many blocks a saved model is loaded with. The
 # first block and the last one are never taken out: between them and the others, the model speaks two languages.
 #
-# **Exercise 6 (3 points).** Write `drop_blocks`. The blocks are `model.model.layers`, an `nn.ModuleList`.
+# {exercise} Write `drop_blocks`. The blocks are `model.model.layers`, an `nn.ModuleList`.
 
 # %% id="drop-blocks" role="exercise"
 import torch
@@ -442,6 +475,13 @@ def drop_blocks(model: torch.nn.Module, indices: list[int]) -> torch.nn.Module:
 # NBVAL_CHECK_OUTPUT
 check("lab6.drop_blocks", drop_blocks)
 
+# %% [markdown] id="stretch-drop-blocks"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Put a second copy of a neighbour where the block was that you dropped. Is the model better than the shorter one,
+# although it has learnt nothing in either case?
+# </details>
+
 # %% [markdown] id="guess-drop"
 # Your function takes the least influential block out of the real model, which is then saved and loaded again. **Your guess:**
 # with how many blocks does it come back if only `model.model.layers` was changed?
@@ -467,7 +507,7 @@ for what, model in (("dense", dense), ("dropped", shorter), ("dropped, loaded", 
 # Pruning breaks something; training repairs a part of it. But an optimiser moves every weight that it holds, also the zeros.
 # It even moves a weight without a gradient: Adam remembers the gradients of earlier steps, from before the pruning.
 #
-# **Exercise 7 (4 points).** Write `masked_step`: one step of training, after which every weight is zero where its mask is False.
+# {exercise} Write `masked_step`: one step of training, after which every weight is zero where its mask is False.
 
 # %% id="masked-step" role="exercise"
 import torch
@@ -496,6 +536,13 @@ def masked_step(
 # %% id="check-masked-step" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab6.masked_step", masked_step)
+
+# %% [markdown] id="stretch-masked-step"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Do it without masks: every weight that is zero before the step is zero after it. When does this do something else than
+# your function?
+# </details>
 
 # %% [markdown] id="guess-masked"
 # **"After LoRA the zeros are gone. Where did they go?"** LoRA trains two thin matrices beside each weight, and merging adds
@@ -575,7 +622,7 @@ table(rows, ("zeros", "CSR's bytes / dense", "its time / dense, 1 token", "64 to
 #
 # $$t(L) = a \cdot L + b$$
 #
-# **Exercise 8 (3 points).** Write `predict_decode_speed`.
+# {exercise} Write `predict_decode_speed`.
 
 # %% id="predict-decode-speed" role="exercise"
 import numpy as np
@@ -596,6 +643,13 @@ def predict_decode_speed(blocks: list[int], seconds: list[float], dense: int, ke
 # %% id="check-predict-decode-speed" role="check"
 # NBVAL_CHECK_OUTPUT
 check("lab6.predict_decode_speed", predict_decode_speed)
+
+# %% [markdown] id="stretch-predict-decode-speed"
+# <details><summary>Stretch goal, without points</summary>
+#
+# Fit the line to half of the measurements, and predict the other half. Is the worst error larger than the difference
+# between two measurements of the same model?
+# </details>
 
 # %% [markdown] id="guess-predict"
 # We time the model with all its blocks, and with fewer; predict one more; and then measure it. **Your guess:** with half of its

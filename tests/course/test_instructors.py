@@ -17,7 +17,7 @@ from test_pins import project
 
 from distill_lab.cli.commands import COMMANDS
 from distill_lab.cli.parsing import read
-from distill_lab.course.exercises import manifests
+from distill_lab.course.exercises import find, manifests
 from distill_lab.course.grading import NEEDED, Grade
 from distill_lab.course.grading.handed_in import archives, collected
 from distill_lab.course.grading.handed_in.lms_names import sender
@@ -70,6 +70,23 @@ def test_the_page_and_the_workflow_grade():
 def test_the_points_are_the_manifests():
     table = dict(re.findall(r"`(Lab\d\w+)` \| (\d+)", PAGE))
     assert table == {name: str(entry["points"]) for name, entry in GRADED.items()}
+
+
+def test_the_minutes_are_those_of_the_exercises():
+    told = dict(re.findall(r"`(Lab\d\w+)` \| \d+ \| (\d+)", PAGE))
+    for name, entry in GRADED.items():
+        names = [cell["exercise"] for cell in entry["cells"] if cell["role"] == "exercise"]
+        assert told[name] == str(sum(find(exercise).minutes for exercise in names)), name
+
+
+def test_the_rows_of_the_rubric_are_those_that_students_read():
+    source = (LABS / "source" / "Lab5f_Your_Own_Experiment.py").read_text("utf-8")
+    told = source[source.index("what a reader looks for") :]
+    rows = re.findall(r"^# \| (the \w+) \|", told, re.MULTILINE)
+    assert len(rows) == 5
+    rubric = PAGE[PAGE.index("## Lab 5f") :]
+    assert re.findall(r"^\| (the \w+) \|", rubric, re.MULTILINE) == rows
+    assert f"up to 2 points, {2 * len(rows)} in all" in " ".join(rubric.split())
 
 
 def test_the_columns_are_those_of_the_csv():

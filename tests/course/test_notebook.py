@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from distill_lab.course import drive
-from distill_lab.course.display import show, table
+from distill_lab.course.display import show, slider, small_multiples, table
 from distill_lab.course.lab import Lab, begin
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
@@ -240,3 +240,59 @@ def test_in_colab_a_fresh_machine_goes_on_where_the_old_one_stopped(tmp_path, mo
         capsys.readouterr().out
     )
     assert len(lab.questions) == 300
+
+
+# --- sliders --------------------------------------------------------------------------------------
+
+
+def _draw(ax: Any, value: float) -> str:
+    ax.bar([0], [value])
+    return f"twice is {2 * value:g}"
+
+
+def test_without_widgets_a_picture_has_at_most_four_values_from_the_first_to_the_last(
+    shown, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    slider(_draw, "T", [1, 2, 3, 4, 5, 6, 7])
+    picture, words = shown
+    assert picture.data.startswith(b"\x89PNG")
+    said = "T = 1: twice is 2; T = 3: twice is 6; T = 5: twice is 10; T = 7: twice is 14."
+    assert picture.alt == words["text/plain"] == said
+    assert small_multiples(_draw, "T", [3]).alt == "T = 3: twice is 6."
+
+
+class _Widget:
+    """A stand-in for those of ipywidgets that are used: what they are given, and `observe`."""
+
+    def __init__(self, children: Any = (), **given: Any) -> None:
+        self.children, self.value = children, given.get("value", "")
+        self.options, self.seen = given.get("options", ()), []
+
+    def observe(self, call: Any, name: str) -> None:
+        assert name == "value"
+        self.seen.append(call)
+
+    def move(self, value: float) -> None:
+        self.value = value
+        for call in self.seen:
+            call({"new": value})
+
+
+def test_with_widgets_the_slider_draws_what_it_is_moved_to(shown, monkeypatch):
+    widgets = types.ModuleType("ipywidgets")
+    for name in ("Image", "HTML", "SelectionSlider", "VBox"):
+        setattr(widgets, name, _Widget)
+    widgets.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
+    slider(_draw, "T", [1, 2, 3])
+    *_, box = shown
+    chosen, picture, words = box.children
+    assert chosen.options == [("1", 1), ("2", 2), ("3", 3)]
+    assert words.value == "twice is 2"
+    before = picture.value
+    chosen.move(3)
+    assert words.value == "twice is 6"
+    assert picture.value.startswith(b"\x89PNG")
+    assert picture.value != before

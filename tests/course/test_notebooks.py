@@ -124,6 +124,14 @@ def test_the_manifest_says_what_the_grader_needs(built):
     }
 
 
+def test_an_exercise_is_announced_with_its_number_and_what_it_takes(built):
+    there = cells(built / "Demo.ipynb")
+    first = "**Exercise 1 (2 points, about 5 minutes, easy).** Write `double`."
+    assert there["about-double"].source == first
+    second = "**Exercise 2 (3 points, about 15 minutes, hard).** Write `share`."
+    assert there["about-share"].source == second
+
+
 def test_an_exercise_begins_with_its_name_solved_or_not(built):
     for path in ("Demo.ipynb", "solutions/Demo.ipynb"):
         for name in ("double", "share"):
@@ -414,6 +422,9 @@ def test_a_source_of_the_wrong_form_is_refused(lab, old, new, says):
             16 * "    a = a\n",
             "expected at most 15 lines of solution, found 16",
         ),
+        ("# {exercise} Write `share`.", "# Write.", "cell share: expected {exercise} once in the"),
+        ("# {exercise} Write", "# {exercise} {exercise} Write", "above it, found it 2 times"),
+        ("# Share among nobody.\n", "", "cell share: expected a stretch goal in the text"),
     ],
 )
 def test_a_source_keeps_to_the_rules(lab, old, new, says):
@@ -427,7 +438,7 @@ def test_the_number_of_code_cells_has_bounds(built):
     assert list(rules.findings(demo)) == []
     more = [source.Cell(f"more-{n}", "run", "# NBVAL_IGNORE_OUTPUT") for n in range(12)]
     many = dataclasses.replace(demo, cells=(*demo.cells, *more))
-    few = dataclasses.replace(demo, cells=demo.cells[:9])
+    few = dataclasses.replace(demo, cells=demo.cells[:13])
     assert "4 to 16 code cells beside setup and exercises, found 17" in only(
         list(rules.findings(many))
     )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
+from distill_lab.course.display import small_multiples
 from distill_lab.course.plots.lab5b_5d import (
+    _edges,
     bootstrap_means,
     compared,
     in_order,
+    kept_by_votes,
     retention_by_size,
     size_of,
     yield_against_n,
 )
-from distill_lab.run.records import Prediction, Question, Verdict
+from distill_lab.run.records import Prediction, Question, Trace, Verdict
 
 PNG = b"\x89PNG"
 
@@ -62,3 +68,51 @@ def test_retention_is_table_5_over_table_4():
     assert "LiveCodeBench 26 % at 1.5B" in alt
     assert size_of("R1-Distill-Qwen-1.5B") == 1.5
     assert size_of("R1-Distill-Llama-70B") == 70
+
+
+@pytest.mark.parametrize(("right", "n"), [(105, 240), (70, 160), (12, 30), (500, 1000)])
+def test_a_bar_begins_and_one_ends_where_the_interval_does(right, n):
+    """No bar is half within, and the bars between the ends cover equally many means."""
+    scores, rng, unit = (
+        np.array([100.0] * right + [0.0] * (n - right)),
+        np.random.default_rng(0),
+        100 / n,
+    )
+    means = [rng.choice(scores, n).mean() for _ in range(1000)]
+    low, high = (round(end / unit) * unit for end in np.percentile(means, [2.5, 97.5]))
+    edges = _edges(low, high, means, unit)
+    for end in (low - unit / 2, high + unit / 2):
+        assert np.abs(edges - end).min() < 1e-9 * n
+    assert (edges[0] <= min(means), max(means) <= edges[-1]) == (True, True)
+    assert np.histogram(means, bins=edges)[0].sum() == 1000
+    inside = round((high - low) / unit) + 1
+    each = (edges[1] - edges[0]) / unit
+    assert 10 <= inside / each <= 40
+
+
+def test_equal_means_have_one_bar():
+    assert len(_edges(50.0, 50.0, [50.0] * 9, 20.0)) == 2
+
+
+def sampled(question: str, *answers: tuple[str | None, bool]) -> list[tuple[Trace, Verdict]]:
+    """The traces of a question with their verdicts; an answer that is None is not well formed."""
+    rows: list[tuple[Trace, Verdict]] = []
+    for n, (answer, right) in enumerate(answers):
+        text = f"<think>a</think><answer>{answer}</answer>" if answer else "<think>a"
+        score = {"em": 100.0 if right else 0.0}
+        reason = "ok" if right else "wrong_answer"
+        rows.append(
+            (Trace(question, n, text, 9, "stop", "t", "p"), Verdict(question, n, reason, score))
+        )
+    return rows
+
+
+def test_votes_are_counted_by_question_and_as_squad_compares():
+    """The answers of q agree but for their spelling; "Oslo" of r is another question's."""
+    judged = sampled("q", ("The Nile.", True), ("nile", True), ("Oslo", False), (None, False))
+    judged += sampled("r", ("Oslo", False), ("Oslo", False), ("Oslo", False), ("Bern", True))
+    said = small_multiples(kept_by_votes(judged), "votes", [1, 2, 3, 4]).alt
+    assert "votes = 1: keeps 7 of 8 traces, of which 57 % are wrong" in said  # 4 of 7
+    assert "votes = 2: keeps 5 of 8 traces, of which 60 % are wrong" in said
+    assert "votes = 3: keeps 3 of 8 traces, of which 100 % are wrong" in said
+    assert said.endswith("votes = 4: keeps 0 of 8 traces.")

@@ -49,6 +49,13 @@ def test_means_are_those_of_the_table():
         study_means("x")
 
 
+def test_a_study_of_ones_own_is_shown_by_its_folder():
+    folder = studies_folder() / "filter"
+    assert study_pictures(folder) == study_pictures("filter")
+    with pytest.raises(LabError, match=r"pictures of filter: .*findings.*; found 'x'"):
+        study_pictures(folder, "x")
+
+
 def test_names_that_there_are_not():
     with pytest.raises(LabError, match=r"one of the studies .*filter.*; found 'x'"):
         study_pictures("x")

@@ -5,6 +5,7 @@ half of the gap, kd three quarters.
 """
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -41,6 +42,8 @@ KEYS = [
     "rejection",
     "scores",
     "gap_closed",
+    "gap_closed_ci95",
+    "differences",
     "seconds",
     "backend",
     "versions",
@@ -160,6 +163,16 @@ def test_scores_intervals_and_gap(out):
     assert made["gap_closed"] == {"sft": {"em": 0.5, "f1": 0.5}, "kd": {"em": 0.75, "f1": 0.75}}
 
 
+def test_differences_and_the_gaps_intervals_are_in_the_file(out):
+    made, _ = build(out)
+    found = made["differences"]["kd − sft"]
+    points = [0.0] * 6 + [100.0] * 2 + [0.0] * 2  # the two questions that kd alone has right
+    ends = bootstrap_interval(points)
+    assert found == {"points": 20.0, "low": ends[0], "high": ends[1], "score": "EM"}
+    low, high = made["gap_closed_ci95"]["sft"]["em"]
+    assert 0 <= low < 0.5 < high <= 1
+
+
 def test_two_sources_are_both_named(out):
     config = Config()
     config = type(config)(data=type(config.data)(train="a.json", eval="b.json"))
@@ -198,7 +211,7 @@ def test_html_stands_alone(out):
     assert "url(" not in html
     assert "@import" not in html
     images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 5
+    assert len(images) == 6
     assert all(len(image["alt"]) > 30 for image in images)
     assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
     anchors = {a["href"][1:] for tag, a in page.tags if tag == "a"}
@@ -209,7 +222,8 @@ def test_alternative_text_says_what_is_seen(out):
     _, html = build(out)
     alts = " ".join(a["alt"] for tag, a in Page(html).tags if tag == "img")
     assert "EM of sft 60.0" in alts
-    assert "kd EM 75 %" in alts
+    assert re.search(r"closed: EM sft 50 % \(\d+ to \d+\), kd 75 % \(", alts)
+    assert "kd minus sft: +20.0 EM (95 % interval" in alts
     assert "Of 8 traces 4 (50 %) were accepted and 3 became examples." in alts
     assert "1 truncated, 1 malformed, 2 wrong_answer" in alts
     assert "KL of kd goes from 1.00 to 0.50" in alts

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import numpy as np
 import pytest
 
-from distill_lab.reporting.stats import bootstrap_interval, gap_closed, majority_answer, pass_at_k
+from distill_lab.reporting.stats import (
+    bootstrap_interval,
+    gap_closed,
+    gap_interval,
+    majority_answer,
+    pass_at_k,
+)
 from distill_lab.run.records import LabError
 
 
@@ -86,3 +93,30 @@ MAJORITIES = [
 @pytest.mark.parametrize(("answers", "winner"), MAJORITIES)
 def test_majority_answer(answers, winner):
     assert majority_answer(answers) == winner
+
+
+def test_a_gaps_interval_draws_the_same_questions_for_all_three():
+    base, teacher = [0.0] * 20, [100.0] * 9 + [0.0] * 11
+    # as good as the teacher on each question: drawn apart, the share would vary
+    assert gap_interval(base, teacher, teacher) == (1.0, 1.0)
+    half = [score / 2 for score in teacher]
+    assert gap_interval(base, half, teacher) == (0.5, 0.5)
+
+
+def test_a_gaps_interval_is_that_of_many_draws():
+    rng = random.Random(3)
+    base, student, teacher = (
+        [float(rng.random() < share) for _ in range(300)] for share in (0.1, 0.5, 0.8)
+    )
+    shares = []
+    for _ in range(2000):
+        drawn = rng.choices(range(300), k=300)
+        b, s, t = (sum(of[n] for n in drawn) for of in (base, student, teacher))
+        shares.append((s - b) / (t - b))
+    shares.sort()
+    found = gap_interval(base, student, teacher)
+    assert found == pytest.approx((shares[50], shares[1949]), abs=0.015)
+
+
+def test_a_gap_that_may_be_none_has_no_interval():
+    assert gap_interval([0.0, 100.0], [50.0, 50.0], [100.0, 0.0]) is None

@@ -17,8 +17,8 @@ from distill_lab.run import past_times
 from distill_lab.run.records import Example, Trace, Verdict, read_records
 
 KEYS = (
-    "profile", "models", "data", "rejection", "scores", "gap_closed", "seconds", "backend",
-    "versions", "git", "config",
+    "profile", "models", "data", "rejection", "scores", "gap_closed", "gap_closed_ci95",
+    "differences", "seconds", "backend", "versions", "git", "config",
 )  # fmt: skip
 
 

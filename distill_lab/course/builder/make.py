@@ -12,7 +12,7 @@ from typing import Any
 
 from distill_lab.course import exercises, install_cell
 from distill_lab.course.builder.prose import filled
-from distill_lab.course.builder.source import Cell, Source
+from distill_lab.course.builder.source import ANNOUNCED, Cell, Source
 from distill_lab.course.exercises import manifests
 from distill_lab.run.records import LabError
 
@@ -79,11 +79,24 @@ def _text(source: Source, cell: Cell, address: Address, solved: bool) -> str:
         return install_cell.source(address.text).rstrip("\n")
     if cell.role == "text":
         text = cell.text.replace("{badge}", address.badge(path(source, solved)))
+        if ANNOUNCED in text:
+            text = text.replace(ANNOUNCED, _announcement(source, cell))
         try:
             return filled(text.replace("{repository}", address.page), source.figures)
         except LabError as error:
             raise LabError(f"{source.name}, cell {cell.id}: {error}") from None
     return cell.text
+
+
+def _announcement(source: Source, cell: Cell) -> str:
+    """What stands for `{exercise}`: number, points, minutes and difficulty of the next exercise."""
+    of_source = [c for c in source.cells if c.role == "exercise"]
+    later = [c for c in source.cells[source.cells.index(cell) :] if c.role == "exercise"]
+    name = source.exercise_of(later[0]) if later else None
+    if name is None:
+        return ANNOUNCED  # `rules` says what is missing
+    number = 1 + of_source.index(later[0])
+    return f"**Exercise {number} ({exercises.find(name).worth}).**"
 
 
 def _metadata(cell: Cell) -> dict[str, Any]:

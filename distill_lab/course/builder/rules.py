@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import distill_lab
 from distill_lab.course import exercises
 from distill_lab.course.builder.outputs import CHECKED
-from distill_lab.course.builder.source import Cell, Source
+from distill_lab.course.builder.source import ANNOUNCED, Cell, Source
 from distill_lab.run.records import LabError
 
 MOST_LINES = 12  # of a code cell, not counting its nbval mark
@@ -20,6 +20,9 @@ MOST_SOLUTION_LINES = 15
 CODE_CELLS = (4, 16)  # beside install, setup and the exercises; the last is `before_submitting()`
 _JOINED_BY_POSITION = re.compile(r"zip\((?=[^)]*traces)(?=[^)]*verdicts)")
 _IMAGE_WITHOUT_TEXT = re.compile(r"!\[\s*\]\(|<img(?![^>]*\balt=[\"'][^\"'])")
+_STRETCH = re.compile(
+    r"<details><summary>Stretch goal, without points</summary>\n\n.+</details>", re.DOTALL
+)
 _MARKS = (CHECKED, "# NBVAL_IGNORE_OUTPUT")
 
 
@@ -50,6 +53,7 @@ def _cell(source: Source, number: int) -> Iterator[str]:
     if cell.role == "exercise":
         following = next((c for c in source.cells[number + 1 :] if c.is_code), None)
         yield from _exercise(cell, following.checks if following else None)
+        yield from _around(source.cells, number)
     elif cell.role != "install":
         yield from _code(cell)
 
@@ -76,6 +80,23 @@ def _exercise(cell: Cell, checked: str | None) -> Iterator[str]:
         exercises.find(checked)
     except LabError as error:
         yield str(error)
+
+
+def _around(cells: Sequence[Cell], number: int) -> Iterator[str]:
+    """The text above an exercise says what it is worth, that behind its check where to go on."""
+    above = cells[number - 1].text if number and not cells[number - 1].is_code else ""
+    if (n_found := above.count(ANNOUNCED)) != 1:
+        yield (
+            f"expected {ANNOUNCED} once in the text directly above it, found it {n_found} times. "
+            "The builder writes number, points, minutes and difficulty there."
+        )
+    behind = "".join(cell.text for cell in cells[number + 2 : number + 3] if not cell.is_code)
+    if not _STRETCH.search(behind):
+        yield (
+            "expected a stretch goal in the text directly behind its check, found none. Add "
+            "<details><summary>Stretch goal, without points</summary>, an empty line, one or two "
+            "sentences, </details>."
+        )
 
 
 def _code(cell: Cell) -> Iterator[str]:

@@ -23,6 +23,7 @@ from distill_lab.run.records import LabError
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
+ANNOUNCED = "{exercise}"  # in the text above an exercise: what it is worth, and what it takes
 STUB = "raise NotImplementedError  # your code here"
 ROLES = ("install", "setup", "run", "exercise", "check")  # of code cells; text cells are `text`
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")

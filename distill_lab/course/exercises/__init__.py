@@ -1,7 +1,9 @@
-"""The exercises' checks, for notebooks: `check`, `hint`, `or_ours` and `before_submitting`.
+"""The exercises' checks, for notebooks: `check`, `hint`, `solution`, `or_ours`,
+`before_submitting`.
 
     check("lab5a.soften", soften)            # right, wrong, error or not attempted, and why
     hint("lab5a.soften")                     # one hint; hint("lab5a.soften", 2) is the next
+    solution("lab5a.soften")                 # our answer, after two tries of one's own
     soften = or_ours("lab5a.soften", soften) # yours where it is right, else the package's own
     before_submitting()                      # what would be lost if the notebook were handed in
 
@@ -16,11 +18,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from distill_lab.course.exercises import solutions
 from distill_lab.course.exercises.exercise import Exercise, Outcome, judge, plain_result
 from distill_lab.course.exercises.submitting import before_submitting
 from distill_lab.run.records import LabError
 
-__all__ = ["before_submitting", "check", "find", "hint", "or_ours"]
+__all__ = ["before_submitting", "check", "find", "hint", "or_ours", "solution"]
 
 Function = Callable[..., Any]
 
@@ -44,7 +47,13 @@ def find(name: str) -> Exercise:
 def check(name: str, function: Function, seed: int = 0) -> None:
     """Prints the outcome of each step, with the smallest case that went wrong; never raises what
     `function` raises."""
-    print(report(find(name), judge(find(name), function, seed)))
+    exercise = find(name)
+    outcome = judge(exercise, function, seed)
+    solutions.count(exercise, function, outcome)
+    print(report(exercise, outcome))
+    attempted_in_vain = outcome.state in ("wrong", "error")
+    if attempted_in_vain and not solutions.is_grading and not solutions.tries_left(name):
+        print(f'  from distill_lab.checks import solution; solution("{name}") shows ours.')
 
 
 def hint(name: str, n: int = 1) -> None:
@@ -54,6 +63,22 @@ def hint(name: str, n: int = 1) -> None:
         raise LabError(f"hint({name!r}, {n}): expected 1 to {len(hints)}.")
     more = f'  (hint("{name}", {n + 1}) says more)' if n < len(hints) else ""
     print(f"Hint {n} of {len(hints)}: {hints[n - 1]}{more}")
+
+
+def solution(name: str) -> None:
+    """Prints our answer, as the solved notebook has it, once two different functions of the
+    student's own were checked, or a right one. LabError where it cannot be found."""
+    exercise = find(name)
+    if solutions.is_grading:
+        print(f"{exercise.function}: no solution is shown while marks are given.")
+    elif left := solutions.tries_left(name):
+        tries = "one more try" if left == 1 else f"{left} tries"
+        print(
+            f"{exercise.function}: first {tries} of your own in this session: change your "
+            f'function, and run its check. hint("{name}") helps.'
+        )
+    else:
+        print(solutions.text_of(exercise))
 
 
 def or_ours(name: str, function: Function) -> Function:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from distill_lab.course.exercises.comparing import (
@@ -26,6 +26,7 @@ from distill_lab.course.exercises.result_types import ANY, ResultType
 
 Function = Callable[..., Any]
 State = Literal["not attempted", "wrong", "error", "right"]
+Difficulty = Literal["easy", "medium", "hard"]
 
 
 class WrongError(Exception):
@@ -90,6 +91,9 @@ class Exercise:
     `runner` is for answers that are lines of code. It makes of the student's function the one that
     the steps call, which also runs these lines. It is applied where the student's code runs: in
     grading that is the sandboxed kernel, never the grader's own process.
+
+    `minutes` is our estimate for somebody who has read the text above it. An `easy` one has one
+    idea, a `medium` one two or three that must hold together, a `hard` one more, or others' code.
     """
 
     part: str
@@ -100,6 +104,8 @@ class Exercise:
     result_type: ResultType = ANY
     slips: tuple[Slip, ...] = ()
     runner: Callable[[Function], Function] | None = None
+    minutes: int = field(kw_only=True)
+    difficulty: Difficulty = field(kw_only=True)
 
     @property
     def name(self) -> str:
@@ -108,6 +114,12 @@ class Exercise:
     @property
     def points(self) -> int:
         return sum(step.points for step in self.steps)
+
+    @property
+    def worth(self) -> str:
+        """What students read of it before they begin."""
+        points = f"{self.points} point{'s' if self.points != 1 else ''}"
+        return f"{points}, about {self.minutes} minutes, {self.difficulty}"
 
     @property
     def expression(self) -> str:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_lab.reporting.plots import (
+from distill_lab.reporting.figures import (
     INK,
     KEPT,
     REFUSED,
     REST,
+    SOFT,
     Plot,
+    headline,
+    name_lines,
     name_rows,
     new_figure,
     png_of,
 )
 
 _LINES = ("-", "--", ":", "-.")
-_HUES = (KEPT, REFUSED, "#007a5a", "#6b6b6b")  # beside _LINES, for those who see no colours
+_HUES = (KEPT, REFUSED, "#007a5a", SOFT)  # beside _LINES, for those who see no colours
 
 
 def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) -> Plot:
@@ -39,6 +42,10 @@ def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) 
         ax.set_xlim(0, 150)  # room for a label beside a bar of 100 %
         each = ", ".join(f"{row} {_percent(p)}" for row, p in zip(rows, shares, strict=True))
         phrases.append(f"at T = {temperature:g} {each}")
+    ends = [
+        f"{_percent(of[0])} at T = {t:g}" for t, of in (*chances.items(),)[:: len(chances) - 1 or 1]
+    ]
+    headline(figure, f"The likeliest token, {rows[0]}: {', '.join(ends)}")
     return Plot("next-token", f"Chances of the next token: {'; '.join(phrases)}.", png_of(figure))
 
 
@@ -54,8 +61,7 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     phrases: list[str] = []
     for n, (name, shares) in enumerate(curves.items()):
         style = {"color": _HUES[n % 4], "linestyle": _LINES[n % 4], "linewidth": 2, "marker": "o"}
-        label = f"{name}: {shares[0]:.0f} → {shares[-1]:.0f} %"
-        ax.plot(range(1, len(shares) + 1), shares, label=label, markersize=5, **style)
+        ax.plot(range(1, len(shares) + 1), shares, markersize=5, **style)
         phrases.append(
             f"{name} from {shares[0]:.0f} % at k = 1 to {shares[-1]:.0f} % at k = {len(shares)}"
         )
@@ -65,8 +71,18 @@ def passes(curves: Mapping[str, Sequence[float]]) -> Plot:
     ax.set_ylim(max(0.0, 10 * (low // 10) - 5), 102)
     ax.set_xticks(range(1, most + 1))
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    ax.legend(frameon=False, loc="lower right", handlelength=3)
+    hues = {name: _HUES[n % 4] for n, name in enumerate(curves)}
+    name_lines(ax, {name: shares[-1] for name, shares in curves.items()}, hues, 0.075)
+    headline(figure, _highest(curves))
     return Plot("passes", f"pass@k: {'; '.join(phrases)}.", png_of(figure))
+
+
+def _highest(curves: Mapping[str, Sequence[float]]) -> str:
+    first = max(curves, key=lambda name: curves[name][0])
+    last = max(curves, key=lambda name: curves[name][-1])
+    at_1, at_k = f"{curves[first][0]:.0f} %", f"{curves[last][-1]:.0f} %"
+    k = len(curves[last])
+    return f"With one trace {first} is highest ({at_1}), with {k} traces {last} ({at_k})"
 
 
 def lengths(right: Sequence[int], wrong: Sequence[int]) -> Plot:
@@ -86,6 +102,9 @@ def lengths(right: Sequence[int], wrong: Sequence[int]) -> Plot:
         )  # fmt: skip
         ax.set_ylabel("percent")
     axes[-1].set_xlabel("tokens of a trace")
+    more = _median(wrong) - _median(right)
+    how = f"{abs(more)} tokens {'longer' if more > 0 else 'shorter'} than" if more else "as long as"
+    headline(figure, f"Wrong traces are {how} right ones, by the median")
     alt = (
         f"Tokens of a trace: {len(right):,} right ones with a median of {_median(right)} "
         f"({min(right)} to {max(right)}), {len(wrong):,} wrong ones with {_median(wrong)} "

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from distill_lab.reporting import paper
-from distill_lab.reporting.plots import (
-    COLOURS,
+from distill_lab.reporting.figures import (
     INK,
     KEPT,
     REFUSED,
     REST,
     Plot,
+    headline,
     name_rows,
     new_figure,
     png_of,
 )
 from distill_lab.reporting.stats import bootstrap_interval
-from distill_lab.run.records import Prediction, Question, Verdict
+from distill_lab.run.arms import COLOURS
+from distill_lab.run.records import Prediction, Question, Trace, Verdict
+from distill_lab.tasks.prompts import parse
+from distill_lab.tasks.squad.scores import normalize_answer
 
 
 def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
@@ -51,11 +56,45 @@ def yield_against_n(verdicts: Sequence[Verdict]) -> Plot:
     above.set(ylabel="examples", ylim=(0, None))
     below.set(ylabel="questions, percent", ylim=(0, 108), yticks=(0, 50, 100))
     below.set(xlabel="N, samples a question", xticks=list(ns))
+    times = f"{examples[-1] / examples[0]:.1f} times the examples, " if examples[0] else ""
+    more = f"{covered[-1]:.0f} % of the questions, not {covered[0]:.0f} %"
+    headline(figure, f"{ns[-1]} samples in place of one: {times}{more}")
     alt = (
         f"With one sample a question {examples[0]:,} examples and {covered[0]:.0f} % of the "
         f"questions; with {ns[-1]} samples {examples[-1]:,} examples and {covered[-1]:.0f} %."
     )
     return Plot("yield-against-n", alt, png_of(figure))
+
+
+def kept_by_votes(judged: Sequence[tuple[Trace, Verdict]]) -> Callable[[Any, float], str]:
+    """For `slider`: a rule without a reference, which keeps a trace if at least so many samples of
+    its question give the same answer, as SQuAD compares answers. Draws how many right and wrong
+    traces it keeps, and how many it refuses."""
+    given = [(trace.question_id, _normalised(trace), verdict.right) for trace, verdict in judged]
+    votes: Counter[tuple[str, str | None]] = Counter(
+        (question, answer) for question, answer, _ in given if answer is not None
+    )
+
+    def draw(ax: Any, least: float) -> str:
+        kept = [votes[question, answer] >= least for question, answer, _ in given]
+        groups = list(zip(kept, (right for *_, right in given), strict=True))
+        for y, is_kept in enumerate((True, False)):
+            right, wrong = (groups.count((is_kept, is_right)) for is_right in (True, False))
+            ax.barh(y, right, color=KEPT, height=0.6)
+            ax.barh(y, wrong, left=right, color=REFUSED, height=0.6)
+            ax.text(right + wrong, y, f" {right:,} + {wrong:,}", va="center", color=INK, fontsize=9)
+        name_rows(ax, ("kept", "refused"))
+        ax.set_xlim(0, 1.45 * len(groups))  # room for the numbers
+        n_kept, n_wrong = sum(kept), groups.count((True, False))
+        share = f", of which {100 * n_wrong / n_kept:.0f} % are wrong" if n_kept else ""
+        return f"keeps {n_kept:,} of {len(groups):,} traces{share}"
+
+    return draw
+
+
+def _normalised(trace: Trace) -> str | None:
+    parsed = parse(trace.completion)
+    return normalize_answer(parsed.answer) if parsed else None
 
 
 def in_order(
@@ -71,6 +110,7 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
     """The mean scores of several models on the same questions, each with its 95 % interval."""
     figure, (ax,) = new_figure(0.9 + 0.5 * len(scores))
     phrases: list[str] = []
+    ends: dict[str, tuple[float, float, float]] = {}
     for y, (who, values) in enumerate(scores.items()):
         mean, (low, high) = fmean(values), bootstrap_interval(values)
         colour = COLOURS.get(who, REFUSED)
@@ -78,9 +118,13 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
         ax.plot(mean, y, "o", color=colour, markersize=7, clip_on=False)
         ax.text(mean, y - 0.18, f"{mean:.1f}", ha="center", va="bottom", color=colour)
         phrases.append(f"{who} {mean:.1f} ({low:.1f} to {high:.1f})")
+        ends[who] = (mean, low, high)
     name_rows(ax, list(scores), scale=True)
     ax.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), xlabel=what)
     ax.grid(axis="x", color=REST, linewidth=0.8)
+    best, worst = (choose(ends, key=lambda who: ends[who][0]) for choose in (max, min))
+    apart = "do not overlap" if ends[worst][2] < ends[best][1] else "overlap"
+    headline(figure, f"{best} is highest, {worst} lowest; their intervals {apart}")
     return Plot(
         "compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", png_of(figure)
     )
@@ -92,24 +136,40 @@ def bootstrap_means(scores: Sequence[float], what: str, seed: int = 0) -> Plot:
     means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(1000)]
     low, high = bootstrap_interval(scores, seed)
     figure, (ax,) = new_figure(2.6)
-    unit = 100 / len(values)  # means of EM are multiples of it: each bar covers equally many
-    wide = max(1, round((max(means) - min(means)) / 25 / unit))
-    first, last = int(min(means) / unit) // wide, int(max(means) / unit) // wide
-    edges = np.array([unit * (wide * n - 0.5) for n in range(first, last + 2)])
+    edges = _edges(low, high, means, 100 / len(values))
     counts, _ = np.histogram(means, bins=edges)
     centres = (edges[:-1] + edges[1:]) / 2
     colours = [KEPT if low <= centre <= high else REFUSED for centre in centres]
-    ax.bar(centres, counts, width=0.9 * (edges[1] - edges[0]), color=colours)
-    for end, side in ((low, "right"), (high, "left")):
-        ax.axvline(end, color=INK, linewidth=1.2)
+    ax.bar(edges[:-1], counts, align="edge", width=0.9 * np.diff(edges), color=colours)
+    ends = (edges[int((centres < low).sum())], edges[int((centres <= high).sum())])
+    for line, end, side in ((ends[0], low, "right"), (ends[1], high, "left")):
+        ax.axvline(line, color=INK, linewidth=1.2)
         where = {"transform": ax.get_xaxis_transform(), "va": "top", "ha": side, "color": INK}
-        ax.text(end, 1.0, f" {end:.1f} ", **where)
+        ax.text(line, 1.0, f" {end:.1f} ", **where)
     ax.set(xlabel=f"mean {what} of a resample", ylabel="resamples")
+    headline(figure, f"95 % of the means lie between {low:.1f} and {high:.1f}")
     alt = (
         f"Means of 1,000 resamples of {len(values)} scores, {what}: 95 % of them lie between "
         f"{low:.1f} and {high:.1f}, around the mean {values.mean():.1f}."
     )
     return Plot("bootstrap", alt, png_of(figure))
+
+
+def _edges(low: float, high: float, means: Sequence[float], unit: float) -> np.ndarray:
+    """The bars' edges: a bar begins where the interval does, and one ends where it ends.
+
+    Means of EM are multiples of `unit`, and each bar should cover equally many of them: so a bar
+    has a number of units that divides those between the ends, near a twentieth. Where there is
+    none, or the ends lie between multiples, bars are a twentieth wide.
+    """
+    first, n_units = low - unit / 2, round((high - low) / unit) + 1
+    divisors = [n for n in range(1, n_units + 1) if n_units % n == 0 and 10 <= n_units / n <= 40]
+    n_bars = n_units // min(divisors, key=lambda n: abs(n_units / n - 20)) if divisors else 20
+    n_bars = n_bars if high > low else 1
+    width = (high + unit / 2 - first) / n_bars
+    below = max(0, math.ceil((first - min(means)) / width))
+    above = max(0, math.ceil((max(means) - first) / width) - n_bars)
+    return first + width * np.arange(-below, n_bars + above + 1)
 
 
 def size_of(model: str) -> float:
@@ -120,42 +180,50 @@ def size_of(model: str) -> float:
 
 
 RETAINED = ("math500", "aime_pass1", "gpqa", "livecodebench")
-_LINES = (COLOURS["base"], COLOURS["sft"], COLOURS["teacher"], COLOURS["kd"])
 
 
 def retention_by_size(benchmarks: Sequence[str] = RETAINED) -> Plot:
     """Table 5 divided by table 4: how much of DeepSeek-R1's score each student keeps, against its
-    size. A line joins the Qwen students; the Llamas are single points, as they have other bases."""
-    figure, (ax,) = new_figure(3.9)
+    size, a panel for each benchmark. A line joins the Qwen students; the Llamas are single points,
+    as they have other bases."""
+    rows = (len(benchmarks) + 1) // 2
+    figure, axes = new_figure(0.4 + 1.9 * rows, rows=rows, columns=2, sharex=True, sharey=True)
     titles = {benchmark.key: benchmark.title for benchmark in paper.BENCHMARKS}
     phrases: list[str] = []
-    for key, colour in zip(benchmarks, _LINES, strict=False):
+    ends: dict[str, tuple[float, float]] = {}
+    for key, ax in zip(benchmarks, axes, strict=False):
         families: dict[str, list[tuple[float, float]]] = {}
         for student in paper.STUDENTS:
             share = paper.retention(student.model, key)
             if share is not None:
                 family = "Llama" if "Llama" in student.model else "Qwen"
                 families.setdefault(family, []).append((size_of(student.model), 100 * share))
-        _family_lines(ax, families, colour, titles[key])
+        _family_lines(ax, families)
+        ax.set_title(titles[key], fontsize=11, loc="left", color=INK)
+        qwen = sorted(families["Qwen"])
+        ends[titles[key]] = (qwen[0][1], qwen[-1][1])
         kept = ", ".join(f"{share:.0f} % at {size:g}B" for size, share in families["Qwen"])
         phrases.append(f"{titles[key]} {kept}")
     ticks = [1.5, 7, 14, 32, 70]  # 8, beside 7, has no room
-    ax.set(xscale="log", xlim=(1.2, 90), ylim=(0, 105), ylabel="share of the teacher kept, percent")
-    ax.set_xticks(ticks, [f"{tick:g}B" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_xlabel("parameters of the student (filled: Qwen, open: Llama)")
-    ax.legend(frameon=False, loc="lower right")
-    ax.grid(axis="y", color=REST, linewidth=0.8)
+    for ax in axes:
+        ax.set(xscale="log", xlim=(1.2, 90), ylim=(0, 108), yticks=(0, 50, 100))
+        ax.set_xticks(ticks, [f"{tick:g}B" for tick in ticks])
+        ax.minorticks_off()
+        ax.grid(axis="y", color=REST, linewidth=0.8)
+        ax.set_visible(ax in axes[: len(benchmarks)])
+    figure.supxlabel("parameters of the student (filled: Qwen, open: Llama)", fontsize=10)
+    figure.supylabel("share of the teacher kept, percent", fontsize=10)
+    most, least = (choose(ends, key=lambda title: ends[title][0]) for choose in (max, min))
+    kept = [f"{ends[title][0]:.0f} % of {title}" for title in (most, least)]
+    headline(figure, f"The smallest Qwen keeps {' and '.join(kept)}")
     return Plot("retention", f"Kept by the Qwen students: {'; '.join(phrases)}.", png_of(figure))
 
 
-def _family_lines(
-    ax: Any, families: Mapping[str, Sequence[tuple[float, float]]], colour: str, title: str
-) -> None:
+def _family_lines(ax: Any, families: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     """One benchmark: a line for the Qwen students, and open points for the Llamas."""
     for family, points in families.items():
         sizes, shares = zip(*sorted(points), strict=True)
         if family == "Qwen":
-            ax.plot(sizes, shares, color=colour, marker="o", linewidth=2, label=title)
+            ax.plot(sizes, shares, color=KEPT, marker="o", linewidth=2)
         else:
-            ax.plot(sizes, shares, "o", color=colour, markerfacecolor="white", markersize=6)
+            ax.plot(sizes, shares, "o", color=KEPT, markerfacecolor="white", markersize=6)

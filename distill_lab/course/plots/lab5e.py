@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
 
 
 def reward_groups(rewards: Sequence[Sequence[float]]) -> Plot:

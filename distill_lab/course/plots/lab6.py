@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
 
 _LOOK = ((REFUSED, "s"), (KEPT, "o"))
 GROUPS = 8  # of input features, by their norms

@@ -1,11 +1,12 @@
-"""Pictures and means of the studies that come with the course (lab_notebooks/studies)."""
+"""Pictures and means of the studies that come with the course (lab_notebooks/studies), and pictures
+of a student's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from statistics import fmean
 
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 from distill_lab.run.json_files import read_json
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import profile, shipped
@@ -14,15 +15,17 @@ from distill_lab.studies.page import PLOTS
 from distill_lab.studies.results import STUDY, read
 
 
-def study_pictures(name: str, *plots: str) -> list[Plot]:
+def study_pictures(study: str | Path, *plots: str) -> list[Plot]:
     """Pictures of a study by the names of their files; by default the one of all its findings.
 
-    LabError for a study or a picture that there is not.
+    study: the name of one that comes with the course, or the folder of another. LabError for a
+    study or a picture that there is not.
     """
-    folder = _folder_of(name)
+    folder = study if isinstance(study, Path) else _folder_of(study)
     said = read_json(folder / STUDY, "a study's results")["pictures"]
     if missing := [plot for plot in plots if plot not in said]:
-        raise LabError(f"Expected pictures of {name}: {', '.join(said)}; found {missing[0]!r}.")
+        known = ", ".join(said)
+        raise LabError(f"Expected pictures of {folder.name}: {known}; found {missing[0]!r}.")
     return [
         Plot(plot, said[plot], (folder / PLOTS / f"{plot}.png").read_bytes())
         for plot in plots or ("findings",)

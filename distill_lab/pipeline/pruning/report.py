@@ -31,8 +31,8 @@ from distill_lab.pipeline.pruning.results.words import table as table
 from distill_lab.pipeline.pruning.settings import PruningConfig, TaskConfig
 from distill_lab.pipeline.report import git_state, versions
 from distill_lab.reporting import templates
+from distill_lab.reporting.figures import Plot
 from distill_lab.reporting.page import duration
-from distill_lab.reporting.plots import Plot
 from distill_lab.run.json_files import read_json
 from distill_lab.run.records import write_text
 from distill_lab.run.saved_settings import flag

@@ -24,7 +24,7 @@ from distill_lab.pipeline.quantizing.results import pictures, words
 from distill_lab.pipeline.quantizing.results.distances import distances, kl_finding
 from distill_lab.pipeline.quantizing.results.words import table as table
 from distill_lab.pipeline.quantizing.settings import QuantizationConfig
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 from distill_lab.run.json_files import read_json
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, Plot, new_figure, png_of
-from distill_lab.studies.pictures.look import MARKS, SOFT, Picture, colours
+from distill_lab.reporting.figures import INK, SOFT, Plot, new_figure, png_of
+from distill_lab.studies.pictures.look import MARKS, Picture, colours
 from distill_lab.studies.series import Calibration
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, KEPT, REFUSED, SOFT, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
-from distill_lab.studies.pictures.look import SOFT, Picture
+from distill_lab.studies.pictures.look import Picture
 
 
 def forest(findings: Sequence[Finding]) -> Picture:

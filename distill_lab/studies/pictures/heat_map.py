@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, KEPT, REFUSED, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
 from distill_lab.studies.pictures.look import Picture, short, tick

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from distill_lab.reporting.plots import INK, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, REST, Plot, name_lines, new_figure, png_of
 from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
 from distill_lab.studies.pictures.look import MARKS, Picture, axis_label, colours, number, tick
 from distill_lab.studies.series import Point, Series
-
-_LINE = 0.045  # of the axes' height, at least between two labels
 
 
 def line_plot(panels: Sequence[Series]) -> Picture:
@@ -64,7 +61,7 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
     ax.minorticks_off()
     ax.margins(x=0.06 if numeric else 0.2)
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    _labels_at_the_end(ax, ends, shades)
+    name_lines(ax, ends, shades)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -77,17 +74,6 @@ def is_geometric(values: Sequence[float]) -> bool:
         return False
     factors, steps = np.diff(np.log(values)), np.diff(values)
     return bool(np.std(factors) / np.mean(factors) < np.std(steps) / np.mean(steps))
-
-
-def _labels_at_the_end(ax: Any, ends: Mapping[str, float], shades: Mapping[str, str]) -> None:
-    """Each student's name right of its line, moved apart where two would overlap."""
-    low, high = ax.get_ylim()
-    at = {name: (value - low) / (high - low) for name, value in ends.items()}
-    lowest = -math.inf
-    for name in sorted(at, key=lambda name: at[name]):
-        lowest = max(at[name], lowest + 2 * _LINE)
-        text = {"xycoords": "axes fraction", "va": "center", "fontsize": 11}
-        ax.annotate(name, (1.02, lowest), color=shades[name], annotation_clip=False, **text)
 
 
 def _described(series: Series) -> str:

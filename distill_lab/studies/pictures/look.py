@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from distill_lab.reporting.plots import Plot
+from distill_lab.reporting.figures import Plot
 from distill_lab.run.arms import COLOURS
 from distill_lab.studies.measure_names import OF_TRACES, split
 
-SOFT = "#6b6b6b"
 MARKS = "osD^vP*X"
 _OTHERS = ("#007a5a", "#7a3e9d", "#8a6d00", "#b0356f", "#444444")  # students without a colour
 _IN_WORDS = {

@@ -27,7 +27,13 @@ def _drawn(function, rng) -> None:
 
 
 DOUBLE = Exercise(
-    "lab0", "double", double, (Step("two numbers", 1, _small), Step("any", 2, _drawn)), ("Add.",)
+    "lab0",
+    "double",
+    double,
+    (Step("two numbers", 1, _small), Step("any", 2, _drawn)),
+    ("Add.",),
+    minutes=5,
+    difficulty="easy",
 )
 
 
@@ -91,7 +97,9 @@ def test_a_step_that_breaks_by_itself_is_an_error():
     def breaks(function, rng):
         raise KeyError("of the student's object")
 
-    exercise = Exercise("lab0", "double", double, (Step("breaks", 1, breaks),), ())
+    exercise = Exercise(
+        "lab0", "double", double, (Step("breaks", 1, breaks),), (), minutes=5, difficulty="easy"
+    )
     assert judge(exercise, double).state == "error"
 
 
@@ -144,6 +152,8 @@ HALF = Exercise(
     (),
     NUMBER,
     (Slip("Percent.", "of 4", lambda f: lambda x: f(x) / 100),),
+    minutes=5,
+    difficulty="easy",
 )
 
 

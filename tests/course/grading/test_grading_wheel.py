@@ -53,6 +53,7 @@ def test_a_wheel_has_all_modules_but_those_for_the_checkout_alone(installed):
     assert {file.rpartition("/")[2] for file in alone} >= {"attacks.py", "lab5a.py", "lab5d.py"}
     assert files >= in_checkout - alone
     assert not [file for file in files if "selftest" in file or "mutants" in file]
+    assert not [file for file in files if file.endswith((".ipynb", "solutions/"))]
     data = "distill_lab/data"
     assert files >= {f"{data}/mini_squad/make.py", f"{data}/tiny_models/teacher/model.safetensors"}
 

@@ -133,4 +133,6 @@ EXTRACT_ANSWER = Exercise(
         Slip("re.findall gives a list: take the text out of it, or give None.", _WHOLE,
              on_results(lambda texts: next(iter(texts), None))),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip

@@ -132,4 +132,6 @@ SOFTEN = Exercise(
         Slip("Of logits (V) there is one axis: dim=-1 is always the last.", _ONE,
              lambda f: lambda z, t: f(z.view(-1, z.shape[-1]), t).view_as(z)),
     ),
+    minutes=10,
+    difficulty="easy",
 )  # fmt: skip

@@ -131,6 +131,8 @@ MIXED_LANGUAGE = Exercise(
         Slip("True and False are the wrong way round.", _ENGLISH,
              on_results(operator.not_)),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip
 
 
@@ -220,6 +222,8 @@ MAJORITY_ANSWER = Exercise(
         Slip("The answer came with its count, or in a list: take the text out of it.", _MOST,
              on_results(_first_text)),
     ),
+    minutes=10,
+    difficulty="easy",
 )  # fmt: skip
 
 EXERCISES: tuple[Exercise, ...] = (MIXED_LANGUAGE, MAJORITY_ANSWER, KEEP_SHORTEST)

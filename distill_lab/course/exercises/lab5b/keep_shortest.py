@@ -209,4 +209,6 @@ KEEP_SHORTEST = Exercise(
              on_results(lambda groups: [trace for group in groups for trace in group])),
         Slip(_LONGEST, _FEWEST, _turned),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip

@@ -158,6 +158,8 @@ COMPLETION_LABELS = Exercise(
         Slip("Labels (1, T): one row is asked for, without an axis for the batch.", _SHIFTED,
              on_results(lambda rows: listed(rows)[0])),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip
 
 EXERCISES = (COMPLETION_LABELS, KD_LOSS, MEND)

@@ -111,4 +111,6 @@ KD_LOSS = Exercise(
              _of_soft(lambda f, s, t, y, T: f(s, t, y, 1.0, T) / len(y))),
         Slip(ENTROPY, _SOFT, _of_soft(_without_entropy)),
     ),
+    minutes=20,
+    difficulty="hard",
 )  # fmt: skip

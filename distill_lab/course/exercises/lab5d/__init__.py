@@ -107,6 +107,8 @@ GAP_CLOSED = Exercise(
         Slip(_WHOLE_WAY, _OF_WAY, on_results(lambda percent: percent / 100)),
         Slip(_LEFT, _OF_WAY, on_results(lambda share: 1 - share)),
     ),
+    minutes=5,
+    difficulty="easy",
 )
 
 EXERCISES: tuple[Exercise, ...] = (NORMALIZE, F1, BOOTSTRAP_INTERVAL, GAP_CLOSED)

@@ -161,4 +161,6 @@ BOOTSTRAP_INTERVAL = Exercise(
         Slip("Three numbers came back: the two ends alone are asked for.", _INSIDE,
              on_results(lambda numbers: (min(numbers), max(numbers)))),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip

@@ -113,4 +113,6 @@ F1 = Exercise(
     ),
     NUMBER,
     (Slip(_PERCENT, _FORMULA, on_results(lambda share: 100 * share)),),
+    minutes=15,
+    difficulty="medium",
 )

@@ -106,4 +106,6 @@ NORMALIZE = Exercise(
              on_results(" ".join)),
         Slip("The other steps are judged on text without punctuation.", _MARKS, _without_marks),
     ),
+    minutes=10,
+    difficulty="easy",
 )  # fmt: skip

@@ -117,6 +117,8 @@ GROUP_ADVANTAGES = Exercise(
     ),
     TENSOR,
     (Slip(_TURNED, _FORMULA, lambda f: lambda rewards: _negative(f(rewards))),),
+    minutes=10,
+    difficulty="medium",
 )
 
 

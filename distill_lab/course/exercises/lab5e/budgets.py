@@ -133,4 +133,6 @@ BUDGET = Exercise(
         "Each try costs all of that again: the sum times tries.",
     ),
     NUMBER,
+    minutes=10,
+    difficulty="easy",
 )

@@ -210,4 +210,6 @@ POLICY_LOSS = Exercise(
         Slip(_SIGN, _RATIO, _mean_of(lambda mask: -1)),
         Slip(_SUM, _RATIO, _mean_of(lambda mask: 1 / mask.sum())),
     ),
+    minutes=20,
+    difficulty="hard",
 )

@@ -147,4 +147,6 @@ REVERSE_KL = Exercise(
              * student.shape[-1]),
         Slip(_SUM, _OVER, lambda f: lambda student, teacher: f(student, teacher) / len(student)),
     ),
+    minutes=10,
+    difficulty="medium",
 )  # fmt: skip

@@ -135,4 +135,6 @@ REWARD = Exercise(
              _RIGHT, on_results(lambda value: max(0.0, value))),
         Slip("1 and 0 are the wrong way round.", _RIGHT, on_results(lambda value: 1 - value)),
     ),
+    minutes=10,
+    difficulty="easy",
 )  # fmt: skip

@@ -148,4 +148,6 @@ DROP_BLOCKS = Exercise(
         "many places a cache has. For index 0 or len(blocks) - 1: raise ValueError(...).",
     ),
     runner=on_a_toy_with_blocks,
+    minutes=15,
+    difficulty="medium",
 )

@@ -158,4 +158,6 @@ BLOCK_INFLUENCE = Exercise(
     ),
     NUMBERS,
     (Slip(_COSINE, _TURNED, on_results(lambda shares: [1 - float(x) for x in shares])),),
+    minutes=15,
+    difficulty="medium",
 )

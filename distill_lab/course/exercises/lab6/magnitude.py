@@ -134,4 +134,6 @@ MAGNITUDE_MASK = Exercise(
         Slip("These are the weights after the cut: the mask is asked for.", _ALL,
              on_results(lambda weight: weight != 0)),
     ),
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip

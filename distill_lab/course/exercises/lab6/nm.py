@@ -119,4 +119,6 @@ NM_MASK = Exercise(
         Slip("The mask is asked for in the shape of the scores, (out, in).", _TWO,
              lambda f: lambda scores, *nm: MASK.plain(f(scores, *nm)).reshape(scores.shape)),
     ),
+    minutes=10,
+    difficulty="medium",
 )  # fmt: skip

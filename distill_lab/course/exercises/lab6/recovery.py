@@ -209,4 +209,6 @@ MASKED_STEP = Exercise(
         "each name. weight = weight * mask would make a new tensor, which nobody holds.",
     ),
     runner=on_toy_layers,
+    minutes=10,
+    difficulty="medium",
 )

@@ -145,4 +145,6 @@ COUNT_SPARSITY = Exercise(
         Slip(_DENSITY, _OVER, on_results(lambda three: (1 - three[0], 1 - three[1], three[2]))),
     ),
     on_a_pruned_toy,
+    minutes=10,
+    difficulty="easy",
 )

@@ -139,4 +139,6 @@ PREDICT_DECODE_SPEED = Exercise(
         Slip("That is the share of the time that is saved.", _ALL,
              on_results(lambda saved: 1 / (1 - float(saved)))),
     ),
+    minutes=10,
+    difficulty="easy",
 )  # fmt: skip

@@ -160,4 +160,6 @@ WANDA_MASK = Exercise(
     ),
     MASK,
     (Slip(_TURNED, _WHICH, on_results(lambda mask: 1 - MASK.plain(mask).int())),),
+    minutes=15,
+    difficulty="medium",
 )

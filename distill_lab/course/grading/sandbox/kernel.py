@@ -48,6 +48,7 @@ def _start(limits: dict[str, Any]) -> None:
     from distill_lab.course.grading.sandbox import blocked, linux_fence, python_guard
 
     exercises.or_ours = lambda name, function: function  # nothing steps in where marks are given
+    exercises.solutions.is_grading = True
     importlib.import_module(
         f"distill_lab.course.exercises.{limits['lab']}"
     )  # what it needs, and no more

@@ -8,7 +8,7 @@ from typing import Any
 from distill_lab.pipeline.pruning.methods import SCORES
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
-from distill_lab.reporting.plots import (
+from distill_lab.reporting.figures import (
     INK,
     KEPT,
     REFUSED,

@@ -10,7 +10,7 @@ from distill_lab.pipeline.pruning.results.pictures import SOFT
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
 from distill_lab.pipeline.quantizing.results.distances import frontier
-from distill_lab.reporting.plots import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
 
 Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
 

@@ -1,0 +1,106 @@
+"""What all pictures have in common: the paper that they are drawn on, colours, names beside marks,
+and a headline that says what was found.
+
+Pictures are drawn 5.2 inches wide, to be read at a phone's width as they are. Colours follow Okabe
+and Ito, which colour-blind readers tell apart, and every mark carries its name or number beside it.
+matplotlib loads when something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+REFUSED, KEPT, REST, INK, SOFT = "#c44e00", "#0072b2", "#e4e4e4", "#222222", "#6b6b6b"
+_LINE = 54  # characters of a headline
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A picture and its alternative text. Without data `png` is None, and `alt` says why."""
+
+    name: str
+    alt: str
+    png: bytes | None = None
+
+
+def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Any, Any]:
+    """A figure without pyplot: a notebook's backend and its open figures stay as they are."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(labelsize=10, colors=INK, length=3)
+    return figure, axes
+
+
+def png_of(figure: Any) -> bytes:
+    """The figure as a PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def headline(figure: Any, text: str) -> None:
+    """What the picture shows, above all its panels; the figure grows by the lines that it takes."""
+    whole = text.replace(" = ", "\xa0=\xa0").replace(" %", "\xa0%")  # nothing breaks there
+    lines = textwrap.wrap(whole, _LINE)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.2 * len(lines) + 0.08)
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=11, weight="bold", color=INK)
+
+
+def name_rows(ax: Any, names: Sequence[str], scale: bool = False) -> None:
+    """One row a name, the first on top; the scale goes where every bar carries its number."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_visible(scale)
+    ax.spines["bottom"].set_visible(scale)
+
+
+def name_lines(
+    ax: Any, ends: Mapping[str, float], colours: Mapping[str, str], apart: float = 0.09
+) -> None:
+    """Each line's name right of its end (`ends`: its last value), moved up where it would stand
+    less than `apart`, a share of the axes' height, above the one below it."""
+    at = {name: in_axes(ax, 1, value)[1] for name, value in ends.items()}
+    lowest = -math.inf
+    for name in sorted(at, key=lambda name: at[name]):
+        lowest = max(at[name], lowest + apart)
+        text = {"xycoords": "axes fraction", "va": "center", "fontsize": 11}
+        ax.annotate(name, (1.02, lowest), color=colours[name], annotation_clip=False, **text)
+
+
+def in_axes(ax: Any, x: float, y: float) -> tuple[float, float]:
+    """Where a point of the data stands, as shares of the axes' width and height."""
+    ax.autoscale_view()  # else the axes may still have other limits
+    across, up = (ax.transData + ax.transAxes.inverted()).transform((x, y))
+    return float(across), float(up)
+
+
+def log_scale(ax: Any, values: Sequence[float]) -> None:
+    """A log axis for values above zero, with ticks such as 0.1, 0.2, 0.5; else one from zero."""
+    low, high = min(values), max(values)
+    if low <= 0:
+        ax.set_ylim(bottom=0)
+        return
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    places = [m * 10.0**n for n in decades for m in (1, 2, 5)]
+    ticks = [place for place in places if low / 1.5 <= place <= high * 1.2]
+    ticks = ticks if len(ticks) < 7 else [t for t in ticks if f"{t:e}".startswith("1")]
+    ax.set_yscale("log")
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """`+4.2`, `−1.2`."""
+    return f"{value:+.{digits}f}".replace("-", "−")
