@@ -97,6 +97,12 @@ class Lab:
         return self._folder.read_training_log(arm)
 
     @property
+    def held_out_losses(self) -> dict[str, list[dict[str, float]]]:
+        """Of sft and kd, at some steps: `step`, `ce` and `kl` on answers of the teacher's from
+        which nobody learns."""
+        return {arm: self._folder.read_held_out_losses(arm) for arm in ARMS}
+
+    @property
     def report(self) -> dict[str, Any]:
         """What report.json holds."""
         return self._folder.read_report()
@@ -111,7 +117,9 @@ class Lab:
             "funnel": lambda: plots.funnel(summary(self.verdicts, len(self.examples))),
             "yield": lambda: plots.yields(self.verdicts),
             "curves": lambda: plots.curves(
-                {arm: self.log(arm) for arm in ARMS}, self.config.train.temperature
+                {arm: self.log(arm) for arm in ARMS},
+                self.config.train.temperature,
+                self.held_out_losses,
             ),
             "scores": lambda: plots.scores(self.report["scores"]),
             "gap": lambda: plots.gap(

@@ -42,7 +42,7 @@ def build(config: Config, out: Path) -> dict[str, Any]:
     names = task_of(config).score_names
     values = {who: _values(run, who, names) for who in run.predictions}
     report = _numbers(config, run, values)
-    pictures = plots.draw(report, run.verdicts, run.logs)
+    pictures = plots.draw(report, run.verdicts, run.logs, run.held_out)
     folder = RunFolder(out)
     folder.plots.mkdir(exist_ok=True)
     for picture in pictures:

@@ -47,7 +47,7 @@ PICTURES = {
     "curves": (
         "CE and KL, step by step",
         "Nats per completion token, KL without its factor T². Thin: each logged step; thick: "
-        "running mean.",
+        "running mean; diamonds: on answers of the teacher's from which nobody learns.",
     ),
 }
 READ = 5  # refused traces, and evaluation questions, that the page prints in full

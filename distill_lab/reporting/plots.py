@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from distill_lab.reporting.figures import (
@@ -28,20 +29,24 @@ from distill_lab.run.arms import ARMS, COLOURS
 from distill_lab.run.records import Verdict
 from distill_lab.tasks.task import score_label
 
+Rows = Mapping[str, Sequence[Mapping[str, float]]]  # by arm, each with its `step`
+
 
 def draw(
     report: Mapping[str, Any],
     verdicts: Sequence[Verdict],
-    logs: Mapping[str, Sequence[Mapping[str, float]]],
+    logs: Rows,
+    held_out: Rows,
 ) -> list[Plot]:
-    """All pictures of a run; `logs` holds the logged steps of each student."""
+    """All pictures of a run; `logs` holds the logged steps of each student, `held_out` its losses
+    on what is held out."""
     return [
         scores(report["scores"]),
         gap(report["gap_closed"], report["gap_closed_ci95"]),
         difference(report["differences"]),
         funnel(report["rejection"]),
         yields(verdicts),
-        curves(logs, report["config"]["train"]["temperature"]),
+        curves(logs, report["config"]["train"]["temperature"], held_out),
     ]
 
 
@@ -246,9 +251,10 @@ def yields(verdicts: Sequence[Verdict]) -> Plot:
     return Plot("yield", alt, png_of(figure))
 
 
-def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float) -> Plot:
+def curves(logs: Rows, temperature: float, held_out: Rows = MappingProxyType({})) -> Plot:
     """CE of the students, and the KL of those with softened targets: a panel each, since they are
-    different quantities; on log axes, since most of the way is gone in the first steps.
+    different quantities; on log axes, since most of the way is gone in the first steps. Diamonds
+    are losses on what was `held_out`, the KL of all students too.
     """
     titles = {"ce": "cross-entropy (CE)", "kl": f"KL(teacher ‖ student), T = {temperature:g}"}
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -259,21 +265,38 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], temperature: float
                 panels.setdefault(term, {})[arm] = points
     if not panels:
         return Plot("curves", "Nothing to draw: the training logs are empty.")
+    if any(held_out.values()):
+        panels.setdefault("kl", {})
     figure, axes = new_figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
     described: list[str] = []
+    told: list[str] = []
     for (term, lines), ax in zip(panels.items(), axes, strict=True):
         ax.set_title(f"{titles[term]}, nats", fontsize=11, loc="left", color=INK)
-        ends: dict[str, float] = {}
+        marks = {arm: [(row["step"], row[term]) for row in rows] for arm, rows in held_out.items()}
+        marks = {arm: points for arm, points in marks.items() if points}
+        ends: dict[tuple[str, str], float] = {}  # by arm and mark
         for arm, points in lines.items():
-            start, ends[arm] = _curve(ax, arm, points)
-            described.append(f"{term.upper()} of {arm} goes from {start:.2f} to {ends[arm]:.2f}")
-        log_scale(ax, [value for points in lines.values() for _, value in points])
-        labels = {f"{arm} {end:.2f}": end for arm, end in ends.items()}
-        name_lines(
-            ax, labels, {f"{arm} {end:.2f}": COLOURS[arm] for arm, end in ends.items()}, 0.13
+            start, ends[arm, ""] = _curve(ax, arm, points)
+            described.append(
+                f"{term.upper()} of {arm} goes from {start:.2f} to {ends[arm, '']:.2f}"
+            )
+        for arm, points in marks.items():
+            ax.plot(*zip(*points, strict=True), ":D", color=COLOURS[arm], markersize=5)
+            ends[arm, " ◆"] = points[-1][1]
+            described.append(f"held out {term.upper()} of {arm} ends at {points[-1][1]:.2f}")
+        log_scale(
+            ax, [value for of in (lines, marks) for points in of.values() for _, value in points]
         )
-    axes[-1].set_xlabel("optimiser step")
-    headline(figure, "; ".join(_where_it_ends(*panel) for panel in panels.items()))
+        names = {f"{arm}{mark} {end:.2f}": (arm, end) for (arm, mark), end in ends.items()}
+        name_lines(
+            ax,
+            {name: end for name, (_, end) in names.items()},
+            {name: COLOURS[arm] for name, (arm, _) in names.items()},
+            0.13,
+        )
+        told.append(_where_it_ends(term, marks or lines))
+    axes[-1].set_xlabel("optimiser step" + "; ◆ on held-out answers" * bool(marks))
+    headline(figure, ("Held out, " if marks else "") + "; ".join(told))
     return Plot("curves", ", ".join(described) + " nats per completion token.", png_of(figure))
 
 

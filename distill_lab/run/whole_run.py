@@ -15,8 +15,9 @@ from distill_lab.run.records import Example, LabError, Prediction, Question, Tra
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
-    """What a run left: `predictions` and `logs` of the arms that were run; `notes` is what the
-    run noted about itself, `watched` what the arms said of a few questions as they learnt."""
+    """What a run left: `predictions` and `logs` of the arms that were run; `notes` is what the run
+    noted about itself, `watched` what the arms said of a few questions as they learnt, `held_out`
+    their losses on other answers of the teacher's."""
 
     train: dict[str, Question]
     eval: dict[str, Question]
@@ -27,6 +28,7 @@ class RunRecords:
     logs: dict[str, list[dict[str, float]]]
     notes: dict[str, Any]
     watched: dict[str, list[dict[str, Any]]]
+    held_out: dict[str, list[dict[str, float]]]
 
 
 def read_run(out: Path) -> RunRecords:
@@ -53,6 +55,7 @@ def read_run(out: Path) -> RunRecords:
         {arm: folder.read_training_log(arm) for arm in arms},
         folder.read_notes(),
         {arm: rows for arm in arms if (rows := folder.read_watched(arm))},
+        {arm: rows for arm in arms if (rows := folder.read_held_out_losses(arm))},
     )
     _check(run, folder)
     return run

@@ -305,7 +305,7 @@ show(gradient_norms(temperatures, norms))
 # %% id="curves"
 # NBVAL_IGNORE_OUTPUT
 T = lab.config.train.temperature
-show(plots.curves({arm: lab.log(arm) for arm in ("sft", "kd")}, T))
+show(plots.curves({arm: lab.log(arm) for arm in ("sft", "kd")}, T, lab.held_out_losses))
 rows = []
 for who in ("base", "sft", "kd", "teacher"):
     z = z_teacher if who == "teacher" else completion_logits(lab.model(who), teacher, encoded)[0]

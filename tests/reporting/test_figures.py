@@ -119,3 +119,14 @@ def test_curves_end_at_their_running_mean():
     end = (10 / 80 + 10 / 79 + 10 / 78) / 3
     assert f"CE of sft goes from {(10 + 5 + 10 / 3) / 3:.2f} to {end:.2f}" in picture.alt
     assert "KL of sft" not in picture.alt
+
+
+def test_losses_on_what_is_held_out_are_marks_and_sft_has_a_kl_there():
+    rows = [{"step": n, "ce": 10.0 / n, "kl": 4.0 / n} for n in range(1, 81)]
+    held_out = {"sft": [{"step": 0, "ce": 9.0, "kl": 3.0}, {"step": 80, "ce": 0.6, "kl": 0.75}]}
+    picture = plots.curves({"sft": rows, "kd": rows}, 2.0, held_out)
+    assert "held out CE of sft ends at 0.60" in picture.alt
+    assert "held out KL of sft ends at 0.75" in picture.alt
+    assert picture.png != plots.curves({"sft": rows, "kd": rows}, 2.0).png
+    alone = plots.curves({"sft": rows}, 2.0, held_out)  # a panel for the KL, as it is told there
+    assert "held out KL of sft ends at 0.75" in alone.alt
