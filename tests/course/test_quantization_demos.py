@@ -192,6 +192,13 @@ def test_products_are_timed_beside_float32():
     assert min(*rows[1][2:], *rows[2][2:]) > 0
 
 
+def test_only_models_that_compute_as_they_are_kept_have_times(lab):
+    rows = costs.times_beside_dense(lab)
+    assert [row[0] for row in rows] == ["dense", "bfloat16"]
+    assert rows[0][2:] == ("1.00", "1.00")
+    assert float(rows[1][1]) < float(rows[0][1])  # half of the bytes, and what is computed
+
+
 def test_models_answer_beside_each_other(lab, capsys):
     lab.ask("Marwen is the mayor.", "Who is the mayor?", "dense", "q8_0")
     said = capsys.readouterr().out
