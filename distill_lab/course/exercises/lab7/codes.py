@@ -42,12 +42,12 @@ def _instead(case: Case) -> dict[str, Any]:
         "Beyond the ends nothing is clamped: what is too large gets the last code.": nearest,
         f"The lowest code is {low}: it is left out.": nearest.clamp(low + 1, high),
         _UNROUNDED: Either((within(ratio + zero_point), ratio + zero_point)),
+        _TIES: Either(within(way(ratio) + zero_point) for way in (_away, _upwards)),
         _CUT: rounded(torch.trunc),
         "These are the codes below: the nearest is asked for (round, not floor).":
             rounded(torch.floor),
         "These are the codes above: the nearest is asked for (round, not ceil).":
             rounded(torch.ceil),
-        _TIES: Either(within(way(ratio) + zero_point) for way in (_away, _upwards)),
         _SUBTRACTED: within(ratio.round() - zero_point),
         _NO_ZERO: Either((within(ratio.round()), ratio.round())),
         _WRAPS: Either((_wrapped(nearest, -128, 256), _wrapped(nearest, 0, 256),

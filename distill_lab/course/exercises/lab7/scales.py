@@ -161,7 +161,7 @@ def _symmetric(function: Function, rng: random.Random) -> None:
 
 
 def _asymmetric(function: Function, rng: random.Random) -> None:
-    _asked(function, torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.5, -1.5]]), 2, False)
+    _asked(function, torch.tensor([[0.5, -1.0, 2.0], [1.2, 0.5, -1.8]]), 2, False)
     for bits in (8, rng.choice((3, 4))):
         _asked(function, _straddling(rng, bits), bits, False)
 
