@@ -175,7 +175,7 @@ def row_by_row(rows, bits, shrinks):
 def narrow_ones_first(rows, bits, shrinks):
     best, found = torch.full((len(rows), 1), torch.inf), torch.ones(len(rows), 1)
     for share in sorted(shrinks):
-        scale = share * rows.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 0.5) + 1e-20
+        scale = share * rows.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 0.5) + 1e-8
         codes = (rows / scale).round().clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
         error = (codes * scale - rows).norm(dim=1, keepdim=True)
         found[error <= best] = share

@@ -53,8 +53,10 @@ def _whole(value: Any) -> int:
     return int(number)
 
 
-def _traced(value: Any) -> list[Any]:
-    """What `traced.on_a_weight` gives."""
+def _traced(value: Any) -> Any:
+    """What `traced.on_a_weight` gives; in a notebook, where nothing traces, the tensor itself."""
+    if isinstance(value, Tensor):
+        return value
     made, gradient, kept = value
     if not isinstance(made, Tensor) or not isinstance(kept, bool):
         raise TypeError

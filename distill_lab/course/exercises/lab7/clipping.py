@@ -183,7 +183,7 @@ def _equal(function: Function, rng: random.Random) -> None:
                 halves = [rng.choice((-0.5, 0.5)) for _ in range(n_halves[kind])]
                 values = [3.5, *halves, *[0.0] * (19 - len(halves))]
                 row.copy_(torch.tensor(rng.sample(values, 20)))
-        case = rows * 2.0 ** rng.randint(-3, 3), 3, shrinks if ascending else shrinks[::-1]
+        case = rows * 2.0 ** rng.randint(0, 5), 3, shrinks if ascending else shrinks[::-1]
         narrowest = torch.tensor([[1.0 if kind == "none" else 0.5] for kind in kinds])
         _asked(function, case, {_ZEROS: _with_zeros(case), _NARROWEST: narrowest})
 

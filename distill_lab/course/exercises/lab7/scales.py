@@ -130,7 +130,9 @@ def _named(yours: Pair, right: Pair, case: tuple[Tensor, int, bool]) -> str:
                 return name
         return _shape("scale", scale, right[0])
     if not is_near(scale, right[0]).all():
-        return name_of(scale, right[0], _scales(*case))
+        added = scale - right[0]
+        is_same = bool((added > 0).all()) and torch.allclose(added, added[:1], rtol=0.05)
+        return name_of(scale, right[0], _scales(*case)) or (_ADDED if is_same else "")
     if zero_point.shape != right[1].shape:
         return _shape("zero point", zero_point, right[1])
     return _SYMMETRIC_ZERO if symmetric else name_of(zero_point, right[1], _zero_points(*case))
@@ -183,7 +185,7 @@ def _one_sign(function: Function, rng: random.Random) -> None:
     zero point is exact."""
     _asked(function, torch.tensor([[2.0, 3.0], [-1.0, -3.0]]), 2, False)
     for bits in (4, 8):
-        n_rows = rng.randint(3, 4)
+        n_rows = rng.choice((2, 4))  # not 3, the number of columns
         signs = [1, -1, *rng.choices((1, -1), k=n_rows - 2)]
         rng.shuffle(signs)
         steps = 2**bits - 1
@@ -201,7 +203,8 @@ def _zero_row(function: Function, rng: random.Random) -> None:
     """Rows of zeros among others, of which only the order of size is asked."""
     for symmetric in (True, False):
         n_rows, bits = rng.randint(3, 4), rng.choice((4, 8))
-        rows = drawn_rows(rng, n_rows, 4) * 10 ** rng.uniform(-1, 2)
+        sizes = torch.tensor([[3.0**n] for n in range(n_rows)])
+        rows = drawn_rows(rng, n_rows, 5) * sizes * 10 ** rng.uniform(-1, 2)
         at = rng.randrange(n_rows)
         rows[at] = 0
         call = f"{function.__name__}({brief(rows)}, {bits}, {symmetric})"
@@ -238,6 +241,8 @@ _OUTSIDE += "least weight; where all are negative, it ends at 0."
 _SYMMETRIC_ZERO = "Symmetric, the zero point is 0."
 _WEIGHT = "That is the least weight itself: the zero point is a code, round(-min / scale)."
 _BEYOND = "The zero point is none of the codes: first widen the range until 0 is in it."
+_ADDED = "Something is added to each scale: only that of a row of zeros needs it, "
+_ADDED += "scale.clamp(min=...)."
 _KEEPDIM = "Each is asked for as (G, 1), so that it meets its row: keepdim=True."
 _SWAPPED = "The two are swapped: first the scale, then the zero point."
 _SYM = "symmetric: from -max|w| to max|w|, zero point 0"

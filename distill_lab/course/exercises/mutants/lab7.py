@@ -170,6 +170,8 @@ MUTANTS = (
         ("zero point one too high", _scales(zero=lambda exact, bits: exact.round() + 1),
          (ASYM, HOLDS_0), "one too high"),
         ("no guard for zeros", _scales(guard=lambda scale: scale), (ZEROS,), "has the scale 0"),
+        ("something added to each scale", _scales(guard=lambda scale: scale + 1e-4),
+         (SYM, ASYM, HOLDS_0), "added to each scale"),
         ("always symmetric", always_symmetric, (ASYM, HOLDS_0), "symmetric scale"),
         ("always asymmetric", always_asymmetric, (SYM,), "asymmetric scale"),
         ("a scale for each column", for_each_column, (SYM, ASYM, HOLDS_0, ZEROS),
