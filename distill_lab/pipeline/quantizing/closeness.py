@@ -49,7 +49,8 @@ def compare(
     batches = [ids[start : start + size] for start in range(0, len(ids), size)]
     todo = [batch for batch in batches if not have.issuperset(batch)]
     there = len(ids) - sum(map(len, todo))
-    with tqdm(total=len(ids), initial=there, desc=title, disable=not title) as bar:
+    quiet: Any = {} if title else {"disable": True}  # False would overrule TQDM_DISABLE
+    with tqdm(total=len(ids), initial=there, desc=title, **quiet) as bar:
         for batch in todo:
             yield _compared(model, dense, batch, [texts[id] for id in batch])
             bar.update(len(batch))
