@@ -46,7 +46,7 @@ _PARTS = {
     "course.quantization_demos.activations": "rounded_inputs values_to_round",
     "course.quantization_demos.chain": "short_chain",
     "course.quantization_demos.costs": "product_times times_beside_dense",
-    "course.quantization_demos.files": "apart as_gguf_rounds bytes_on_disk shapes_of",
+    "course.quantization_demos.files": "apart as_gguf_rounds bytes_on_disk packing_of shapes_of",
     "course.quantization_demos.layers": "clip_errors layer_errors trained_layer with_outlier "
     "without_gradient",
     "course.quantization_demos.meters": "kl_by_sharing kl_to_dense measured round_trip",

@@ -82,15 +82,21 @@ class QuantizationLab:
         """The folder of a model of that name, with the file of its weights."""
         return self.folder.require_model(self._named(name))
 
+    def there(self, *names: str) -> list[str]:
+        """Those of the names whose models have been made: a profile may have others, and some
+        cannot be had everywhere."""
+        made = {m.name for m in models(self.config) if self.folder.model(m).exists()}
+        return [name for name in names if name in made]
+
     def ask(self, passage: str, question: str, *names: str) -> None:
-        """Shows the thoughts and answers of these models, or of the dense one, as they write
-        them."""
+        """Shows the thoughts and answers of those of these models that there are, or of the dense
+        one, as they write them."""
         from distill_lab.chat.speakers import Speaker
         from distill_lab.course.asking import show_answers
         from distill_lab.tasks.squad.task import SQUAD
 
         most = self.config.evaluate.max_new_tokens
-        asked = names or (DENSE.name,)
+        asked = self.there(*names) or [DENSE.name]
         speakers = [Speaker(name, self.model(name), SQUAD, 0, most) for name in asked]
         show_answers(speakers, Question("of yours", "", passage, question, ()))
 

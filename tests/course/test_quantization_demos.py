@@ -164,10 +164,17 @@ def test_clip_errors_are_those_of_each_row_and_share():
 
 def test_what_is_counted_is_what_lies_on_disk(lab):
     dense = lab.model()
-    shapes, tied, linears = files.shapes_of(dense)
+    shapes, tied = files.shapes_of(dense)
     assert tied == {"lm_head.weight": "model.embed_tokens.weight"}
     assert {*shapes} == {*dense.lm.state_dict()}
-    assert len(linears) == len(prunable(dense))
+    linears, bits, group = files.packing_of(dense, "round-2-g32")
+    assert (len(linears), bits, group) == (len(prunable(dense)), 2, 32)
+    assert {*linears} < {*shapes}
+    packed, *how = files.packing_of(dense, "q8_0")
+    assert ({*packed} - {*linears}, how) == (
+        {"model.embed_tokens.weight", "lm_head.weight"},
+        [8, 32],
+    )
     of_tensors, of_file = files.bytes_on_disk(lab, "round-4")
     assert of_tensors == model_bytes(dense, Scheme(4))
     stored = load_file(lab.files("round-4") / "model.packed.safetensors")
@@ -200,10 +207,12 @@ def test_only_models_that_compute_as_they_are_kept_have_times(lab):
 
 
 def test_models_answer_beside_each_other(lab, capsys):
-    lab.ask("Marwen is the mayor.", "Who is the mayor?", "dense", "q8_0")
+    lab.ask("Marwen is the mayor.", "Who is the mayor?", "dense", "q8_0", "nf4")
     said = capsys.readouterr().out
     assert "| dense |" in said
     assert "| q8_0 |" in said
+    assert "nf4" not in said
+    assert lab.there("nf4", "round-4", "dense", "round-7") == ["round-4", "dense"]
 
 
 @pytest.mark.parametrize(

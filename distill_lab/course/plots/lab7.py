@@ -111,9 +111,10 @@ def layer_training(lines: Mapping[str, Sequence[float]], levels: Mapping[str, fl
         ax.plot(range(len(line)), [100 * v for v in line], style, color=colour, linewidth=2)
         _beside(ax, last, 100 * line[-1], name, colour)
     for name, value in levels.items():
-        ax.axhline(100 * value, color=SOFT, linewidth=1, linestyle=":")
+        ax.plot((0, last), (100 * value, 100 * value), ":", color=SOFT, linewidth=1)
         _beside(ax, last, 100 * value, name, SOFT)
     ax.set_xlim(0, 1.45 * last)
+    ax.set_xticks(range(0, last + 1, max(1, last // 4)))
     ax.set_ylim(0, None)
     ax.set_xlabel("step", fontsize=11, color=INK)
     ax.set_title("lost of the layer's outputs, percent", fontsize=11, loc="left", color=INK)

@@ -20,10 +20,10 @@ from distill_lab.pipeline.pruning.prune import calibration
 
 # Linears of a block that read one and the same input, or one of their own.
 SITES = {
-    "attention (q, k, v)": ("q_proj", "k_proj", "v_proj"),
-    "its output (o)": ("o_proj",),
-    "MLP (gate, up)": ("gate_proj", "up_proj"),
-    "its output (down)": ("down_proj",),
+    "q, k and v": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate and up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
 }
 
 
@@ -70,7 +70,7 @@ def rounded_inputs(lab: QuantizationLab, bits: int = 8, n: int = 8) -> list[tupl
     outliers = input_outliers(model, own_answers_as_batches(lab, model, n))
     parts = {site: _ending(outliers, kinds) for site, kinds in SITES.items()}
     down = sorted(_ending(outliers, ("down_proj",)), key=lambda name: outliers[name])
-    parts |= {f"down, block {_block(name)}": [name] for name in (down[-1], down[0])}
+    parts |= {f"down, in block {_block(name)}": [name] for name in (down[-1], down[0])}
     asked: list[tuple[Per, list[str]]] = [("row", [*outliers])]
     asked.append(("tensor", [*outliers]))
     for names in parts.values():
@@ -78,8 +78,8 @@ def rounded_inputs(lab: QuantizationLab, bits: int = 8, n: int = 8) -> list[tupl
         asked.append(("tensor", [name for name in outliers if name not in names]))
     found = [kl for kl, _ in kl_to_dense(lab, _with_rounded_inputs(model, bits, asked), n)]
     rows: list[tuple[Any, ...]] = [
-        ("all, a scale for each token", None, found[0], None),
-        ("all, a scale for the tensor", None, found[1], None),
+        ("all linears, a scale for each token", None, found[0], None),
+        ("all linears, a scale for the tensor", None, found[1], None),
     ]
     for number, (part, names) in enumerate(parts.items(), 1):
         most = max(outliers[name] for name in names)

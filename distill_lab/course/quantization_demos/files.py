@@ -19,20 +19,28 @@ from distill_lab.models.quantization.gguf_blocks import (
     q8_0_weights,
 )
 from distill_lab.pipeline.quantizing.evaluate import file_bytes
+from distill_lab.pipeline.quantizing.ways import parse
 
 _BLOCKS = {"q8_0": (q8_0_block, q8_0_weights), "q4_0": (q4_0_block, q4_0_weights)}
 
 
-def shapes_of(
-    model: LanguageModel,
-) -> tuple[dict[str, tuple[int, ...]], dict[str, str], list[str]]:
-    """The shape of each name in a model's state dict; names that are only another name of a tensor,
-    with the one that it is stored by; and the names of the weights of its blocks' linears."""
+def shapes_of(model: LanguageModel) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """The shape of each name in a model's state dict; and names that are only another name of a
+    tensor, with the one that it is stored by."""
     stored = {id(tensor): name for name, tensor in distinct_parameters(model).items()}
     every = dict(model.lm.named_parameters(remove_duplicate=False))
     shapes = {name: tuple(tensor.shape) for name, tensor in every.items()}
     tied = {name: stored[id(t)] for name, t in every.items() if stored[id(t)] != name}
-    return shapes, tied, [f"{name}.weight" for name in prunable(model)]
+    return shapes, tied
+
+
+def packing_of(model: LanguageModel, way: str) -> tuple[list[str], int, int]:
+    """The names of the weights that are packed in this way (`round-4-g32`, `q8_0`), their bits, and
+    how many share a scale, 0 for a row: all matrices in a GGUF file, the blocks' linears else."""
+    if way == "q8_0":
+        return [name for name, shape in shapes_of(model)[0].items() if len(shape) == 2], 8, BLOCK
+    of = parse(way)
+    return [f"{name}.weight" for name in prunable(model)], of.bits, of.group
 
 
 def bytes_on_disk(lab: QuantizationLab, name: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from distill_lab.course.quantization_lab import QuantizationLab
 from distill_lab.models.loading import LanguageModel
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.quantization.scheme import Per, Scheme
+from distill_lab.pipeline.pruning.results.words import signed
 from distill_lab.pipeline.quantizing.closeness import compare, held_out_texts
 
 QUESTIONS = 16  # on which a cell compares models; the report takes all
@@ -31,7 +32,7 @@ def measured(lab: QuantizationLab, names: Sequence[str]) -> list[tuple[Any, ...]
 
 def _row(model: dict[str, Any]) -> tuple[Any, ...]:
     is_dense, minus = "kl" not in model, model["minus_dense"]["em"]
-    low, high = (f"{end:+.1f}" for end in minus["ci95"])
+    difference, low, high = (signed(x, "em") for x in (minus["difference"], *minus["ci95"]))
     return (
         model["name"],
         f"{model['costs']['bytes'] / 1e6:.2f}",
@@ -39,7 +40,7 @@ def _row(model: dict[str, Any]) -> tuple[Any, ...]:
         None if is_dense else f"{model['kl']:.5f}",
         None if is_dense else f"{model['top1']:.1f}",
         "{:.1f} ({:.1f} to {:.1f})".format(model["em"], *model["em_ci95"]),
-        None if is_dense else f"{minus['difference']:+.1f} ({low} to {high})",
+        None if is_dense else f"{difference} ({low} to {high})",
     )
 
 
