@@ -201,6 +201,6 @@ def test_a_right_answer_is_handed_on_in_its_plain_form():
 
 
 def test_a_right_answer_that_is_checked_on_something_is_handed_on_as_it_is():
-    """Its plain form is that of what the check runs: `fake_quant` alone has to keep its gradient."""
+    """Its plain form is that of what the check runs: alone, `fake_quant` keeps its gradient."""
     ours = find("lab7.fake_quant").ours
     assert or_ours("lab7.fake_quant", ours) is ours
