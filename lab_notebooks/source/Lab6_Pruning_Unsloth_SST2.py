@@ -724,7 +724,7 @@ table([(text, *shares) for text, shares in rows.items()], ("share of positive", 
 # Less: b is paid for each token all the same. The smaller the model and the larger its vocabulary, the more b weighs.
 # </details>
 #
-# **Next:** what does a bit cost? `distill-lab quantize run` measures it on the model of this lab; its notebook is not written yet.
+# **Next:** Lab 7: what does a bit cost? And at its end, the whole chain: distil, prune, quantize.
 
 # %% [markdown] id="about-before-submitting"
 # ## Before you hand in

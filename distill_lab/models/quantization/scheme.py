@@ -1,7 +1,9 @@
-"""How a weight matrix becomes whole numbers: how many bits, and which weights share a scale."""
+"""How a weight matrix becomes whole numbers: how many bits, which weights share a scale, and how
+many bytes that takes, with what is needed to read the codes."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -71,6 +73,19 @@ class Scheme:
         if self.per == "group":
             return n_out * (require_group(n_in, self.group_size) // self.group_size)
         return {"tensor": 1, "row": n_out, "column": n_in}[self.per]
+
+
+def size_bytes(shape: tuple[int, ...], scheme: Scheme, scale_bytes: int = 2) -> int:
+    """Bytes of a weight of this shape (out, in): codes packed without gaps, a scale of
+    `scale_bytes` for each group (2: float16), and where the scheme is asymmetric a zero point,
+    which is a code too.
+
+    4 bits in groups of 32 are 4.5 bits a weight, as in GGUF's Q4_0.
+    """
+    codes = math.prod(shape) * scheme.bits
+    n_scales = scheme.n_scales(shape)
+    zero_points = 0 if scheme.symmetric else n_scales * scheme.bits
+    return math.ceil(codes / 8) + n_scales * scale_bytes + math.ceil(zero_points / 8)
 
 
 def require_bits(bits: Any) -> int:

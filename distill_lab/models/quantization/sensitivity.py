@@ -29,7 +29,8 @@ def sensitivity(
     linears = prunable(model)
     before = _token_states(model, require_tokens(batches))
     made = {}
-    for name, linear in tqdm(linears.items(), title, unit="linear", disable=not title):
+    asked = linears.items()
+    for name, linear in tqdm(asked, title, unit="linear") if title else asked:
         with _quantized(linear, scheme):
             made[name] = kl_to(before, model, batches)
     return made

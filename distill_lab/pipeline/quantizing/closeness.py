@@ -43,11 +43,14 @@ def compare(
     title: str,
 ) -> Generator[list[Closeness]]:
     """Of all texts, so many at a time, but for the batches of which `have` holds every id. Batches
-    depend on all texts, so that what goes on computes what the whole would have."""
+    depend on all texts, so that what goes on computes what the whole would have. Without a `title`
+    there is no progress bar."""
     ids = sorted(texts, key=lambda id: len(texts[id].student_prompt) + len(texts[id].completion))
     batches = [ids[start : start + size] for start in range(0, len(ids), size)]
     todo = [batch for batch in batches if not have.issuperset(batch)]
-    with tqdm(total=len(ids), initial=len(ids) - sum(map(len, todo)), desc=title) as bar:
+    there = len(ids) - sum(map(len, todo))
+    quiet: Any = {} if title else {"disable": True}  # False would overrule TQDM_DISABLE
+    with tqdm(total=len(ids), initial=there, desc=title, **quiet) as bar:
         for batch in todo:
             yield _compared(model, dense, batch, [texts[id] for id in batch])
             bar.update(len(batch))

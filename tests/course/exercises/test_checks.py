@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from distill_lab.course.exercises import or_ours, report
+from distill_lab.course.exercises import find, or_ours, report
 from distill_lab.course.exercises.comparing import alike, brief
 from distill_lab.course.exercises.exercise import Exercise, Slip, Step, WrongError, expect, judge
 from distill_lab.course.exercises.result_types import NUMBER
@@ -208,3 +208,9 @@ def test_a_right_answer_is_handed_on_in_its_plain_form():
         ),
     )
     assert type(yours(4, 1, 1)) is float
+
+
+def test_a_right_answer_that_is_checked_on_something_is_handed_on_as_it_is():
+    """Its plain form is that of what the check runs: alone, `fake_quant` keeps its gradient."""
+    ours = find("lab7.fake_quant").ours
+    assert or_ours("lab7.fake_quant", ours) is ours

@@ -15,6 +15,7 @@ from test_checks_lab5b import last_question_first, shares, votes
 from test_checks_lab5d import dice, half_open, in_plain_python, without_regular_expressions
 from test_checks_lab5e import RIGHT as RIGHT_IN_LAB5E
 from test_checks_lab6 import RIGHT as RIGHT_IN_LAB6
+from test_checks_lab7 import RIGHT as RIGHT_IN_LAB7
 from test_checks_mutants import EXERCISES
 
 from distill_lab.course.exercises import find, report
@@ -82,6 +83,7 @@ RIGHT += [
     ("lab5d.gap_closed", half_open),
     *RIGHT_IN_LAB5E,
     *RIGHT_IN_LAB6,
+    *RIGHT_IN_LAB7,
 ]
 
 

@@ -9,12 +9,13 @@ import pytest
 from wrong_answers import WRONG as WRONG_IN_LAB5
 from wrong_answers_lab5e import WRONG as WRONG_IN_LAB5E
 from wrong_answers_lab6 import WRONG as WRONG_IN_LAB6
+from wrong_answers_lab7 import WRONG as WRONG_IN_LAB7
 
 from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.tasks.squad import scores
 
-WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6]
+WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6, *WRONG_IN_LAB7]
 SEEDS = (0, pytest.param(7, marks=pytest.mark.slow), pytest.param(2026, marks=pytest.mark.slow))
 
 

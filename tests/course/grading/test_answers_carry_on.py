@@ -17,13 +17,14 @@ from test_grading_values import judged_there
 from wrong_answers import WRONG as WRONG_IN_LAB5
 from wrong_answers_lab5e import WRONG as WRONG_IN_LAB5E
 from wrong_answers_lab6 import WRONG as WRONG_IN_LAB6
+from wrong_answers_lab7 import WRONG as WRONG_IN_LAB7
 
 from distill_lab.course.builder import source
 from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.run import settings
 
-WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6]
+WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6, *WRONG_IN_LAB7]
 SOURCES = {
     book.name.partition("_")[0].lower(): book
     for book in source.read_all(Path(__file__).parent.parent.parent.parent / "lab_notebooks")
@@ -60,6 +61,13 @@ MASKS = {
     "lists": torch.Tensor.tolist,
     "whole numbers": torch.Tensor.int,
     "float64 of NumPy": lambda mask: mask.double().numpy(),
+}
+TENSORS = {
+    "NumPy": lambda values: values.numpy(),
+    "lists": torch.Tensor.tolist,
+    "float64": torch.Tensor.double,
+    "float64 of NumPy": lambda values: values.double().numpy(),
+    "tuple of tensors": tuple,
 }
 FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab5a.extract_answer": TEXTS,
@@ -108,6 +116,27 @@ FORMS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "lab6.drop_blocks": {"changed in place": lambda model: None},
     "lab6.masked_step": {},
     "lab6.predict_decode_speed": NUMBERS,
+    "lab7.scale_and_zero_point": {
+        "list of two": list,
+        "NumPy": lambda pair: tuple(part.double().numpy() for part in pair),
+        "lists": lambda pair: [part.tolist() for part in pair],
+        "whole zero points": lambda pair: (pair[0], pair[1].long()),
+    },
+    "lab7.quantize": {
+        **TENSORS,
+        "64 bits": torch.Tensor.long,
+        "16 bits": lambda codes: codes.numpy().astype(np.int16),
+    },
+    "lab7.dequantize": {**TENSORS, "with a gradient": lambda w: w.clone().requires_grad_()},
+    "lab7.size_bytes": NUMBERS,
+    "lab7.clip_search": TENSORS,
+    "lab7.fake_quant": {"another view": lambda weight: weight.view(weight.shape)},
+    "lab7.q8_0_block": {
+        **TENSORS,
+        "whole numbers": torch.Tensor.int,
+        "a row of one": lambda block: block[None],
+    },
+    "lab7.predict_size": NUMBERS,
 }
 CASES: Any = [
     pytest.param(name, form, id=f"{name}: {how}")
@@ -150,6 +179,14 @@ REFUSED = [
     ("lab6.count_sparsity", lambda three: three[:2], "Three numbers are asked for"),
     ("lab6.block_influence", str, "A list of numbers is asked for"),
     ("lab6.predict_decode_speed", lambda x: [x], "One number is asked for"),
+    ("lab7.scale_and_zero_point", lambda pair: pair[0], "Two tensors are asked for"),
+    ("lab7.quantize", str, "A tensor of whole numbers is asked for"),
+    ("lab7.dequantize", lambda weights: {"a": weights}, "A tensor of numbers is asked for"),
+    ("lab7.size_bytes", lambda n: n + 0.5, "A whole number of bytes is asked for"),
+    ("lab7.clip_search", str, "A tensor of numbers is asked for"),
+    ("lab7.fake_quant", lambda weight: weight.detach().numpy(), "hands a gradient back"),
+    ("lab7.q8_0_block", lambda block: block.numpy().tobytes(), "from 0 to 255 are asked for"),
+    ("lab7.predict_size", lambda x: [x], "A whole number of bytes is asked for"),
 ]
 
 

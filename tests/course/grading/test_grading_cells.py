@@ -24,7 +24,7 @@ from distill_lab.course.grading.selftest import odd_notebooks
 from distill_lab.run.records import LabError
 
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
-NAMES = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6")
+NAMES = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6", "lab7")
 LAB = graded_lab.find_lab("lab5a", LABS)
 SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).softmax(-1)"
 CANARY = "It must fail"
@@ -540,6 +540,7 @@ def test_a_lab_is_found_by_its_part_and_by_its_notebook():
 def test_a_lab_without_exercises_or_of_another_name_is_refused():
     for name in ("lab5f", "", "Lab5_Distillation_Unsloth_SQuAD"):
         with pytest.raises(
-            LabError, match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d, lab5e, lab6; f"
+            LabError,
+            match="Expected a lab, one of lab5a, lab5b, lab5c, lab5d, lab5e, lab6, lab7; f",
         ):
             graded_lab.find_lab(name, LABS)

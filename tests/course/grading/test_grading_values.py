@@ -30,7 +30,7 @@ from distill_lab.course.grading.sandbox.remote import UnreadableResultError, rem
 from distill_lab.course.grading.sandbox.values import Foreign, decode, encode
 from distill_lab.run import records
 
-PARTS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6")
+PARTS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6", "lab7")
 EXERCISES = [
     exercise
     for part in PARTS

@@ -18,8 +18,8 @@ from distill_lab.models.pruning.layout import distinct_parameters
 from distill_lab.models.quantization.apply import quantize_linears, save_packed
 from distill_lab.models.quantization.packed import FILE, read_packed, write_packed
 from distill_lab.models.quantization.quantize import Quantized, dequantize, quantize
-from distill_lab.models.quantization.scheme import Scheme
-from distill_lab.models.quantization.sizes import model_bytes, size_bytes
+from distill_lab.models.quantization.scheme import Scheme, size_bytes
+from distill_lab.models.quantization.sizes import model_bytes
 from distill_lab.run.records import LabError
 from distill_lab.run.settings import RuntimeSettings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pruned_models import deep, model
 
-from distill_lab.models.quantization.scheme import Scheme
-from distill_lab.models.quantization.sizes import model_bytes, size_bytes
+from distill_lab.models.quantization.scheme import Scheme, size_bytes
+from distill_lab.models.quantization.sizes import model_bytes
 from distill_lab.run.records import LabError
 
 G32 = Scheme(4, per="group", group_size=32)

@@ -1,5 +1,5 @@
 """Lab 6, pruning: its eight exercises, in the notebook's order. Each has a module; what several of
-them need is in `mask_checks`, `answer_types`, `calling` and `toys`."""
+them need is in `mask_checks`, `answer_types` and `toys`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from distill_lab.course.exercises.calling import result_of
 from distill_lab.course.exercises.comparing import brief, error_text
 from distill_lab.course.exercises.exercise import (
     Exercise,
@@ -17,7 +18,6 @@ from distill_lab.course.exercises.exercise import (
     difference,
     expect,
 )
-from distill_lab.course.exercises.lab6.calling import result_of
 from distill_lab.course.exercises.lab6.toys.model import on_a_toy_with_blocks
 
 

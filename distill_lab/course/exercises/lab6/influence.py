@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill_lab.course.exercises.calling import result_of
 from distill_lab.course.exercises.comparing import alike
 from distill_lab.course.exercises.exercise import (
     Exercise,
@@ -22,7 +23,6 @@ from distill_lab.course.exercises.exercise import (
     on_results,
 )
 from distill_lab.course.exercises.lab6.answer_types import NUMBERS
-from distill_lab.course.exercises.lab6.calling import result_of
 
 Case = tuple[list[Tensor], Tensor, Tensor]  # the arguments of block_influence
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill_lab.course.exercises.calling import result_of
 from distill_lab.course.exercises.comparing import brief
 from distill_lab.course.exercises.exercise import Function, difference
-from distill_lab.course.exercises.lab6.calling import result_of
 
 Masks = dict[str, Tensor]
 Known = Callable[[], Masks]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill_lab.course.exercises.calling import result_of
 from distill_lab.course.exercises.exercise import (
     Exercise,
     Function,
@@ -17,7 +18,6 @@ from distill_lab.course.exercises.exercise import (
     WrongError,
     difference,
 )
-from distill_lab.course.exercises.lab6.calling import result_of
 from distill_lab.course.exercises.lab6.toys.training import Case, on_toy_layers, taken_steps
 
 Weights = Mapping[str, nn.Parameter]

@@ -1,4 +1,4 @@
-"""Lab 6: a student's function is called, and what it raises becomes what the student reads."""
+"""A student's function is called, and what it raises becomes what the student reads."""
 
 from __future__ import annotations
 
