@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from distill_lab.course import quantization_lab
 from distill_lab.course.quantization_demos import activations, costs, files, layers, meters
+from distill_lab.course.quantization_demos.chain import short_chain
 from distill_lab.course.quantization_lab import QuantizationLab, begin_quantizing
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.quantization.apply import inputs_by_block, quantize_linears
@@ -204,6 +205,25 @@ def test_only_models_that_compute_as_they_are_kept_have_times(lab):
     assert [row[0] for row in rows] == ["dense", "bfloat16"]
     assert rows[0][2:] == ("1.00", "1.00")
     assert float(rows[1][1]) < float(rows[0][1])  # half of the bytes, and what is computed
+
+
+def test_a_short_chain_has_a_row_a_step_and_both_orders(lab):
+    made = short_chain(lab, steps=2)
+    steps = [row[0] for row in made.ledger]
+    assert steps[:5] == [
+        "after",
+        "student",
+        "neurons:0.25",
+        "neurons:0.25 → recover",
+        "neurons:0.25 → recover → q4_0",
+    ]
+    assert len(steps) == 9
+    assert {(row[0], row[1]) for row in made.orders} == {
+        ("neurons:0.25 → q4_0", "q4_0 → neurons:0.25 → q4_0")
+    }
+    assert "Beaten by no other" in made.picture.alt
+    parameters = [int(row[2].replace(",", "")) for row in made.ledger[1:3]]
+    assert parameters[0] - parameters[1] == 4 * 96 * 3 * 128  # blocks, neurons, matrices, width
 
 
 def test_models_answer_beside_each_other(lab, capsys):

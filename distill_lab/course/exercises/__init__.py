@@ -87,8 +87,6 @@ def or_ours(name: str, function: Function) -> Function:
     exercise = find(name)
     outcome = judge(exercise, function)
     if outcome.state == "right":
-        if exercise.runner:  # the plain form is that of what the runner gives
-            return function
 
         @functools.wraps(function)
         def in_plain_form(*arguments: Any, **named: Any) -> Any:

@@ -210,7 +210,10 @@ def test_a_right_answer_is_handed_on_in_its_plain_form():
     assert type(yours(4, 1, 1)) is float
 
 
-def test_a_right_answer_that_is_checked_on_something_is_handed_on_as_it_is():
-    """Its plain form is that of what the check runs: alone, `fake_quant` keeps its gradient."""
-    ours = find("lab7.fake_quant").ours
-    assert or_ours("lab7.fake_quant", ours) is ours
+def test_a_right_answer_keeps_its_gradient_where_it_is_handed_on():
+    """The check asks for the gradient in numbers; a cell that trains needs the gradient itself."""
+    yours = or_ours("lab7.fake_quant", find("lab7.fake_quant").ours)
+    weight = torch.tensor([[0.1, -0.7, 1.0]], requires_grad=True)
+    yours(weight, 3).sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [[1.0, 1.0, 1.0]]
