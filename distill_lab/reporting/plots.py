@@ -265,7 +265,7 @@ def curves(logs: Rows, temperature: float, held_out: Rows = MappingProxyType({})
                 panels.setdefault(term, {})[arm] = points
     if not panels:
         return Plot("curves", "Nothing to draw: the training logs are empty.")
-    if any(held_out.values()):
+    if with_marks := any(held_out.values()):
         panels.setdefault("kl", {})
     figure, axes = new_figure(0.4 + 2.0 * len(panels), rows=len(panels), sharex=True)
     described: list[str] = []
@@ -295,8 +295,8 @@ def curves(logs: Rows, temperature: float, held_out: Rows = MappingProxyType({})
             0.13,
         )
         told.append(_where_it_ends(term, marks or lines))
-    axes[-1].set_xlabel("optimiser step" + "; ◆ on held-out answers" * bool(marks))
-    headline(figure, ("Held out, " if marks else "") + "; ".join(told))
+    axes[-1].set_xlabel("optimiser step" + "; ◆ on held-out answers" * with_marks)
+    headline(figure, ("Held out, " if with_marks else "") + "; ".join(told))
     return Plot("curves", ", ".join(described) + " nats per completion token.", png_of(figure))
 
 

@@ -138,7 +138,7 @@ def test_traces_are_told_by_kind_and_later_samples_may_be_right():
     verdicts = [
         Verdict(*key, "ok" if em else "wrong_answer", {"em": em}) for key, em in ems.items()
     ]
-    run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {}, {})
+    run = RunRecords(train, {}, traces, verdicts[::-1], [], {}, {}, {}, {}, {})
     found = dict(run_figures.of_traces(run))
     assert found["one-fact.tokens"] == 11
     assert found["two-fact.tokens"] == 35
