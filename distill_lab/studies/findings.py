@@ -237,9 +237,11 @@ def lines_of(
 
 
 def lines_behind(choice: Choice, lines: Sequence[CellScores], half: Half) -> list[CellScores]:
-    """The lines from whose scores a choice is reported."""
-    pairs = _pairs(choice.contrast, choice.plus, choice.minus, lines, half)
-    return [line for pair in pairs for line in pair]
+    """The lines from whose scores a choice is reported, or will be where the other side has none of
+    that seed yet."""
+    contrast = choice.contrast
+    sides = (contrast.plus.student, choice.plus), (contrast.minus.student, choice.minus)
+    return [line for side in sides for line in lines_of(*side, half.name, lines).values()]
 
 
 def mean_of_line(line: CellScores, measure: str, half: Half) -> float:

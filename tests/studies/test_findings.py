@@ -351,6 +351,17 @@ def test_a_choice_is_made_from_the_means_alone():
     assert str(whole).startswith("plus minus minus, F1 on two-fact questions: ")
 
 
+def test_a_seed_of_one_side_alone_keeps_its_scores_for_when_the_other_comes():
+    at = {"train.alpha": 0.5}
+    kl = {"kl": [0.1] * 8}
+    lines = [
+        line(who, at, seed, "report", 4, **kl) for who, seed in (("kd", 0), ("sft", 0), ("sft", 1))
+    ]
+    study = definition(contrast(Side("kd"), Side("sft"), "kl"), axes=({"train.alpha": (0.5,)},))
+    stored = results.stored(study, lines, HALVES)
+    assert all("kl" in each.scores for each in stored)
+
+
 def test_what_is_no_study_is_said_in_one_sentence(folder, tmp_path):
     with pytest.raises(LabError, match="a study's folder"):
         results.check(tmp_path)
