@@ -15,7 +15,7 @@ STUDIES = sorted(path.parent for path in studies_folder().glob("*/study.json"))
 REQUIRED = {
     "filter-tiny", "filter-right-only", "kd-best", "kd-unfiltered", "budget-800", "reverse-kl",
     *(f"compare-{arm}-start" for arm in ("sft", "kd", "rft", "grpo", "on-policy")),
-    "compare-sft-grpo",
+    "compare-sft-grpo", "cpu-sft-base", "cpu-kd-sft", "cpu-filter",
     *(f"examples-{n}" for n in (50, 100, 200, 400, 800)),
 }  # fmt: skip
 
