@@ -106,6 +106,8 @@ def hold_out(config: Config, run: RunFolder) -> HeldOut | None:
 def _answers(config: Config, run: RunFolder, backend: Backend) -> list[Example]:
     """What the teacher answers greedily, where it comes to an end; [] where it has no room."""
     asked = run.eval_questions.read()[WATCHED_QUESTIONS:][:HELD_OUT_QUESTIONS]
+    if not asked:
+        return []
     teacher, task = checked_teacher(config, backend), task_of(config)
     jobs = jobs_for(asked, teacher.tokenizer, config.models.teacher_shots, task)
     sampling = Sampling(max_new_tokens=config.evaluate.max_new_tokens)
