@@ -98,9 +98,10 @@ SAYS = {
 
 @pytest.fixture(scope="module")
 def given(shared_data):
-    sys.modules["distill_lab.squad_scores"] = scores  # as it was called when they were given
-    answers = runpy.run_path(str(shared_data / "answers" / "student_answers.py"))["T"]
-    return [(name, *answer) for name, rows in answers.items() for answer in rows]
+    with pytest.MonkeyPatch.context() as patch:  # as it was called when they were given
+        patch.setitem(sys.modules, "distill_lab.squad_scores", scores)
+        answers = runpy.run_path(str(shared_data / "answers" / "student_answers.py"))["T"]
+        yield [(name, *answer) for name, rows in answers.items() for answer in rows]
 
 
 @pytest.mark.filterwarnings("ignore")
