@@ -116,7 +116,7 @@ BENCH_PINS := $(wildcard benchmarks/requirements*.txt)
 	@echo "Installing the peers into .venv-bench (once; a few minutes, 2.6 GB)"
 	@$(BIN)/python -m venv --clear .venv-bench
 	@$(BENCH_PIP) install -c constraints.txt "$(TORCH)"
-	@grep -v "^torchao==" constraints.txt >.venv-bench/constraints.txt  # torchtune wants an older one
+	@grep -v "^torchao" constraints.txt >.venv-bench/constraints.txt  # torchtune wants an older one
 	@$(BENCH_PIP) install -c .venv-bench/constraints.txt -e . -r benchmarks/requirements.txt
 	@$(BENCH_PIP) install --no-deps --target .venv-bench/trl-torch -r benchmarks/requirements-trl-torch.txt
 	@touch $@
