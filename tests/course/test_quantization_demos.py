@@ -207,6 +207,7 @@ def test_only_models_that_compute_as_they_are_kept_have_times(lab):
     assert float(rows[1][1]) < float(rows[0][1])  # half of the bytes, and what is computed
 
 
+@pytest.mark.slow
 def test_a_short_chain_has_a_row_a_step_and_both_orders(lab):
     made = short_chain(lab, steps=2)
     steps = [row[0] for row in made.ledger]

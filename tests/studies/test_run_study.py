@@ -257,6 +257,7 @@ def left(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in ("cells.jsonl", "halves.json", "study.csv")}
 
 
+@pytest.mark.slow
 def test_a_study_whose_work_is_gone_grows_by_a_seed_and_makes_nothing_again(tmp_path, capfd):
     """What is added is what a study with both seeds has, and what was there stays as it was."""
     small = ("data.n_train=8", "generate.n_samples=1", "data.n_eval=4", "train.steps=2")
