@@ -21,7 +21,13 @@ from distill_lab.course.pruning_lab import PruningLab
 from distill_lab.losses.distillation import completion_states
 from distill_lab.models.loading import LanguageModel, decoder, head, hidden_states
 from distill_lab.models.pruning.blocks import block_influence, drop_blocks, least_influential
-from distill_lab.models.pruning.calibration import Batch, evaluating, hooked, read, text_batches
+from distill_lab.models.pruning.calibration import (
+    Batch,
+    evaluating,
+    hooked,
+    inputs_of,
+    text_batches,
+)
 from distill_lab.models.pruning.layout import blocks, prunable
 from distill_lab.models.pruning.masks import Masks
 from distill_lab.models.pruning.patterns import magnitude_mask
@@ -83,11 +89,9 @@ def layer_inputs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The weight (out, in) of a linear by its name, its inputs (N, T, in) when the model reads the
     reviews, and their attention mask (N, T)."""
-    linear, inputs = prunable(model)[name], []
-    (batch,) = text_batches(model, [answered_text(r) for r in reviews], len(reviews), LONGEST)
-    with hooked([linear.register_forward_pre_hook(lambda _, given: inputs.append(given[0]))]):
-        read(model, batch)
-    return linear.weight.detach(), inputs[0].detach(), batch["attention_mask"]
+    batches = text_batches(model, [answered_text(r) for r in reviews], len(reviews), LONGEST)
+    (inputs,) = inputs_of(model, name, batches)
+    return prunable(model)[name].weight.detach(), inputs, batches[0]["attention_mask"]
 
 
 @torch.no_grad()

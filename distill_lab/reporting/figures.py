@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-REFUSED, KEPT, REST, INK, SOFT = "#c44e00", "#0072b2", "#e4e4e4", "#222222", "#6b6b6b"
+REFUSED, KEPT, REST, INK = "#c44e00", "#0072b2", "#e4e4e4", "#222222"
+SOFT, GREEN = "#6b6b6b", "#007a5a"
 _LINE = 54  # characters of a headline
 
 

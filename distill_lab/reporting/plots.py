@@ -4,7 +4,7 @@ headline."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +30,7 @@ from distill_lab.run.records import Verdict
 from distill_lab.tasks.task import score_label
 
 Rows = Mapping[str, Sequence[Mapping[str, float]]]  # by arm, each with its `step`
+Points = Mapping[str, Sequence[tuple[float, float]]]  # by arm, each a step and a value
 
 
 def draw(
@@ -272,32 +273,33 @@ def curves(logs: Rows, temperature: float, held_out: Rows = MappingProxyType({})
     told: list[str] = []
     for (term, lines), ax in zip(panels.items(), axes, strict=True):
         ax.set_title(f"{titles[term]}, nats", fontsize=11, loc="left", color=INK)
-        marks = {arm: [(row["step"], row[term]) for row in rows] for arm, rows in held_out.items()}
-        marks = {arm: points for arm, points in marks.items() if points}
-        ends: dict[tuple[str, str], float] = {}  # by arm and mark
-        for arm, points in lines.items():
-            start, ends[arm, ""] = _curve(ax, arm, points)
-            described.append(
-                f"{term.upper()} of {arm} goes from {start:.2f} to {ends[arm, '']:.2f}"
-            )
-        for arm, points in marks.items():
-            ax.plot(*zip(*points, strict=True), ":D", color=COLOURS[arm], markersize=5)
-            ends[arm, " ◆"] = points[-1][1]
-            described.append(f"held out {term.upper()} of {arm} ends at {points[-1][1]:.2f}")
-        log_scale(
-            ax, [value for of in (lines, marks) for points in of.values() for _, value in points]
-        )
-        names = {f"{arm}{mark} {end:.2f}": (arm, end) for (arm, mark), end in ends.items()}
-        name_lines(
-            ax,
-            {name: end for name, (_, end) in names.items()},
-            {name: COLOURS[arm] for name, (arm, _) in names.items()},
-            0.13,
-        )
+        marks = {
+            arm: [(row["step"], row[term]) for row in rows]
+            for arm, rows in held_out.items()
+            if rows
+        }
+        described += _loss_panel(ax, term.upper(), lines, marks)
         told.append(_where_it_ends(term, marks or lines))
     axes[-1].set_xlabel("optimiser step" + "; ◆ on held-out answers" * with_marks)
     headline(figure, ("Held out, " if with_marks else "") + "; ".join(told))
     return Plot("curves", ", ".join(described) + " nats per completion token.", png_of(figure))
+
+
+def _loss_panel(ax: Any, term: str, lines: Points, marks: Points) -> Iterator[str]:
+    """Draws each arm's line, and the diamonds of what is held out; gives a phrase for each."""
+    ends: dict[str, float] = {}
+    colours: dict[str, str] = {}
+    for arm, points in lines.items():
+        start, end = _curve(ax, arm, points)
+        ends[f"{arm} {end:.2f}"], colours[f"{arm} {end:.2f}"] = end, COLOURS[arm]
+        yield f"{term} of {arm} goes from {start:.2f} to {end:.2f}"
+    for arm, points in marks.items():
+        ax.plot(*zip(*points, strict=True), ":D", color=COLOURS[arm], markersize=5)
+        end = points[-1][1]
+        ends[f"{arm} ◆ {end:.2f}"], colours[f"{arm} ◆ {end:.2f}"] = end, COLOURS[arm]
+        yield f"held out {term} of {arm} ends at {end:.2f}"
+    log_scale(ax, [value for of in (lines, marks) for points in of.values() for _, value in points])
+    name_lines(ax, ends, colours, 0.13)
 
 
 def _smooth(points: Sequence[tuple[float, float]]) -> list[float]:
@@ -306,7 +308,7 @@ def _smooth(points: Sequence[tuple[float, float]]) -> list[float]:
     return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
 
-def _where_it_ends(term: str, of: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+def _where_it_ends(term: str, of: Points) -> str:
     ends = [f"{_smooth(points)[-1]:.2f} ({arm})" for arm, points in of.items()]
     return f"{term.upper()} ends at {', '.join(ends)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from distill_lab.reporting.figures import (
+    GREEN,
     INK,
     KEPT,
     REFUSED,
@@ -19,7 +20,7 @@ from distill_lab.reporting.figures import (
 )
 
 _LINES = ("-", "--", ":", "-.")
-_HUES = (KEPT, REFUSED, "#007a5a", SOFT)  # beside _LINES, for those who see no colours
+_HUES = (KEPT, REFUSED, GREEN, SOFT)  # beside _LINES, for those who see no colours
 
 
 def next_token(chances: Mapping[float, Sequence[float]], tokens: Sequence[str]) -> Plot:

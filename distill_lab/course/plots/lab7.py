@@ -6,18 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill_lab.reporting.plots import (
+from distill_lab.reporting.figures import (
+    GREEN,
     INK,
     KEPT,
     REFUSED,
     REST,
+    SOFT,
     Plot,
     name_rows,
     new_figure,
     png_of,
 )
 
-SOFT, GREEN = "#6b6b6b", "#007a5a"
 _LOOK = ((KEPT, "o", "-"), (REFUSED, "s", "--"), (GREEN, "D", ":"))
 BINS = 48
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from distill_lab.course.quantization_demos.meters import kl_to_dense
 from distill_lab.course.quantization_lab import QuantizationLab
 from distill_lab.models.loading import LanguageModel
-from distill_lab.models.pruning.calibration import Batch, hooked, read
+from distill_lab.models.pruning.calibration import Batch, hooked, inputs_of
 from distill_lab.models.pruning.layout import prunable
 from distill_lab.models.quantization.quantize import rounded
 from distill_lab.models.quantization.scheme import Per, Scheme
@@ -34,13 +34,9 @@ def own_answers_as_batches(lab: QuantizationLab, model: LanguageModel, n: int) -
 
 def linear_inputs(model: LanguageModel, name: str, batches: Sequence[Batch]) -> Tensor:
     """What enters the linear of that name at all real tokens (n, in), float32."""
-    seen: list[Tensor] = []
-    handle = prunable(model)[name].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    with hooked([handle]):
-        for batch in batches:
-            read(model, batch)
     real = [batch["attention_mask"].bool() for batch in batches]
-    return torch.cat([x[at] for x, at in zip(seen, real, strict=True)]).detach().float()
+    seen = inputs_of(model, name, batches)
+    return torch.cat([x[at] for x, at in zip(seen, real, strict=True)]).float()
 
 
 def values_to_round(lab: QuantizationLab, block: int = 1) -> dict[str, Tensor]:

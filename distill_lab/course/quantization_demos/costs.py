@@ -35,9 +35,7 @@ def product_times(out: int = 1536, width: int = 576) -> list[tuple[str, float, f
         ),
     }
     products, threads = [product for _, product in forms.values()], torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # on a busy machine, threads that wait for each other are what is timed
+    torch.set_num_threads(1)  # else threads that wait for each other on a busy machine are timed
     try:
         one, many = (_times(products, n, width) for n in (1, 64))
     finally:

@@ -66,6 +66,16 @@ def input_norms(model: LanguageModel, batches: Sequence[Batch]) -> dict[str, Ten
     return _roots(squares)
 
 
+def inputs_of(model: LanguageModel, name: str, batches: Sequence[Batch]) -> list[Tensor]:
+    """What enters the linear of that name, (B, T, in) for each batch, padding too."""
+    seen: list[Tensor] = []
+    linear = prunable(model)[name]
+    with hooked([linear.register_forward_pre_hook(lambda _, given: seen.append(given[0]))]):
+        for batch in batches:
+            read(model, batch)
+    return [inputs.detach() for inputs in seen]
+
+
 def norms_by_block(model: LanguageModel, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
     """Yields the norms of one block after another. Prune a block before you ask for the next: what
     the next one reads is computed then."""

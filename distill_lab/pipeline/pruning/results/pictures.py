@@ -9,10 +9,12 @@ from distill_lab.pipeline.pruning.methods import SCORES
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
 from distill_lab.reporting.figures import (
+    GREEN,
     INK,
     KEPT,
     REFUSED,
     REST,
+    SOFT,
     Plot,
     name_rows,
     new_figure,
@@ -21,7 +23,6 @@ from distill_lab.reporting.figures import (
 
 Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
 
-SOFT, GREEN = "#6b6b6b", "#007a5a"
 _LOOK = {  # colour, marker, line of each score
     "magnitude-tensor": ("#8a6d00", "^", ":"),
     "magnitude-row": (REFUSED, "s", "--"),
