@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from distill_lab.reporting.figures import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    Plot,
+    headline,
+    new_figure,
+    png_of,
+)
 
 _LOOK = ((REFUSED, "s"), (KEPT, "o"))
 GROUPS = 8  # of input features, by their norms
@@ -22,13 +31,14 @@ def kept_by_input(norms: Any, masks: Mapping[str, Any]) -> Plot:
     bounds = [len(order) * n // n_groups for n in range(n_groups + 1)]
     parts = [order[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]  # noqa: RUF007
     figure, (ax,) = new_figure(3.0)
-    phrases: list[str] = []
+    phrases, ends = list[str](), list[str]()
     for (name, mask), (colour, marker) in zip(masks.items(), _LOOK, strict=False):
         shares = [100 * float(mask[:, part].float().mean()) for part in parts]
         ax.plot(range(n_groups), shares, color=colour, marker=marker, linewidth=2, label=name)
         phrases.append(
             f"{name} {shares[0]:.0f} % at the quietest, {shares[-1]:.0f} % at the loudest"
         )
+        ends.append(f"{name} {shares[-1]:.0f} %")
     ax.set(ylim=(0, 105), xlabel="input features, from the quietest eighth to the loudest")
     ax.set_xticks(range(n_groups), [f"{fmean(float(norms[n]) for n in p):.2g}" for p in parts])
     ax.set_title(
@@ -36,6 +46,7 @@ def kept_by_input(norms: Any, masks: Mapping[str, Any]) -> Plot:
     )
     ax.legend(frameon=False)
     ax.grid(axis="y", color=REST, linewidth=0.8)
+    headline(figure, f"Of what the loudest inputs meet, {' and '.join(ends)} are kept")
     return Plot("kept-by-input", f"Weights kept of an input: {'; '.join(phrases)}.", png_of(figure))
 
 
@@ -60,6 +71,8 @@ def decode_times(
     ax.set_xticks(sorted(measured))
     ax.set_title("decode, ms a token", fontsize=11, loc="left", color=INK)
     ax.grid(axis="y", color=REST, linewidth=0.8)
+    found = f", and took {measured[n]:.2f} ms" if n in measured else ""
+    headline(figure, f"{n} blocks were predicted to take {milliseconds:.2f} ms{found}")
     told = ", ".join(f"{measured[n]:.2f} ms with {n} blocks" for n in sorted(measured))
     sign = "+" if b >= 0 else "−"
     alt = f"Decode: {told}; the line is {a:.2f} L {sign} {abs(b):.2f}, and predicts "

@@ -14,6 +14,8 @@ from distill_lab.reporting.figures import (
     REST,
     SOFT,
     Plot,
+    headline,
+    name_lines,
     name_rows,
     new_figure,
     png_of,
@@ -32,7 +34,7 @@ def rounded_row(weights: Any, made: Mapping[int, Any]) -> Plot:
     figure, axes = new_figure(1.25 * (1 + len(made)), rows=1 + len(made), sharex=True)
     axes[0].hist(plain, bins=BINS, color=SOFT)
     axes[0].set_title(f"{len(plain)} weights of a row", fontsize=11, loc="left", color=INK)
-    phrases: list[str] = []
+    phrases, used = list[str](), list[str]()
     for ax, (bits, values) in zip(axes[1:], made.items(), strict=True):
         counts: dict[float, int] = {}
         for value in values:
@@ -42,10 +44,12 @@ def rounded_row(weights: Any, made: Mapping[int, Any]) -> Plot:
         phrase = f"{bits} bits: {len(counts)} of {2**bits} values, off by at most {worst:.2g}"
         ax.set_title(phrase, fontsize=11, loc="left", color=INK)
         phrases.append(phrase)
+        used.append(f"{len(counts)} values with {bits} bits")
     for ax in axes:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
     axes[-1].set_xlabel("weight", fontsize=11, color=INK)
+    headline(figure, f"{len(set(plain))} different weights become {', '.join(used)}")
     told = f"{len(plain)} weights from {min(plain):.2g} to {max(plain):.2g}"
     return Plot("rounded-row", f"{told}. {'; '.join(phrases)}.", png_of(figure))
 
@@ -66,14 +70,23 @@ def kl_of_sharing(found: Mapping[str, Sequence[float]], bits: Sequence[int]) -> 
     name_rows(ax, list(found), scale=True)
     ax.margins(x=0.12)
     ax.set_xlabel("KL from the dense model, nats a token", fontsize=11, color=INK)
-    ax.set_title("who shares a scale", fontsize=11, loc="left", color=INK)
     ax.grid(axis="x", color=REST, linewidth=0.8)
+    headline(figure, _dearest(found, bits))
     figure.legend(loc="outside lower center", ncols=len(bits), frameon=False, fontsize=10)
     told = "; ".join(
         f"{name}: " + ", ".join(f"{v:.3g} at {b} bits" for v, b in zip(values, bits, strict=True))
         for name, values in found.items()
     )
     return Plot("kl-of-sharing", f"KL by who shares a scale: {told}.", png_of(figure))
+
+
+def _dearest(found: Mapping[str, Sequence[float]], bits: Sequence[int]) -> str:
+    """Of the fewest bits the dearest and the cheapest way to share."""
+    at = min(range(len(bits)), key=lambda n: bits[n])
+    kl = {name: values[at] for name, values in found.items()}
+    most, least = max(kl, key=lambda name: kl[name]), min(kl, key=lambda name: kl[name])
+    times = f"{kl[most] / kl[least]:.2g} times" if kl[least] > 0 else "more than"
+    return f"At {bits[at]} bits one scale a {most} costs {times} the KL of one a {least}"
 
 
 def clipped(
@@ -84,7 +97,7 @@ def clipped(
     if not errors:
         return Plot("clipped", "Nothing to draw: there are no rows.")
     figure, (ax,) = new_figure(3.2)
-    phrases: list[str] = []
+    phrases, told = list[str](), list[str]()
     for (name, line), (colour, marker, style) in zip(errors.items(), _LOOK, strict=False):
         whole = line[max(range(len(shares)), key=lambda n: shares[n])]
         relative = [value / whole for value in line]
@@ -92,12 +105,14 @@ def clipped(
         at = min(range(len(shares)), key=lambda n: abs(shares[n] - chosen[name]))
         ax.plot(shares[at], relative[at], "o", color=colour, markersize=13, fillstyle="none")
         phrases.append(f"{name}: {chosen[name]:.2g} of the range, {relative[at]:.2f} of the error")
+        told.append(f"{100 * (1 - relative[at]):.0f} % {name}")
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.set_xlabel("share of the range that is kept", fontsize=11, color=INK)
     ax.set_title("squared error, over that without clipping", fontsize=11, loc="left", color=INK)
     ax.grid(axis="y", color=REST, linewidth=0.8)
     ax.legend(frameon=False, fontsize=10)
+    headline(figure, f"The chosen range saves, of the error, {' and '.join(told)}")
     return Plot("clipped", f"Chosen are, for {'; '.join(phrases)}.", png_of(figure))
 
 
@@ -108,23 +123,22 @@ def layer_training(lines: Mapping[str, Sequence[float]], levels: Mapping[str, fl
         return Plot("layer-training", "Nothing to draw: nothing was trained.")
     figure, (ax,) = new_figure(3.2)
     last = max(len(line) for line in lines.values()) - 1
+    ends, colours = dict[str, float](), dict[str, str]()
     for (name, line), (colour, _, style) in zip(lines.items(), _LOOK, strict=False):
         ax.plot(range(len(line)), [100 * v for v in line], style, color=colour, linewidth=2)
-        _beside(ax, last, 100 * line[-1], name, colour)
+        ends[name], colours[name] = 100 * line[-1], colour
     for name, value in levels.items():
         ax.plot((0, last), (100 * value, 100 * value), ":", color=SOFT, linewidth=1)
-        _beside(ax, last, 100 * value, name, SOFT)
-    ax.set_xlim(0, 1.45 * last)
+        ends[name], colours[name] = 100 * value, SOFT
+    ax.set_xlim(0, last)
     ax.set_xticks(range(0, last + 1, max(1, last // 4)))
     ax.set_ylim(0, None)
     ax.set_xlabel("step", fontsize=11, color=INK)
     ax.set_title("lost of the layer's outputs, percent", fontsize=11, loc="left", color=INK)
+    name_lines(ax, ends, colours)
+    best = min(lines, key=lambda name: lines[name][-1])
+    first = 100 * lines[best][0]
+    headline(figure, f"Trained {best}: from {first:.3g} to {ends[best]:.3g} % lost")
     told = [f"{name} from {100 * x[0]:.3g} to {100 * x[-1]:.3g} %" for name, x in lines.items()]
     told += [f"{name} {100 * value:.3g} %" for name, value in levels.items()]
     return Plot("layer-training", f"Lost of the outputs: {'; '.join(told)}.", png_of(figure))
-
-
-def _beside(ax: Any, x: float, y: float, text: str, colour: str) -> None:
-    """A line's name at its end."""
-    ax.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", fontsize=9.5,
-                color=colour)  # fmt: skip

@@ -16,9 +16,11 @@ from distill_lab.reporting.figures import (
     REST,
     SOFT,
     Plot,
+    headline,
     name_rows,
     new_figure,
     png_of,
+    signed,
 )
 
 Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
@@ -102,7 +104,16 @@ def sparsity(models: Models, measure: Measure) -> Plot:
         frameon=False,
         fontsize=10,
     )
+    headline(figure, _most_zeros(lines, models["dense"]))
     return Plot("sparsity", _sparsity_alt(lines, models["dense"], measure), png_of(figure))
+
+
+def _most_zeros(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) -> str:
+    """What each score does where it leaves the most zeros."""
+    last = [found[-1] for found in lines.values()]
+    zeros = max(map(_zeros, last))
+    told = [f"{m['method']} {m['perplexity']:.3g}" for m in last if _zeros(m) > zeros - 1]
+    return f"Perplexity at {zeros:.0f} % zeros: {', '.join(told)}; dense {dense['perplexity']:.3g}"
 
 
 def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
@@ -186,6 +197,14 @@ def recovery(models: Models, measures: Sequence[Measure]) -> Plot:
         + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in measures)
         for m in rows
     ]
+    label, name = measures[0].label, measures[0].name
+    ends = [
+        f"{m['name'].replace(rows[0]['name'] + ' ', '')} "
+        f"{signed(m['minus_dense'][name]['difference'])}"
+        for m in rows
+        if m["name"].startswith(rows[0]["name"])
+    ]
+    headline(figure, f"{label[0].upper()}{label[1:]} minus the dense model's: {', '.join(ends)}")
     return Plot("recovery", f"Minus the dense model: {'; '.join(told)}.", png_of(figure))
 
 
@@ -224,6 +243,10 @@ def costs(models: Models) -> Plot:
         f"{m['costs']['decode_times']:.2f} times, prefill {m['costs']['prefill_times']:.2f} times"
         for m in rows
     )
+    small = min(rows, key=lambda m: m["costs"]["bytes_bitmask"])
+    fast = max(rows, key=lambda m: m["costs"]["decode_times"])
+    headline(figure, f"Smallest: {small['name']}, {small['costs']['bytes_bitmask'] / 1e6:.2g} MB; "
+             f"fastest: {fast['name']}, {fast['costs']['decode_times']:.2f} times")  # fmt: skip
     return Plot("costs", f"{alt}.", png_of(figure))
 
 
@@ -277,6 +300,10 @@ def blocks(found: Mapping[str, Mapping[str, Any]]) -> Plot:
     ax.set_xlabel(f"block (×, orange: taken out by {name})", fontsize=11, color=INK)
     ax.set_ylabel("influence", fontsize=11, color=INK)
     ax.set_xticks(range(0, len(influence), 1 + len(influence) // 13))
+    ends = [choose(range(len(influence)), key=influence.__getitem__) for choose in (min, max)]
+    least, greatest = (f"block {n} the {word} ({influence[n]:.2g})"
+                       for n, word in zip(ends, ("least", "most"), strict=True))  # fmt: skip
+    headline(figure, f"What goes through is turned by {least}, by {greatest}")
     listed = ", ".join(f"{n}: {value:.3f}" for n, value in enumerate(influence))
     gone = ", ".join(map(str, dropped))
     return Plot("blocks", f"Block influence {listed}; {name} took out {gone}.", png_of(figure))

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
-from distill_lab.pipeline.pruning.results.pictures import SOFT
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
 from distill_lab.pipeline.quantizing.results.distances import frontier
-from distill_lab.reporting.figures import INK, KEPT, REFUSED, REST, Plot, new_figure, png_of
+from distill_lab.reporting.figures import (
+    INK,
+    KEPT,
+    REFUSED,
+    REST,
+    SOFT,
+    Plot,
+    headline,
+    new_figure,
+    png_of,
+)
 
 Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
 
@@ -68,6 +78,9 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
     ax.set_xlabel("weights on disk, MB", fontsize=11, color=INK)
     ax.set_ylabel(f"{measure.label}, percent", fontsize=11, color=INK)
     _legend(figure, ax)
+    ends = {best[0]: f"The smallest, {best[0]}", "dense": "dense"}
+    told = [f"{said}: {points[n][0]:.3g} MB, {points[n][1]:.1f}" for n, said in ends.items()]
+    headline(figure, f"{'; '.join(told)} {measure.label}")
     told = "; ".join(f"{name} {size:.3g} MB, {value:.1f}" for name, (size, value) in points.items())
     alt = f"{measure.label} by megabytes: {told}. Beaten by no other: {', '.join(best)}."
     return Plot("frontier", alt, png_of(figure))
@@ -91,6 +104,9 @@ def bits(models: Models) -> Plot:
     ax.set_ylabel("KL, nats a token", fontsize=11, color=INK)
     ax.grid(axis="y", color=REST, linewidth=0.8)
     _legend(figure, ax)
+    ends = [choose(points, key=lambda name: points[name][1]) for choose in (max, min)]
+    far, near = (f"{n} ({points[n][1]:.2g} nats, {points[n][0]:.2g} bits)" for n in ends)
+    headline(figure, f"Furthest from the dense model: {far}; nearest: {near}")
     told = "; ".join(f"{name} {x:.3g} bits, {y:.3g} nats" for name, (x, y) in points.items())
     return Plot("bits", f"KL from the dense model: {told}.", png_of(figure))
 
@@ -130,6 +146,12 @@ def sensitivity(found: Mapping[str, float]) -> Plot:
     ax.set_xticks(range(0, n_blocks, 1 + n_blocks // 13))
     ax.set_xlabel("block", fontsize=11, color=INK)
     figure.colorbar(image, ax=ax).set_label("KL, nats a token", fontsize=9.5, color=INK)
+    top, (kind, block) = max((found[name], where) for name, where in at.items())
+    typical = median(found.values())
+    times = f", {top / typical:.0f} times the median" if typical > 0 else ""
+    headline(
+        figure, f"Most sensitive: {kind.split('.')[-1]} of block {block}, {top:.2g} nats{times}"
+    )
     most = sorted(found, key=lambda name: found[name], reverse=True)[:5]
     told = "; ".join(f"{name} {found[name]:.3g}" for name in most)
     return Plot("sensitivity", f"The most sensitive linears, in nats a token: {told}.",
