@@ -261,6 +261,8 @@ def test_what_failed_is_named_and_a_study_without_findings_has_a_page(tmp_path):
 def test_colours_and_marks_tell_students_apart():
     names = ["sft", "kd", "sft:unfiltered", "sft:wrong-only", "sft:right-only", "kd:unfiltered"]
     assert len(set(colours(names).values())) == len(names)
+    names = ["sft", "kd", "sft:unfiltered", "base", "teacher"]  # the teacher is green
+    assert len(set(colours(names).values())) == len(names)
 
 
 def drawn(place, axis):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from distill_lab.reporting.figures import Plot
@@ -30,8 +31,10 @@ class Picture:
 
 
 def colours(students: Sequence[str]) -> dict[str, str]:
-    """A colour for each student; arms on the kept examples have those of a run's report."""
-    others = iter(_OTHERS * (1 + len(students) // len(_OTHERS)))
+    """A colour for each student; arms on the kept examples, and the teacher, have those of a run's
+    report, which the others do not take."""
+    taken = {COLOURS.get(name) for name in students}
+    others = cycle(colour for colour in _OTHERS if colour not in taken)
     return {name: COLOURS.get(name) or next(others) for name in students}
 
 
