@@ -22,7 +22,7 @@ from distill_lab.pipeline.pruning.runner import STAGES as PRUNING_STAGES
 from distill_lab.pipeline.pruning.settings import PROFILES as PRUNING_PROFILES
 from distill_lab.pipeline.quantizing.runner import STAGES as QUANTIZATION_STAGES
 from distill_lab.pipeline.quantizing.settings import PROFILES as QUANTIZATION_PROFILES
-from distill_lab.pipeline.runner import STAGES, Stage, run_stage
+from distill_lab.pipeline.runner import STAGES, Stage, refuse_early, run_stage
 from distill_lab.run.distributed import from_main, is_main, join
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.saved_settings import check, claim_run_folder
@@ -80,6 +80,8 @@ def _run(stage: str, arguments: Sequence[str]) -> tuple[Run, Any]:
 def _all_stages(config: Config, out: Path) -> None:
     folder = RunFolder(out)
     print(f"Run {out} ({config.profile}); settings in {folder.config}", flush=True)
+    if not folder.traces.path.exists():
+        refuse_early(config)
     for name in STAGES:
         run_stage(name, config, out)
     if not is_main():

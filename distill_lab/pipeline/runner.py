@@ -91,6 +91,18 @@ def run_stage(name: str, config: Config, out: Path) -> None:
         past_times.remember(name, took, config, device)
 
 
+def refuse_early(config: Config) -> None:
+    """Refuses a teacher that training would refuse, before it has sampled for hours."""
+    if not config.train.alpha:
+        return
+    from distill_lab.models import backend
+
+    backend.prepare(config.runtime)
+    from distill_lab.pipeline.learning.teachers import check_tokenizers
+
+    check_tokenizers(config)
+
+
 def prepare_and_run(stage: Stage, config: Any, runtime: RuntimeSettings, out: Path) -> float | None:
     """`run_and_note`, with what this backend must do before a model is loaded."""
     if stage.slow:

@@ -24,7 +24,7 @@ from distill_lab.models.loading import (
     save_student,
 )
 from distill_lab.pipeline.learning.teachers import (
-    BOTH,
+    check_tokenizers,
     encode_for,
     reads_other_tokens,
     teacher_of,
@@ -76,7 +76,7 @@ def run(
         )
     todo = from_main(lambda: [arm for arm in arms if not folder.model(arm).exists()])
     if any(objective_of(arm, config.train).alpha for arm in todo):  # before any is trained
-        reads_other_tokens(config, *(load_tokenizer_only(w, config.models) for w in BOTH))
+        check_tokenizers(config)
     held_out = hold_out(config, folder) if watch and todo else None
     for arm in todo:
         place = cache or folder.teacher_cache

@@ -149,6 +149,18 @@ def test_on_the_command_line_it_is_one_line(tiny_model, teacher, tmp_path, more,
     assert "--train.cache none" in said
 
 
+def test_a_whole_run_refuses_it_before_the_teacher_samples(tiny_model, teacher, tmp_path, capsys):
+    out = tmp_path / "run"
+    line = f"run --profile tiny --out {out} --models.teacher {teacher} --models.student "
+    with pytest.raises(SystemExit) as stopped:
+        main([*line.split(), str(tiny_model("qwen3")), "--runtime.device", "cpu"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert "--train.other-tokenizer uld or hybrid" in said
+    assert not RunFolder(out).traces.path.exists()
+
+
 # --- pairs and shared tokens ----------------------------------------------------------------------
 
 

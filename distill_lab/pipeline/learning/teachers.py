@@ -30,6 +30,12 @@ _ADVICE = (
 )
 
 
+def check_tokenizers(config: Config) -> None:
+    """LabError where the teacher reads other tokens than the student, and the settings do not say
+    what is done about it. Loads no weights."""
+    reads_other_tokens(config, *(load_tokenizer_only(who, config.models) for who in BOTH))
+
+
 def reads_other_tokens(
     config: Config, teacher: LanguageModel | TokenizerOnly, student: LanguageModel | TokenizerOnly
 ) -> bool:
