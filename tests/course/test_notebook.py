@@ -296,3 +296,15 @@ def test_with_widgets_the_slider_draws_what_it_is_moved_to(shown, monkeypatch):
     assert words.value == "twice is 6"
     assert picture.value.startswith(b"\x89PNG")
     assert picture.value != before
+
+
+def test_a_slider_of_ipywidgets_does_so_too(shown):
+    pytest.importorskip("ipywidgets", reason="the extra `widgets` is not installed")
+    slider(_draw, "T", [1, 2, 3])
+    *_, box = shown
+    chosen, picture, words = box.children
+    before = picture.value
+    chosen.value = 3
+    assert words.value == "twice is 6"
+    assert bytes(picture.value).startswith(b"\x89PNG")
+    assert picture.value != before
