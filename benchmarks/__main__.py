@@ -81,16 +81,16 @@ def write(results: list[Result], about: dict[str, Any], out: Path) -> str:
 
 
 def _record(result: Result) -> dict[str, Any]:
-    """A case as JSON, with the table that the README shows of it, if it does."""
+    """A case as JSON, with the table that the handbook shows of it, if it does."""
     more = {"table": blocks_bench.table(result)} if result.case.name == blocks_bench.NAME else {}
     return {**result.record(), **more}
 
 
 def fill_tables(folder: Path) -> None:
-    """Puts the measured tables in their places in the README of a checkout."""
-    readme, figures = folder / "README.md", read_figures(folder / "lab_notebooks")
+    """Puts the measured tables in their places in the handbook of a checkout."""
+    page, figures = folder / "docs" / "handbook.md", read_figures(folder / "lab_notebooks")
     tables = {name: value for name, value in figures.items() if name.startswith("bench.")}
-    write_text(readme, with_tables(readme.read_text(encoding="utf-8"), tables))
+    write_text(page, with_tables(page.read_text(encoding="utf-8"), tables))
 
 
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:

@@ -22,7 +22,14 @@ REPOSITORY = own_repository()
 LABS = ROOT / "lab_notebooks"
 STUDIES = sorted(path.parent for path in LABS.glob("studies/*/study.json"))
 TEXTS = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
+    ROOT / name
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/handbook.md",
+        "benchmarks/README.md",
+    )
 ] + sorted([*LABS.glob("*.md"), *LABS.glob("reading/*.md"), *ROOT.glob("data/*/README.md")])
 REPORT = ROOT / "runs" / "tiny" / "report.html"
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -54,7 +61,9 @@ def collect(build: Path) -> None:
 
 
 def _is_page(own: Path, name: str) -> bool:
-    return name.endswith(".md") or ((own / name).is_dir() and not name.startswith("_"))
+    if name.endswith(".md"):
+        return own / name not in TEXTS
+    return (own / name).is_dir() and not name.startswith("_")
 
 
 def with_outputs(notebook: Path) -> dict[str, Any]:

@@ -176,20 +176,24 @@ def test_what_is_timed_is_what_its_name_says():
         assert set((linear.weight == 0).sum(1).tolist()) == {linear.in_features // 2}
 
 
-def test_the_measured_table_is_put_into_the_readme_and_held_there(tmp_path):
+def test_the_measured_table_is_put_into_the_handbook_and_held_there(tmp_path):
     from benchmarks.__main__ import fill_tables, write
     from distill_lab.course.builder import figures, prose
 
-    readme, text = tmp_path / "README.md", "Before.\n\n<!-- bench.blocks.table -->\n\nAfter.\n"
-    readme.write_text(text)
+    (tmp_path / "docs").mkdir()
+    page, text = (
+        tmp_path / "docs" / "handbook.md",
+        "Before.\n\n<!-- bench.blocks.table -->\n\nAfter.\n",
+    )
+    page.write_text(text)
     assert figures.read(tmp_path / "lab_notebooks")["bench.blocks.table"] == ""
     fill_tables(tmp_path)
-    assert readme.read_text() == text  # nothing was measured
+    assert page.read_text() == text  # nothing was measured
     for decode in (0.05, 0.06):  # a table that is there is replaced
         made = blocks_result(dense=(4, [0.1]), fewer_3=(3, [decode]))
-        page = write([made], ABOUT, tmp_path / "benchmarks" / "results" / "blocks")
+        table = write([made], ABOUT, tmp_path / "benchmarks" / "results" / "blocks")
         fill_tables(tmp_path)
-    filled = readme.read_text()
+    filled = page.read_text()
     assert filled.startswith("Before.\n\n<!-- bench.blocks.table -->\n| SmolLM2-135M |")
     assert filled.endswith("|\n\nAfter.\n")
     assert "| 60 |" in filled
@@ -197,8 +201,8 @@ def test_the_measured_table_is_put_into_the_readme_and_held_there(tmp_path):
     found = figures.read(tmp_path / "lab_notebooks")
     assert not list(prose.of_markdown(filled, found))
     assert list(prose.of_markdown(filled.replace("| 60 |", "| 61 |"), found))
-    assert "| dense | 1.00 |" in page
-    assert "bench.png" not in page
+    assert "| dense | 1.00 |" in table
+    assert "bench.png" not in table
 
 
 @pytest.mark.slow

@@ -23,25 +23,28 @@ def findings(folder: Path) -> list[str]:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """The course's sources, reading, figures, studies and solved notebooks, and its README."""
+    """The course's sources, reading, figures, studies and solved notebooks, README and handbook."""
     for name in ("source", "reading", "figures", "studies", "solutions"):
         shutil.copytree(REPOSITORY / "lab_notebooks" / name, tmp_path / "lab_notebooks" / name)
     results = Path("benchmarks", "results")
     shutil.copytree(REPOSITORY / results, tmp_path / results)
-    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", HANDBOOK):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
     return tmp_path
 
 
 A = "lab_notebooks/source/Lab5a_Teacher_Generation.py"
 B = "lab_notebooks/source/Lab5b_Rejection_Sampling.py"
 D = "lab_notebooks/source/Lab5d_SQuAD_Evaluation.py"
+HANDBOOK = "docs/handbook.md"
 READING, OF = "lab_notebooks/reading/DeepSeek_R1.md", "lab_notebooks/figures/"
 # Where, what stands there, what it is changed to, what the finding names.
 CHANGES = (
     ("README.md", "| sft     | 43.8 (38.3", "| sft     | 44.8 (38.3", "tiny.table"),
     ("README.md", "| 52.2<!-- ", "| 53.2<!-- ", "expected 52.2 as in tiny.sft.one-fact.em"),
     ("README.md", "took 64<!--", "took 46<!--", "expected 64 as in times.run.seconds, found 46"),
-    ("README.md", "| 2.50<!-- ", "| 2.60<!-- ", "expected 2.50 as in bench.loss.liger.cpu"),
+    (HANDBOOK, "| 2.50<!-- ", "| 2.60<!-- ", "expected 2.50 as in bench.loss.liger.cpu"),
     ("README.md", "traces 217<!-- ", "traces 317<!-- ", "expected 217 as in cpu.accepted"),
     (READING, "keeps 91<!-- ", "keeps 19<!-- ", "expected 91 as in kept.Qwen-32B.aime_pass1"),
     (READING, "| R1-Distill-Qwen-7B | 55.5", "| R1-Distill-Qwen-7B | 55.6", "paper.table-5"),

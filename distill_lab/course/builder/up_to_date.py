@@ -48,7 +48,8 @@ def numbers(folder: Path, sources: Sequence[Source]) -> Iterator[str]:
             wrong = prose.of_cell(cell.text, source.figures) if cell.role == "text" else ()
             yield from (f"source/{source.name}.py, cell {cell.id}: {line}" for line in wrong)
     values = figures.read(folder)
-    for file in (folder.parent / "README.md", *sorted(folder.glob("reading/*.md"))):
+    written = [folder.parent / name for name in ("README.md", "docs/handbook.md")]
+    for file in (*written, *sorted(folder.glob("reading/*.md"))):
         for line in prose.of_markdown(_read(file) or "", values):
             yield f"{file.relative_to(folder.parent)}: {line}"
 
