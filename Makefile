@@ -28,8 +28,9 @@ test-notebooks: .venv/.dev ## Are the notebooks in step with their sources, and 
 	@$(BIN)/distill-lab notebooks check
 	@$(BIN)/python -m pytest -m notebook --durations 12 tests/course/test_notebooks.py tests/course/test_lab_notebooks.py
 
-test-grading: .venv/.dev ## Does grading give what is due? A made-up class; the self-test of each lab that changed
+test-grading: .venv/.dev ## Does grading give what is due? A made-up class, wrong answers, the self-test of each lab that changed
 	@$(BIN)/python -m pytest -m "notebook and not slow" tests/course/grading
+	@$(BIN)/python -m pytest -m "grading and not slow" $(PARALLEL) tests/course
 	@$(BIN)/python -m tests.self_tests
 
 test-unsloth: .venv-unsloth/.unsloth ## The tests of the Unsloth backend, on Unsloth's own CPU backend (about 4 minutes)

@@ -10,6 +10,8 @@ import pytest
 from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 
+pytestmark = pytest.mark.grading
+
 PARTS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6", "lab7")
 MODULES = [importlib.import_module(f"distill_lab.course.exercises.{part}") for part in PARTS]
 EXERCISES = [exercise for module in MODULES for exercise in module.EXERCISES]

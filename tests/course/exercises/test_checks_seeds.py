@@ -22,6 +22,8 @@ from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.tasks.squad.scores import normalize_answer
 
+pytestmark = pytest.mark.grading
+
 SEEDS = [
     pytest.param(range(3), id="few"),
     pytest.param(range(200), id="many", marks=pytest.mark.slow),

@@ -15,6 +15,8 @@ from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.tasks.squad import scores
 
+pytestmark = pytest.mark.grading
+
 WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6, *WRONG_IN_LAB7]
 SEEDS = (0, pytest.param(7, marks=pytest.mark.slow), pytest.param(2026, marks=pytest.mark.slow))
 

@@ -24,6 +24,8 @@ from distill_lab.course.exercises import find, report
 from distill_lab.course.exercises.exercise import judge
 from distill_lab.run import settings
 
+pytestmark = pytest.mark.grading
+
 WRONG = [*WRONG_IN_LAB5, *WRONG_IN_LAB5E, *WRONG_IN_LAB6, *WRONG_IN_LAB7]
 SOURCES = {
     book.name.partition("_")[0].lower(): book

@@ -16,6 +16,8 @@ from distill_lab.course.grading.cells.sort_cells import sort_cells
 from distill_lab.course.grading.marks.marks import Result
 from distill_lab.course.grading.run_submission.mark_sheet import MarkSheet
 
+pytestmark = pytest.mark.grading
+
 LABS = Path(__file__).parent.parent.parent.parent / "lab_notebooks"
 SOFTEN = "def soften(logits, temperature):\n    return (logits / temperature).softmax(-1)\n"
 

@@ -30,6 +30,8 @@ from distill_lab.course.grading.sandbox.remote import UnreadableResultError, rem
 from distill_lab.course.grading.sandbox.values import Foreign, decode, encode
 from distill_lab.run import records
 
+pytestmark = pytest.mark.grading
+
 PARTS = ("lab5a", "lab5b", "lab5c", "lab5d", "lab5e", "lab6", "lab7")
 EXERCISES = [
     exercise
