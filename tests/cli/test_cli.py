@@ -552,7 +552,7 @@ def test_doctor_says_what_the_arms_of_own_samples_take_and_what_to_lower(command
     _, stdout, _ = command("doctor --profile colab --gpu t4")
     advice = re.search(r"no room in 14.7 GB for rft, grpo, on-policy. Lower (\S+) to (\d+)", stdout)
     assert advice
-    assert advice.groups() == ("--own.group", "4")  # as the README says
+    assert advice.groups() == ("--own.group", "4")  # as the handbook says
     for card in ("t4", "a100"):
         code, stdout, _ = command(
             f"doctor --profile colab --gpu {card} {' '.join(advice.groups())}"
