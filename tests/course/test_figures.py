@@ -191,6 +191,23 @@ def test_a_report_of_models_is_a_source_under_its_folders_name(copy):
     assert found["prune-small.n_eval"] == 436
 
 
+def test_a_chains_report_is_one_too(copy):
+    run = copy / "runs" / "chain-small"
+    run.mkdir(parents=True)
+    step, order = (
+        {"plus": plus, "minus": "q4_0", "measure": "em", "difference": difference, "ci95": [0, 3]}
+        for plus, difference in (("neurons:0.25 → recover → q4_0", 1.5), ("neurons:0.25", 2.5))
+    )
+    report = {"models": {"dense": {}}, "steps": [step], "orders": [order],
+              "data": {"train": {"n": 20}, "eval": {"n": 60}}}  # fmt: skip
+    (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (run / "report.md").write_text("| m |\n|---|\n| 1 |\n", encoding="utf-8")
+    figures.measure(figures.Measure(run, copy / "lab_notebooks"))
+    found = figures.read(copy / "lab_notebooks")
+    assert found["chain-small.neurons-0.25-recover-q4_0-minus-q4_0.em"] == 1.5
+    assert found["chain-small.neurons-0.25-minus-q4_0.em"] == 2.5
+
+
 # -- figures of a study
 
 TABLE = """cell,train.alpha,train.divergence,seed,student,half,n_examples,em,em:two-fact,kl

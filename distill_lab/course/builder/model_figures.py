@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def compute(out: Path) -> dict[str, Figure]:
     its ends. LabError where the report has no table."""
     report = json.loads((out / "report.json").read_text("utf-8"))
     counts = {f"n_{part}": of["n"] for part, of in report["data"].items()}
-    return {"table": _table(out), **counts, **dict(_differences(report["findings"]))}
+    lists = [report.get(name, ()) for name in ("findings", "steps", "orders")]
+    return {"table": _table(out), **counts, **dict(_differences([*chain(*lists)]))}
 
 
 def _table(out: Path) -> str:
