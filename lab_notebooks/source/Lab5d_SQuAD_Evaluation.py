@@ -77,6 +77,8 @@ check("lab5d.normalize", normalize)
 # </details>
 
 # %% [markdown] id="about-f1"
+# (Your guesses: `am` and `theend`. With the articles taken out first they would be `m` and `end`.)
+#
 # ## 2. Partly right
 #
 # EM gives all points or none. F1 gives part of the points for part of the words. It combines the *precision* $p$, the share
@@ -318,12 +320,14 @@ table(rows, ("question", "reference", "sft said", "the teacher said"))
 # its teacher, {tiny.lost.one-fact} come from one-fact questions and {tiny.lost.two-fact} from two-fact questions. **The student
 # learned to chain two facts, which no text but the teacher's showed it, and it still does so less surely than to look up one.**
 #
-# If you read all {tiny.errors} errors of `sft` on `tiny`, you find two different things. {tiny.errors.two-fact} are on
+# If you read all {tiny.errors} errors of `sft` on `tiny`, you find several different things. {tiny.errors.two-fact} are on
 # two-fact questions, and {tiny.errors.two-fact.early} of these stop one step early: asked for the job of the school's
-# builder, the student finds the builder and answers with *his name*, in perfect form. {tiny.errors.one-fact} are on
-# one-fact questions, and {tiny.errors.one-fact.read} of these give other words of the passage: somebody else's fact, or
-# another fact about the answer. The rest are made up. EM counts all of these alike; that is why one reads errors. But ten
-# errors are a sample too, and the most striking story is not the most frequent one: count before you write "most".
+# builder, the student finds the builder and answers with *his name*, in perfect form. With these, {tiny.errors.two-fact.read}
+# give words of the passage. {tiny.errors.one-fact} are on one-fact questions, and {tiny.errors.one-fact.read} of these give
+# other words of the passage: somebody else's fact, or another fact about the answer. About one wrong answer in five is not in
+# the passage at all, and a few of these break the format, as they repeat themselves without end. EM counts all of these alike;
+# that is why one reads errors. But ten errors are a sample too, and the most striking story is not the most frequent one:
+# count before you write "most".
 #
 # ## 6. Beside the paper
 #
@@ -374,6 +378,8 @@ for trap in TRAPS:
     lab.ask(trap.context, trap.question)
 
 # %% [markdown] id="summary"
+# On `tiny` the sister and *until last year* catch all four models. *Not* catches `kd` and breaks `sft`; the teacher passes.
+#
 # Now write one that fools it: `lab.ask("your passage", "your question")`. Say beforehand which word will mislead the model;
 # then change only that word and ask again. If the answer becomes right, you have shown what the model goes by. If it stays
 # wrong, it was something else. One passage is an anecdote, though: for a claim, write {setting:20} that differ in nothing else, and

@@ -73,7 +73,7 @@ for completion in samples[0][:3]:
 # %% [markdown] id="about-reward"
 # ## 2. The reward
 #
-# R1's rewards are **rules**, for a learnt judge can be flattered (section 2.2.2): is the answer right, and is the form kept?
+# For reasoning, R1's rewards are **rules**, for a learnt judge can be flattered (section 2.2.2): is the answer right, and is the form kept?
 # A rule can be flattered too, if it is careless. A policy gradient makes likelier whatever is rewarded, and nobody reads along.
 #
 # So ours is the judge of rejection sampling: {setting:1} for what Lab 5b would keep, else {setting:0}. Three things must hold: the
@@ -262,19 +262,23 @@ print(f"{sampled:,.0f} tokens sampled; {dead / len(steps):.0%} of all groups wer
 # Each dot is {setting:64} samples of other questions than the dot before it: most of what you see is chance. So ask both models the
 # same held-out questions.
 #
-# *Your guess:* will the two intervals overlap?
+# *Your guess:* will the interval of the *difference*, question by question, hold {setting:0}?
 
 # %% id="before-after"
 # NBVAL_IGNORE_OUTPUT
 from distill_lab import compared
+from distill_lab.reporting.stats import bootstrap_interval
 
 held_out, right = lab.eval_questions[:60], {}
-for name, model in (("the start", start), ("behind 12 steps", student)):
+for name, model in (("the start", start), ("after 12 steps", student)):
     right[name] = [
         100 * sum(reward(s.text, list(q.answers), s.finish == "stop") for s in group) / len(group)
         for q, group in zip(held_out, own_samples(lab, model, held_out, n=4), strict=True)
     ]
 show(compared(right, "samples that are rewarded, percent"))
+minus = [after - before for before, after in zip(*right.values(), strict=True)]
+low, high = bootstrap_interval(minus)
+print(f"the difference: {sum(minus) / len(minus):+.1f} ({low:+.1f} to {high:+.1f}, 95 % interval)")
 
 # %% [markdown] id="about-dense"
 # Whatever you see here is one seed, few steps and one learning rate, and allows no conclusion about GRPO. Section 7 has more of
@@ -412,7 +416,7 @@ check("lab5e.budget", budget)
 # much. Seconds are those of one machine that did other things too: do not compare them.
 #
 # Your function charges them again: the last column holds what it says over what the study says, and is {arithmetic:1.00} if both
-# agree.
+# agree. *Trained* counts all tokens of a text, its prompt too; and each row contains the start (its traces, and its {setting:100} steps).
 #
 # *Your guess:* the order of the five arms in EM, and whether any is below the start.
 
@@ -421,6 +425,7 @@ check("lab5e.budget", budget)
 from distill_lab import bundled_sizes, study_means
 
 budget, rows = or_ours("lab5e.budget", budget), []
+print("parameters of teacher and student:", *(f"{n:,}" for n in bundled_sizes()))
 counts = "teacher_wrote teacher_read student_wrote student_read trained".split()
 for arm, mean in study_means("compare").items():
     if "trained" not in mean:
@@ -444,6 +449,8 @@ table(rows, ("model", "EM, greedy", "one fact", "two facts", "pass@1", "pass@4")
 show(*study_pictures("compare", "findings", "budgets"))
 
 # %% [markdown] id="about-findings"
+# For each token that it trains on, `rft` pays most for sampling; if you count the teacher's scoring too, `on-policy` does.
+#
 # What was found, in points of EM. The interval is over passages, with the {found.compare-grpo-start.seeds} seeds averaged; one that contains
 # {setting:0} says that it may be chance. Seeds are few, and the small marks in the picture are they: `grpo` minus the start goes from
 # {found.compare-grpo-start.least} to {found.compare-grpo-start.most}, and the best of these is the seed with which the rates were chosen. All seeds share one start.
@@ -469,7 +476,8 @@ show(*study_pictures("compare", "findings", "budgets"))
 # one gave up part of what it could for what it could not, the other became better at what it could.
 #
 # EM is of greedy answers. With sampled ones, pass@1 is how many of them are right, and pass@4 how many questions have a right one
-# among four. Whoever only makes likelier what was likely already gains in pass@1 more than in pass@4:
+# among four. Whoever only makes likelier what was likely already gains in pass@1 more than in pass@4. The converse does not hold:
+# `sft` too gains more in pass@1, and has clearly learnt something new.
 #
 # | minus the start | pass@1 | pass@4 |
 # |---|---|---|
@@ -522,7 +530,7 @@ show(*study_pictures("compare", "findings", "budgets"))
 #
 # Three traps: TRL decodes completions without special tokens, so tags must be ordinary ones or every form is broken; its
 # `frac_reward_zero_std` misses dead groups at rewards such as {setting:0.2}, the float trap of your exercise; and its end is an
-# end token alone, so that text behind `</answer>` belongs to the completion.
+# end token alone, so that text after `</answer>` belongs to the completion.
 #
 # On a free T4, Unsloth loads the student in {setting:4} bits, with vLLM beside it on the same card (*colocated*) to do the sampling:
 #

@@ -41,7 +41,8 @@ from distill_lab.notebook import show, table
 # that it has ever read is short? Everything else is the same for both students, also **how many** examples they have. (Had we
 # compared `shortest` with `all`, one student would have had more to read. Then we could not say what made the difference.)
 #
-# Replace it by a question of your own. Some that nobody has answered here:
+# Replace it by a question of your own. Some to begin with (the studies of Labs 5b, 5c and 5e come near the first, third and fourth:
+# look there before you predict):
 #
 # | change | on the axis below | mind |
 # |---|---|---|
@@ -52,7 +53,8 @@ from distill_lab.notebook import show, table
 # | how strict the judge is | `"reject.min_f1" = [50.0, 100.0]` | a milder judge keeps more: that is a part of what you ask |
 #
 # `distill-lab run --help` lists all settings. First, what is the same for all students. More seeds, questions and steps make the
-# answer surer and take longer.
+# answer surer and take longer. `students` are the ways of training (`sft`, `kd`), `measures` the scores. `choose` can name other
+# questions, on which the best of several settings is chosen; nothing is chosen here, so it is empty.
 
 # %% id="same"
 # NBVAL_IGNORE_OUTPUT
@@ -89,11 +91,11 @@ minus = {student = "sft", "reject.keep" = "first"}
 # %% [markdown] id="predict"
 # ## 2. Predict
 #
-# Write this down **before** you run the next cell, and do not change it afterwards:
+# Write this down **before** you run the next cell, and do not change it afterwards. Double-click this cell and fill in the dots.
 #
 # - The difference will be about … points of EM, because …
 # - I would be surprised by a difference of … or of the other sign, because …
-# - The interval will be about … points wide. (Lab 5d: with {setting:200} questions and one student it was some ten points. Here
+# - The interval will be about … points wide. (Lab 5d: with {tiny.n} questions and one student it was some eleven points. Here
 #   two students answer the *same* questions, with three seeds each. Does that make it wider or narrower?)
 #
 # ## 3. Run
@@ -158,7 +160,7 @@ print(subprocess.run(check, capture_output=True, text=True).stdout)
 # %% [markdown] id="report"
 # ## 5. Report
 #
-# Three sentences, and no more:
+# Three sentences, and no more. Double-click this cell and write them at its end:
 #
 # 1. **What was found**: the difference with its interval, how many seeds, how many questions. If the interval holds
 #    {setting:0}, say that this study does not show a difference, and how large a one it could have missed.
@@ -176,4 +178,6 @@ print(subprocess.run(check, capture_output=True, text=True).stdout)
 # | the finding | difference, interval and seeds, in words that say no more than they do |
 # | the limits | what was not shown, and the next experiment that would show it |
 #
-# Hand in this notebook with its outputs, `study.toml` and `page.html`.
+# Hand in this notebook with its outputs, and a zip of `runs/my_study` without its folder `work`.
+#
+# **My three sentences:** …

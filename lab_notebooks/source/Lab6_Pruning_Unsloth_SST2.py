@@ -214,18 +214,20 @@ names = ("Wanda minus", "measure", "difference", "from", "to", "draw 1", "draw 2
 table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
 
 # %% [markdown] id="about-reproduce"
-# Look at the signs, too. Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes
-# of that: whether it wins on a task is a question to measure, on each model anew. On SmolLM2-135M and the real SST-2 (profile
+# Look at the signs, too: on `tiny`, beside magnitude by tensor, Wanda is better in label NLL and worse in text NLL (first table).
+# Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes of that: whether it wins on
+# a task is a question to measure, on each model anew. On SmolLM2-135M and the real SST-2 (profile
 # `cpu`; the table is in the repository's README) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points of accuracy ahead of magnitude by row, with one draw of reviews ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
 # Why there and not here, we did not measure; its authors point to inputs of very different sizes, which larger models have.
 #
-# In the second table, compare the spread of the draws with the interval: three draws span less than half of what an interval of theirs
-# would. Only where they lie several times closer together would other reviews to be scored on change the answer more than other
-# reviews to calibrate on.
+# In the second table, compare how far the three draws lie apart with the width of the interval. Three draws show less than half of
+# their real spread, so double it first. If it is still much smaller, which reviews are *scored* matters more than which reviews
+# *calibrate*.
 #
 # **"Why do I not get the paper's perplexity?"** Because a perplexity has many settings that nobody prints. Below is one model
 # and one share of zeros. Which texts calibrate it, how many, whether blocks are read after pruning or before, and which texts
-# are then scored: each changes the number. **Your guess:** which of them changes it most?
+# are then scored: each changes the number. (The picture in this section has another one for `wanda:0.5`: the stage drew other reviews
+# to calibrate on, one more setting that nobody prints.) **Your guess:** which of them changes it most?
 
 # %% id="reproduce"
 # NBVAL_IGNORE_OUTPUT
@@ -367,7 +369,7 @@ rows = [
     (what, f"{mask.float().mean():.1%}", nm_violations(weight * mask, 2, 4),
      f"{(importance * mask).sum() / importance.sum():.1%}") for what, mask in masks.items()
 ]  # fmt: skip
-table(rows, ("mask", "kept", "groups that break 2:4", "of all scores kept"))
+table(rows, ("mask", "kept", f"of {weight.numel() // 4:,} groups break 2:4", "of all scores kept"))
 
 # %% [markdown] id="about-influence"
 # The stricter the pattern, the less of the scores it keeps: the picture in section 2 shows what that costs, where `2:4` stands
@@ -440,7 +442,8 @@ table(
 lab.show("blocks")
 
 # %% [markdown] id="about-drop"
-# Only the last block's number differs between the two columns, and one of them is not about the block at all.
+# Only the last block's number differs between the two columns, and one of them is not about the block at all. (The table reads
+# {setting:32} reviews, the picture those {setting:128} that the stage drew.)
 #
 # What is dropped is really gone: parameters, bytes, time. But a model keeps books. Each block knows its place, `layer_idx`, by
 # which it finds its part of the cache; and `config.num_hidden_layers` says how many blocks a saved model is loaded with. The
@@ -500,7 +503,8 @@ for what, model in (("dense", dense), ("dropped", shorter), ("dropped, loaded", 
     print(f"{what:16} {n:9,.0f} parameters  {said[0]!r}, {said[0] == said[1]}")
 
 # %% [markdown] id="about-masked-step"
-# The last word says whether the text is the same without a cache.
+# The last word says whether the text is the same without a cache. (With `num_hidden_layers` left as it was, the model would come
+# back with as many blocks as before, the last one of random weights.)
 #
 # ## 6. Training what is left
 #
@@ -562,7 +566,8 @@ for what, step in (("with masked_step", masked_step), ("without masks", None)):
 table(rows, ("zeros left after step", 1, 2, 3, 4, 5))
 
 # %% [markdown] id="guess-lora"
-# And now the adapter. **Your guess:** which share of the zeros is left after it is merged?
+# And now the adapter. (To be quick its B is small random numbers, not trained ones: for the zeros that is the same.) **Your
+# guess:** which share of the zeros is left after it is merged?
 
 # %% id="lora"
 # NBVAL_IGNORE_OUTPUT
@@ -573,8 +578,8 @@ masks.apply(merged)
 print(f"with the masks again: {masks.n_dropped - masks.violations(merged):,}")
 
 # %% [markdown] id="about-recover"
-# Nothing warned you: the merged model loads and answers as before. It is dense again, and calling it sparse would
-# be wrong. Either the masks are laid on once more after merging, or all weights are trained and the masks are kept at each step,
+# Nothing warned you: the merged model loads, and nearly answers as before, as B is small. It is dense again, and calling it sparse
+# would be wrong. Either the masks are laid on once more after merging, or all weights are trained and the masks are kept at each step,
 # as the stage `recover` does.
 #
 # `recover` trains the pruned model twice, from the same start, on the same texts, for as many steps: by **KL** to the dense
@@ -617,8 +622,8 @@ rows = [
 table(rows, ("zeros", "CSR's bytes / dense", "its time / dense, 1 token", "64 tokens"))
 
 # %% [markdown] id="about-speed"
-# Of all that we tried, only what is really smaller is really faster: fewer blocks, narrower matrices. By how much? A token's
-# time has a part that grows with the blocks, and one that does not: the embedding, the head, the program around them.
+# Of the models that we timed, only the one with fewer blocks is faster. (Narrower matrices: Lab 7 times them at its end.) By how
+# much? A token's time has a part that grows with the blocks, and one that does not: the embedding, the head, the program around them.
 #
 # $$t(L) = a \cdot L + b$$
 #
@@ -677,6 +682,7 @@ print(f"{speed:.2f} times as fast was predicted, {measured[L] / measured[L // 2]
 # ## Something to play with
 #
 # Write reviews of your own. Which words does the pruned model no longer understand? Does what recovered understand them again?
+# (Look at the third one below: who is wrong there?)
 
 # %% id="play"
 # NBVAL_IGNORE_OUTPUT
@@ -700,7 +706,8 @@ table([(text, *shares) for text, shares in rows.items()], ("share of positive", 
 # - A mask has an exact count. Ties, groups and padding are where pruning code goes wrong, and a share of zeros does not show it.
 # - Compare two ways of pruning at equal zeros, on the same reviews, by a difference with an interval; and where accuracy is too
 #   coarse, by the NLL.
-# - Zeros alone buy nothing: neither bytes nor time. What is cut out buys both.
+# - Zeros in a dense matrix buy nothing. A format that leaves them out buys bytes; in our table it bought time only at nine tenths
+#   of zeros and more. What is cut out buys both.
 # - Count tied weights once, and say of what a share is the share.
 # - Zeros do not survive training, nor a merge, unless somebody sees to it; count them afterwards.
 # - A pruned model is a student, and its dense self the teacher.

@@ -86,7 +86,8 @@ table(
 # $$w \approx (q - z) \cdot s$$
 #
 # With b bits there are $2^b$ codes, and so $2^b - 1$ steps between the lowest and the highest. *Symmetric* steps reach from
-# $-\max|w|$ to $\max|w|$; z is {setting:0}, and codes run from $-2^{b-1}$ to $2^{b-1} - 1$. *Asymmetric* steps reach from the least weight
+# $-\max|w|$ to $\max|w|$; z is {setting:0}, and codes run from $-2^{b-1}$ to $2^{b-1} - 1$. (Many libraries take
+# $\max|w| / (2^{b-1} - 1)$ for the scale instead; so does `Q8_0` in section 7.) *Asymmetric* steps reach from the least weight
 # to the greatest, codes run from {setting:0} to $2^b - 1$, and z is one of them: the range must always hold {setting:0}, also where all weights of
 # a row are positive. A row may hold nothing but zeros, and whoever divides by its scale must not get NaN.
 #
@@ -130,8 +131,8 @@ check("lab7.scale_and_zero_point", scale_and_zero_point)
 
 # %% [markdown] id="about-quantize"
 # Now the codes. Take the nearest one: what is cut off instead (`.int()` alone) is up to one step away and not half of one. And
-# stay among the codes: half a step beyond the highest, an `int8` turns {arithmetic:128} into {arithmetic:-128}, without a
-# word.
+# stay among the codes: with {setting:8} bits the largest weight is {arithmetic:127.5} steps long and rounds to {arithmetic:128}, which
+# an `int8` turns into {arithmetic:-128}, without a word. So clamp first.
 #
 # {exercise} Write `quantize`.
 
@@ -214,7 +215,7 @@ for bits in (8, 4, 3):
     )
 
 # %% [markdown] id="about-asymmetric"
-# Weights gather around zero, and the ends of their range stand nearly empty: most codes lie where hardly any weight is. (Formats
+# Weights gather around zero, and the ends of their range stand nearly empty: many codes lie where hardly any weight is. (Formats
 # such as NF4 place their values where the weights are; theirs are not evenly spaced.)
 #
 # Symmetric or not? Below are a weight, what enters it, and what the gate of the MLP lets through (SiLU: never below
@@ -238,7 +239,8 @@ table(rows, ("8 bits", "least", "greatest", "error, symmetric", "asymmetric", "t
 
 # %% [markdown] id="about-size"
 # Where values lie on one side, half of the symmetric codes stand for nothing, which is one bit: a factor of up to {arithmetic:2} in the
-# error. Where they lie on both sides there is little to win, and the zero point costs bytes and time. So weights are mostly
+# error. Where they lie on both sides there is little to win, and the zero point costs bytes and time. (Least and greatest are over
+# all rows, the scale is each row's own: a single token's values may be lopsided where all together are not.) So weights are mostly
 # symmetric, and activations, where they are quantized, often not.
 #
 # ## 3. Who shares a scale?
@@ -284,8 +286,9 @@ check("lab7.size_bytes", size_bytes)
 # %% [markdown] id="guess-sharing"
 # Now the whole model, with your rounding. A *row* holds what one output takes from all inputs; a *column* what one input gives
 # to all outputs, which is the wrong axis: a product sums over the inputs, and with one scale for each input no scale can
-# be taken out of that sum. **Your guess:** how many times as much KL as a row's does one scale for the whole tensor cost, at
-# {setting:4} bits?
+# be taken out of that sum. (To be quick, the cells of this section and the next ask {setting:16} questions, the table on inputs
+# {setting:8}, and not all: their KL is a little off the report's.) **Your guess:** how many times as much KL as a row's does one
+# scale for the whole tensor cost, at {setting:4} bits?
 
 # %% id="sharing"
 # NBVAL_IGNORE_OUTPUT
@@ -392,13 +395,15 @@ table(rows, ("8 bits for what enters", "max / median", "KL, these alone", "KL, a
 # %% [markdown] id="about-sensitivity"
 # One scale a token mends most of it: so the large values are not in all tokens. With one scale a tensor, the columns tell
 # whose fault it is. *Alone* says what a part can do, *all but* what is left without it. The site holds: what enters
-# `down_proj` does nearly all of the harm, and all but it nearly none. The **block** does not: the one with the largest outlier, spared,
-# leaves much of the damage behind. Whoever had looked at outliers alone would have spared that one block.
+# `down_proj` does nearly all of the harm, and all but it nearly none. The **block** holds by half: spared, the one with the largest
+# outlier takes about half of the damage away (its control, which has the smallest, takes little), and the other half stays. Whoever
+# had looked at outliers alone would have spared that one block and stopped.
 #
 # ## 5. Which layers, and which codes?
 #
 # Not all linears mind equally. Here each is rounded alone, to {setting:4} bits in groups of {setting:32}, with all others as they were.
-# **Your guess:** which kind of linear is the most sensitive, and in which block?
+# (This KL is over all tokens of {setting:4} training texts, prompts too: compare the squares with each other, not with the tables
+# above.) **Your guess:** which kind of linear is the most sensitive, and in which block?
 
 # %% id="sensitive"
 # NBVAL_IGNORE_OUTPUT
@@ -434,9 +439,8 @@ rows = [
 table(rows, ("the whole model", "minus", "measure", "difference", "from", "to", "the first is"))
 
 # %% [markdown] id="about-fake-quant"
-# In few bits more is at stake, and GPTQ need not win: its corrections may push weights beyond what their scale reaches. (We did not
-# test that this is why.) The last table is about whole models, on held-out questions, at the same number of bits: look at KL and at EM, and at
-# which of the two says something.
+# In {setting:2} bits and groups of {setting:32}, GPTQ may lose to plain rounding; we do not know why. The last table is about whole
+# models, on held-out questions, at the same number of bits: look at KL and at EM, and at which of the two says something.
 #
 # ## 6. Training for the codes
 #
@@ -477,7 +481,8 @@ check("lab7.fake_quant", fake_quant)
 
 # %% [markdown] id="guess-straight"
 # One layer in {setting:2} bits learns, through your function, to put out what it put out before; and once more with the
-# gradient that rounding has. **Your guess:** does training come below GPTQ, on texts that neither has seen?
+# gradient that rounding has. (Here with one scale a *row*, not in groups of {setting:32}: do not compare with the table above.)
+# **Your guess:** does training come below GPTQ, on texts that neither has seen?
 
 # %% id="straight"
 # NBVAL_IGNORE_OUTPUT
@@ -492,8 +497,8 @@ lines = {
 show(layer_training(lines, {"GPTQ": layer_errors(lab, name, Scheme(2))[-1][-1]}))
 
 # %% [markdown] id="guess-qat"
-# It does not: what one layer puts out is a problem of least squares, which GPTQ solves nearly, and a few steps along a gradient that is not
-# quite true do not. What GPTQ cannot do is to train all layers together, for what the *model* says.
+# It does not: what one layer puts out is a problem of least squares. With one scale a row, GPTQ comes nearer to its solution than a
+# few steps along a gradient that is not quite true. What GPTQ cannot do is to train all layers together, for what the *model* says.
 #
 # The stage `qat` (quantization-aware training) does it for the whole model, by Lab 5's objective: the dense model is the teacher, the
 # model that is being rounded the student. **KL** takes the teacher's distribution at each token; **CE** takes the teacher's text alone,
@@ -667,8 +672,8 @@ table(times_beside_dense(lab), columns)
 
 # %% [markdown] id="about-chain"
 # Both were measured side by side, in turns, after a round that is not counted, and medians are told. What helps with many tokens
-# may hurt with one; and a CPU without units for `bfloat16` computes it by detours. `int8` (torchao's, where it is installed: `pip install "distill-lab[quantization]"`)
-# is measured in the second table; GGUF files are read back as floats here, so that they have no speed of their own: llama.cpp's
+# may hurt with one; and a CPU without units for `bfloat16` computes it by detours. `int8` (torchao's, where it is installed: `pip install -e ".[quantization]"` in
+# the checkout) is measured in the second table; GGUF files are read back as floats here, so that they have no speed of their own: llama.cpp's
 # own programs multiply by the codes, and never ran here.
 #
 # ## 9. The chain: distil, prune, quantize
@@ -697,10 +702,13 @@ table(
 show(chain.picture)
 
 # %% [markdown] id="about-home"
-# Each row says what its own step changed, question by question. Few of these intervals leave zero out: between a sixth and an
-# eighth of the bytes are left, and EM cannot tell that anything is missing; KL can, and says which step it was. The recovery brings KL down
-# again, as it did in Lab 6. As to the order: the answer NLL (of the dense model's own answers; less is better) is the finest of the three
-# measures, and the only one that may be sure. It speaks of one model, one pruning and one draw; on yours, let the command ask.
+# Each row says what its own step changed, question by question. On `tiny` none of these intervals leaves zero out: the rows that end
+# with `q4_0` keep between a sixth and an eighth of the bytes, and EM cannot tell that anything is missing; KL can, and says which
+# step it was. The recovery brings KL down again, as it did in Lab 6.
+#
+# As to the order: the answer NLL (of the dense model's own answers; less is better) is the finest of the three measures, and the
+# only one that may be sure. On `tiny` pruning first was worse in it; neither order had a recovery, and the other one quantizes
+# twice. It speaks of one model, one pruning and one draw; on yours, let the command ask.
 #
 # ## 10. Take it home
 #

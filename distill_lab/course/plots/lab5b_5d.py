@@ -110,7 +110,7 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
     """The mean scores of several models on the same questions, each with its 95 % interval."""
     figure, (ax,) = new_figure(0.9 + 0.5 * len(scores))
     phrases: list[str] = []
-    ends: dict[str, tuple[float, float, float]] = {}
+    means: dict[str, float] = {}
     for y, (who, values) in enumerate(scores.items()):
         mean, (low, high) = fmean(values), bootstrap_interval(values)
         colour = COLOURS.get(who, REFUSED)
@@ -118,13 +118,12 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
         ax.plot(mean, y, "o", color=colour, markersize=7, clip_on=False)
         ax.text(mean, y - 0.18, f"{mean:.1f}", ha="center", va="bottom", color=colour)
         phrases.append(f"{who} {mean:.1f} ({low:.1f} to {high:.1f})")
-        ends[who] = (mean, low, high)
+        means[who] = mean
     name_rows(ax, list(scores), scale=True)
     ax.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), xlabel=what)
     ax.grid(axis="x", color=REST, linewidth=0.8)
-    best, worst = (choose(ends, key=lambda who: ends[who][0]) for choose in (max, min))
-    apart = "do not overlap" if ends[worst][2] < ends[best][1] else "overlap"
-    headline(figure, f"{best} is highest, {worst} lowest; their intervals {apart}")
+    best, worst = (choose(means, key=means.__getitem__) for choose in (max, min))
+    headline(figure, f"{best} is highest, {worst} lowest")
     return Plot(
         "compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", png_of(figure)
     )

