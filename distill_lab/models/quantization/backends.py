@@ -26,7 +26,7 @@ def problem(kind: BackEnd) -> str | None:
     """Why the back end cannot be used here; None where it can."""
     package = PACKAGES[kind]
     if importlib.util.find_spec(package) is None:
-        return f"{package} is not installed (pip install 'distill-lab[quantization]')"
+        return f'{package} is not installed (pip install -e ".[quantization]")'
     return None
 
 
