@@ -102,6 +102,15 @@ def log_scale(ax: Any, values: Sequence[float]) -> None:
     ax.minorticks_off()
 
 
+def plain_ticks(axis: Any) -> None:
+    """1, 2, 5, 10, … on a log axis, in place of powers of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def signed(value: float, digits: int = 1) -> str:
     """`+4.2`, `−1.2`."""
     return f"{value:+.{digits}f}".replace("-", "−")

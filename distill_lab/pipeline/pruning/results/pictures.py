@@ -19,6 +19,7 @@ from distill_lab.reporting.figures import (
     headline,
     name_rows,
     new_figure,
+    plain_ticks,
     png_of,
     signed,
 )
@@ -95,7 +96,7 @@ def sparsity(models: Models, measure: Measure) -> Plot:
         ax.set_title(shown[name], fontsize=11, loc="left", color=INK)
         ax.grid(axis="y", color=REST, linewidth=0.8)
     axes[0].set_yscale("log")
-    _plain_ticks(axes[0])
+    plain_ticks(axes[0].yaxis)
     axes[1].set_xlabel("zeros in the blocks' linears, percent", fontsize=11, color=INK)
     figure.legend(
         *axes[1].get_legend_handles_labels(),
@@ -156,15 +157,6 @@ def _line(
 
 def _zeros(model: Mapping[str, Any]) -> float:
     return 100 * model["costs"]["zeros_linears"]
-
-
-def _plain_ticks(ax: Any) -> None:
-    """1, 2, 5, 10, … in place of powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.4g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _sparsity_alt(

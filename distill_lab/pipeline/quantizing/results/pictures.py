@@ -19,6 +19,7 @@ from distill_lab.reporting.figures import (
     Plot,
     headline,
     new_figure,
+    plain_ticks,
     png_of,
 )
 
@@ -71,9 +72,7 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
         ax.plot((size, size), models[name][f"{measure.name}_ci95"], color=colour, alpha=0.35)
         ax.plot(size, value, "o", color=colour, markersize=5, label=f"{n} {name}")
     ax.set_xscale("log")
-    for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-        axis(lambda size, _: f"{size:.3g}")
-    ax.tick_params(axis="x", which="both", labelsize=9)
+    plain_ticks(ax.xaxis)
     _numbered(ax, list(points.values()))
     ax.set_xlabel("weights on disk, MB", fontsize=11, color=INK)
     ax.set_ylabel(f"{measure.label}, percent", fontsize=11, color=INK)
