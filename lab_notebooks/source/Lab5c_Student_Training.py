@@ -240,7 +240,7 @@ slider(at_token, "T", [0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12])
 # would hardly ever say. At this token even T = 2, at which `kd` trains, does so; at T = 1 the KL asks mostly for the choice
 # between a few. (At most other tokens the teacher is far surer.)
 #
-# Are the others mistakes? Not here. The question is who the mayor of Orstead is, and "Calna …", "the mayor of Orstead is …" and
+# Is the hesitation an error? Mostly not. The question is who the mayor of Orstead is, and "Calna …", "the mayor of Orstead is …" and
 # "Orstead …" may all go on rightly: taste, not error. Only from the fourth token on do names begin that are not asked for.
 #
 # The text had to choose one of them. A student that learns from text must see the other ways in other traces, and infer their
