@@ -306,7 +306,10 @@ def recommended() -> tuple[str, str]:
             "tiny",
             f"{why}, and `cpu` wants {needed:g} GB of memory where this machine has {here}",
         )
-    return "tiny", f"{why}; `tiny` needs nothing else and takes a minute or two. Then try `cpu`"
+    return (
+        "tiny",
+        f"{why}; `tiny` needs nothing else and takes one to three minutes. Then try `cpu`",
+    )
 
 
 def _memory() -> int:

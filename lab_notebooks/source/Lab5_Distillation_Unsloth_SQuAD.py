@@ -11,7 +11,7 @@
 #
 # **Afterwards you can**
 # - say what DeepSeek-R1 distilled, into which students, and with which objective;
-# - name the five steps from a question to a score, and the file that each step writes;
+# - name the five steps from a question to a score, and the files that each step writes;
 # - read a score together with its interval, and say what the score does not show;
 # - compare a small experiment with a paper's tables, and say which numbers may not be compared.
 #
@@ -64,17 +64,17 @@ lab = begin()
 #                   teacher ─────── (kd only: its softened targets) ──┘
 # ```
 #
-# | step | the paper | this lab |
-# |---|---|---|
-# | questions | mathematics, code, science, and more | reading comprehension (SQuAD, or a small set made for the course) |
-# | traces | several per question, from R1 or a checkpoint on the way to it | `n_samples` per question, from a teacher that fits your machine |
-# | verdict | right answer; no mixed languages, long paragraphs or code blocks | the same, and a few rules about the format |
-# | student `sft` | cross-entropy on the kept text | **the same** |
-# | student `kd` | *none* | cross-entropy and a softened KL (Hinton et al. 2015): our extension |
-# | score | AIME, MATH-500, GPQA …, sampled | exact match (EM) and F1, greedy, with intervals |
+# | step | the paper | this lab | its files |
+# |---|---|---|---|
+# | questions | mathematics, code, science, and more | reading comprehension (SQuAD, or a small set made for the course) | `questions.train.jsonl`, `questions.eval.jsonl` |
+# | traces | several per question, from R1 or a checkpoint on the way to it | `n_samples` per question, from a teacher that fits your machine | `traces.jsonl` |
+# | verdict | right answer; no mixed languages, long paragraphs or code blocks | the same, and a few rules about the format | `verdicts.jsonl`, `examples.jsonl` |
+# | student `sft` | cross-entropy on the kept text | **the same** | `students/sft/` |
+# | student `kd` | *none* | cross-entropy and a softened KL (Hinton et al. 2015): our extension | `students/kd/` |
+# | score | AIME, MATH-500, GPQA …, sampled | exact match (EM) and F1, greedy, with intervals | `predictions/`, `report.html` |
 #
-# Keep three differences in mind when you read our result: the task is another one, the scale is smaller (thousands of
-# samples instead of hundreds of thousands), and we train one student that the paper does not have.
+# Keep three differences in mind when you read our result: the task is another one, the scale is smaller (hundreds or
+# thousands of samples instead of hundreds of thousands), and we train one student that the paper does not have.
 
 # %% [markdown] id="about-questions"
 # ## 1. Questions
@@ -127,7 +127,8 @@ lab.show("funnel")
 # Your guess: `sft` … %, `kd` … %
 #
 # (tiny: about a minute and {times.train.gb} GB of memory on two idle cores. If it is stopped, run the cell again: it
-# resumes where it stopped.)
+# resumes where it stopped.) Each line that begins with `train` shows what the student answers to three questions at that step:
+# nonsense at first.
 
 # %% id="train"
 # NBVAL_IGNORE_OUTPUT
@@ -135,12 +136,14 @@ lab.run("train")
 lab.show("curves")
 
 # %% [markdown] id="about-scores"
-# The upper curves show the cross-entropy of the text, the lower curve shows the distance from the teacher (KL). These
-# are different quantities: never compare a point of one with a point of the other. Part 5c explains this picture.
+# The upper panel shows the cross-entropy of the text, the lower one the distance from the teacher (KL). These are different
+# quantities: never compare a point of one with a point of the other. Lines are training (dashed for `kd`), diamonds are
+# answers held out of it. `sft` has only diamonds below, because its training computes no KL. Part 5c goes on from here.
 #
 # ## 5. How much of the teacher arrived?
 #
-# Four models answer questions that none of them was trained on. (tiny: about {times.evaluate.seconds} seconds and
+# Four models answer questions that none of them was trained on. EM is the share of answers that equal a reference; F1 counts
+# the words that the two have in common. Answers of one word make them equal. (tiny: about {times.evaluate.seconds} seconds and
 # {times.train.gb} GB.)
 
 # %% id="scores"
@@ -158,7 +161,8 @@ lab.show("difference")
 # Your sentences: …
 #
 # Texts tell more than means. Here are two questions, one for each of the two most frequent outcomes, and what each model
-# wrote. Where a student is wrong, find the word at which it goes wrong.
+# wrote. Where a student is wrong, find the word at which it goes wrong. Where a model is right, read its thought too: is that
+# right?
 
 # %% id="answers"
 # NBVAL_IGNORE_OUTPUT
@@ -207,8 +211,8 @@ table(kept, ["student", "started from", "share of R1's AIME 2024 pass@1"])
 
 # %% id="table-6"
 # NBVAL_CHECK_OUTPUT
-rows = [[r.model, *(r.score(b.key) for b in paper.BENCHMARKS)] for r in paper.TABLE_6]
-table(rows, columns)
+rows = [[r.model, *(r.score(b.key) for b in paper.PERCENTS)] for r in paper.TABLE_6]
+table(rows, ["model", *(benchmark.title for benchmark in paper.PERCENTS)])
 
 # %% [markdown] id="about-compare"
 # At this size and with this much training, learning from a strong teacher beat learning by trial and error. It is one
@@ -248,7 +252,7 @@ table(
 #
 # The next cell predicts what that takes: the memory of each stage and what it is for, whether a T4 has room for it, and the
 # time. It is what `distill-lab doctor --profile colab --gpu t4` prints; it needs no GPU and no network. It is a prediction: we
-# had no T4.
+# had no T4. Skip the block `own arms`: it belongs to Lab 5e.
 #
 # *Your guess:* in {setting:16} bits the teacher's {setting:7.6} billion weights would take {arithmetic:15.2} GB, and the T4 has
 # {setting:14.7}. In {setting:4} bits they take … GB. Which stage needs the most memory, and is it the training?
@@ -330,14 +334,16 @@ lab.ask(TRAPS[0].context, TRAPS[0].question)
 # | [5b, rejection sampling](Lab5b_Rejection_Sampling.ipynb) | What is thrown away, and what does that do to the student? | a rule, a majority vote, a policy for what to keep |
 # | [5c, student training](Lab5c_Student_Training.ipynb) | What do soft targets carry that text does not? | labels, the KD loss, and the repair of five published bugs |
 # | [5d, evaluation](Lab5d_SQuAD_Evaluation.ipynb) | How much of the teacher arrived, and how sure are we? | F1, an interval, the gap closed |
+# | [5e, distillation against RL](Lab5e_Distillation_vs_RL.ipynb) | Could the small model learn alone? | a reward, advantages, two losses, a budget |
+# | [5f, your own experiment](Lab5f_Your_Own_Experiment.ipynb) | What do you want to know? | an experiment of your own |
 #
-# They use the folder that you have just filled. Labs 6 and 7 then make a model smaller in other ways: by pruning and by
+# All but 5f use the folder that you have just filled. Labs 6 and 7 then make a model smaller in other ways: by pruning and by
 # quantization.
 #
 # ## Summary
 #
-# - R1's distillation is fine-tuning on about {paper.samples} kept samples. Its objective is the cross-entropy of the
-#   text; it uses no KL.
+# - R1's distillation is fine-tuning on about {paper.samples} samples, {paper.reasoning} of them kept reasoning. Its objective
+#   is the cross-entropy of the text; it uses no KL.
 # - The pipeline has five steps: choose questions, sample, refuse, learn, score. Each step writes a file that you can read.
 # - Our `sft` is the paper's method on a small scale; our `kd` is an extension that the paper does not have.
 # - What each method adds, studies with several seeds tell: the filter {found.filter-tiny} points (part 5b); softened targets
@@ -349,7 +355,7 @@ lab.ask(TRAPS[0].context, TRAPS[0].question)
 # ## Three questions to test yourself
 #
 # 1. A blog says: "DeepSeek minimised the KL divergence between R1 and its students." What is wrong?
-# 2. In the table above, `sft` and `kd` differ by a few points. May you say which is better?
+# 2. In the pictures above, `sft` and `kd` differ by a few points. May you say which is better?
 # 3. Why does the paper's table 6 compare *the same* 32B model twice, and what would be lost if the one trained by RL
 #    were smaller?
 #

@@ -11,10 +11,10 @@
 # temperature {paper.temperature}.
 #
 # **Afterwards you can**
-# - write the prompt that the teacher sees, and parse its completions strictly;
+# - read the prompt that the teacher sees, and parse its completions strictly;
 # - say what a temperature does to the next token, and compute it without overflow;
 # - estimate pass@k from n samples without bias;
-# - choose a temperature for rejection sampling, and say why another one suits evaluation.
+# - choose a temperature for evaluation, and say what pass@k leaves open about one for rejection sampling.
 #
 # | profile | runs on | this part takes |
 # |---|---|---|
@@ -185,8 +185,9 @@ for start in ("<think>", greedy.text.partition(" in ")[0] + " in"):
 # to hundreds of tokens with which no thought begins, a little to each. At the fact only one token is right. It has
 # {cells.fact.right_1} % at $T = 1$ and {cells.fact.right} % at $T = 2$; the runner-up, with {cells.fact.rival} %, begins the
 # name of *somebody else's* town. So a high temperature costs something at both places; it costs more where only one token is
-# right, and there it spoils the answer. *Top-p* cuts off the stray tokens: it keeps the fewest of the likeliest tokens that
-# together hold, say, {setting:95} % of the probability. It does not cut off the runner-up.
+# right, and there it spoils the answer. *Top-p* keeps the fewest of the likeliest tokens that together hold, say,
+# {setting:95} %. At $T = 1$ that drops nearly all stray tokens. At $T = 2$ they hold a third or more, and keep most of it. Nor
+# does it drop a runner-up with {cells.fact.rival} %.
 #
 # ## 4. The same question, eight times
 #
@@ -235,7 +236,7 @@ show(
 # %% [markdown] id="about-pass"
 # On `tiny` the wrong traces are longer: their median is {tiny.wrong.tokens:.0f} tokens, and {tiny.right.tokens:.0f} for
 # the right ones. Do long thoughts go wrong, then? Before you believe that, ask what else changes with length. The bundled
-# questions are of two kinds: half of them need one fact of the passage; the others need two, and the second is found
+# questions are of two kinds: about half of them need one fact of the passage; the others need two, and the second is found
 # through the first.
 #
 # *Before you run it:* within one kind, are wrong traces still longer than right ones?
@@ -259,7 +260,7 @@ table(rows, ("questions", "traces", "wrong", "tokens of a right one", "of a wron
 # Questions that need two facts have longer traces (a mean of {tiny.two-fact.tokens:.1f} tokens, against
 # {tiny.one-fact.tokens:.1f} for one fact), *and* they are answered wrongly more often
 # ({tiny.two-fact.wrong_percent:.1f} % of them, {tiny.one-fact.wrong_percent:.1f} % of the others). So there are more long
-# traces among the wrong ones, although within one kind right and wrong traces differ by about a token. The kind of
+# traces among the wrong ones, although within one kind right and wrong traces differ by less than a token. The kind of
 # question is a **confounder**: it affects both length and mistakes, and whoever looks at these two alone takes one for
 # the cause of the other. R1-Zero's thoughts grew longer while it got better; there too, growing together does not show
 # which caused which.
@@ -349,12 +350,13 @@ for t, samples in samples_at.items():
 show(passes(curves))
 
 # %% [markdown] id="explain-curves"
-# On `tiny` the coolest line begins high and soon flattens: its eight traces are nearly one trace. A temperature of
-# {setting:1} loses points with a single trace and has the most with eight; a still higher one loses more than it gains.
-# Rejection sampling depends on the right end: it can throw wrong traces away, and it needs a right trace for each question,
-# better several different ones. An evaluation by pass@1 depends on the left end. The paper evaluates at {paper.temperature} with top-p
-# {paper.top-p:.2f}, and not greedily, because long greedy answers repeat themselves more. Explain in one sentence why the
-# hottest line starts so low and yet climbs so steeply.
+# On `tiny` the coolest line begins high and soon flattens: its eight traces are nearly one trace. A temperature of {setting:1}
+# loses points with a single trace and has the most with eight; a still higher one loses more than it gains. Rejection sampling
+# *can* use the right end, because it throws wrong traces away. But at k = 8 the lines of T = 0.6 and T = 1 differ by about one
+# question, and a curve is no student: in part 5b students of filtered traces drawn at T = 0.6 beat those drawn at T = 1. An
+# evaluation by pass@1 depends on the left end. The paper evaluates at {paper.temperature} with top-p {paper.top-p:.2f}, and not
+# greedily, because long greedy answers repeat themselves more. Explain in one sentence why the hottest line starts so low and yet
+# climbs so steeply.
 #
 # Your sentence: …
 #
@@ -366,14 +368,14 @@ show(passes(curves))
 # - A temperature divides the logits before the softmax. It flattens certain choices as well as open ones.
 # - pass@k counts draws without replacement. It rises with k for any teacher: it says what *sampling* buys, not how good
 #   one answer is.
-# - Evaluation wants a low temperature, and collecting traces wants a higher one with a filter behind it: two ends of the
-#   same curve.
+# - Evaluation wants a low temperature. Collecting can afford a higher one, as a filter stands behind it; how high pays, only a
+#   trained student tells (part 5b: there the coolest, T = 0.6, was best).
 
 # %% [markdown] id="questions-to-oneself"
 # ## Three questions to test yourself
 #
-# 1. A teacher is right in {setting:30} % of its traces of each question. What is pass@8, if its traces are independent?
-#    Why is it lower in practice?
+# 1. A teacher is right in {setting:30} % of its traces. What would pass@8 be if every question were equally hard and its
+#    traces independent? Why is it lower in practice?
 # 2. The same teacher at $T = 0$: what is its pass@8?
 # 3. The paper reports pass@1 from up to {paper.responses} samples per question, and cons@64. What does cons@64 need that
 #    pass@64 does not, and which of the two could you use without an answer key?

@@ -7,8 +7,8 @@
 #
 # A sampled teacher writes right answers and wrong ones, and the student believes all of them. So a judge stands between
 # the two: section 2.3.3 of the paper keeps only correct responses, and filters out chains of thought with mixed
-# languages, long paragraphs and code blocks. This is the cheapest part of the whole pipeline, and the part that decides
-# what the student becomes.
+# languages, long paragraphs and code blocks. This is the cheapest part of the whole pipeline, and a cheap way to a better
+# student: section 8 measures how much.
 #
 # **Afterwards you can**
 # - judge a trace by hand, and say which rule refused it;
@@ -41,9 +41,9 @@ lab = begin()
 # %% [markdown] id="about-by-hand"
 # ## 1. You are the judge
 #
-# Below is one question with all its traces, without verdicts. (tiny: half a minute if the traces have yet to be
-# sampled, half a gigabyte of memory.) Read the passage, then each trace. For each trace, write down whether you would
-# show it to a student.
+# Below is one question with all its traces, without verdicts. (tiny: {times.generate.seconds} seconds on two idle cores if the
+# traces have yet to be sampled, and {times.generate.gb} GB of memory.) Read the passage, then each trace. For each trace, write
+# down whether you would show it to a student.
 #
 # **Your guess:** sample 0 … , sample 1 … , sample 2 … , sample 3 …
 
@@ -65,7 +65,9 @@ table([(t.sample, t.completion) for t in traces if t.question_id == chosen], ("s
 
 # %% [markdown] id="about-verdicts"
 # Now the pipeline judges. It asks nine rules in order, and the first rule that refuses a trace gives the verdict its
-# name; a trace that no rule refuses is `ok`. Nothing disappears: the verdict on each trace is kept in `verdicts.jsonl`.
+# name; a trace that no rule refuses is `ok`. The nine are `truncated`, `malformed`, `empty_answer`, `mixed_language`,
+# `long_paragraph`, `code_block`, `repetition`, `wrong_answer` and `duplicate`. Nothing disappears: the verdict on each trace
+# is kept in `verdicts.jsonl`.
 
 # %% id="verdicts"
 # NBVAL_IGNORE_OUTPUT
@@ -105,6 +107,9 @@ for example in refused(traces, shuffled, all_reasons(shuffled), questions):
 # The bundled teacher was made for this task: it hardly ever breaks the format and knows only one language, so one rule does
 # nearly all the work. A real small teacher is different. Of {cpu.traces} traces of a SmolLM2-135M that has learnt SQuAD (the teacher
 # of the profile `cpu`), {cpu.accepted} were accepted.
+#
+# `truncated` also names a thought that was never closed, as in the trace above. Only a trace that was cut by the limit is
+# helped by a higher limit.
 #
 # A wrong trace is mostly well built: every sentence is grammatical, and its fact stands in the passage, but it belongs to
 # somebody else. That makes it dangerous. A student that learns from it learns to be fluent about the wrong name.
@@ -174,7 +179,8 @@ table(
 #
 # ## 4. What do more samples buy?
 #
-# **Your guess:** with four samples instead of one there are … times as many examples, from … percent more questions.
+# **Your guess:** with four samples instead of one there are … times as many examples, from … percent of the questions
+# instead of … percent.
 
 # %% id="yield"
 # NBVAL_IGNORE_OUTPUT
@@ -247,8 +253,9 @@ columns = zip(("the first", "the majority", "the best"), zip(*scores, strict=Tru
 table([(who, f"{fmean(column):.1f}") for who, column in columns], ("trace", "EM"))
 
 # %% [markdown] id="about-votes"
-# The votes can also be a **rule**: keep a trace only if at least so many samples of its question agree with it. That needs no
-# reference, and its threshold can be moved. The numbers in the picture are right traces (blue) plus wrong ones (orange).
+# The votes can also be a **rule**: keep a trace only if at least so many samples of its question (itself included) agree with
+# it. That needs no reference, and its threshold can be moved. The numbers in the picture are right traces (blue) plus wrong
+# ones (orange).
 #
 # **Your guess:** if all four must agree, the rule keeps … percent of the traces, and … percent of these are wrong.
 
@@ -259,12 +266,13 @@ from distill_lab import kept_by_votes
 slider(kept_by_votes(lab.judged), "votes", [1, 2, 3, 4])
 
 # %% [markdown] id="about-keep"
-# A stricter rule lets fewer wrong traces through and throws more right ones away: no threshold does both. What stays wrong
-# where all four agree is what the teacher is sure of and mistaken about, and no vote can find it.
+# A stricter rule lets fewer wrong traces through and throws more right ones away: no threshold spares you the choice. What
+# stays wrong where all four agree is what the teacher is sure of and mistaken about, and no vote can find it.
 #
-# The majority costs nothing, and here it gains little: what this teacher gets wrong, it mostly gets wrong in the same
-# way again. Look back at the question of section 1: which answer would the majority have kept? Choosing the best
-# of all traces needs the reference, and rejection sampling uses it.
+# The majority costs nothing, and here it gains little: what this teacher gets wrong, it mostly gets wrong in the same way
+# again. See the panel votes = 2: most of the wrong answers agree with another sample of their question. In section 1
+# the vote was right, three to one; that is not always so. Choosing the best of all traces needs the reference, and rejection
+# sampling uses it.
 #
 # ## 6. Which right traces to keep
 #
@@ -322,7 +330,8 @@ rows = [
 table(rows, ("policy", "examples", "tokens each"))
 
 # %% [markdown] id="about-no-filter"
-# On the command line, `--reject.keep` chooses; it does not change a run that exists already.
+# `shortest` saves about four tokens a trace. Which policy makes the better student, no study of ours has measured; Lab 5f
+# begins with that question. On the command line, `--reject.keep` chooses; it does not change a run that exists already.
 #
 # ## 7. And with no filter?
 #
@@ -336,7 +345,7 @@ table(rows, ("policy", "examples", "tokens each"))
 #
 # **Your guess:** EM of sft … , unfiltered … , wrong-only … , right-only … .
 #
-# (tiny: about {times.students.minutes} minutes on two idle cores, less than {rough:1} GB of memory. This also trains the
+# (tiny: about {times.students.minutes} minutes on two idle cores, {times.train.gb} GB of memory. This also trains the
 # run's `kd` student, for part 5c. If it is stopped, it resumes where it stopped.)
 
 # %% id="no-filter"
@@ -354,7 +363,7 @@ show(compared(ems, "EM"))
 # On `tiny`, one run gave {tiny.sft.em} for sft, {tiny.unfiltered.em} for unfiltered, {tiny.wrong-only.em} for wrong-only
 # and {tiny.right-only.em} for right-only (base is at {tiny.base.em}). That is one seed and {tiny.n} questions: kept minus
 # unfiltered is {tiny.kept_minus_unfiltered.em} points, with a {setting:95} % interval of
-# {tiny.kept_minus_unfiltered.em_low} to {tiny.kept_minus_unfiltered.em_high}.
+# {tiny.kept_minus_unfiltered.em_low} to {tiny.kept_minus_unfiltered.em_high}. Right-only is even above sft: do you believe that?
 #
 # ## 8. Is that luck?
 #
@@ -384,8 +393,8 @@ show(*study_pictures("filter", "findings", "generate-temperature-em"))
 # it knows the mistakes, too. To be close to a teacher and to be right are two aims.
 #
 # Now look at the heights. With the filter, the student of the hot teacher ends at {study.filter.sft.1.4.em}, that of the cool one
-# at {study.filter.sft.0.6.em}. So the filter does not make up for bad samples: it can drop what is wrong, and cannot add a right
-# trace of a question that was never answered.
+# at {study.filter.sft.0.6.em}. (Part 5a's pass@k alone would have made us choose a higher T.) So the filter does not make up for
+# bad samples: it can drop what is wrong, and cannot add a right trace of a question that was never answered.
 #
 # **Wrong-only** has its control, *right-only*: at T = 1 it is {found.filter-right-only} points below it
 # ({found.filter-right-only.low} to {found.filter-right-only.high}). Without the control one would have compared it with sft,

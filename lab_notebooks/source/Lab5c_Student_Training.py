@@ -118,8 +118,9 @@ check("lab5c.completion_labels", completion_labels)
 # $$L = (1-\alpha)\;\mathrm{CE}(y) \;+\; \alpha\,T^2\;\mathrm{KL}\big(\,\mathrm{softmax}(z_\mathrm{teacher}/T)\,\big\|\,\mathrm{softmax}(z_\mathrm{student}/T)\,\big)$$
 #
 # with $\mathrm{KL}(p\,\|\,q)=\sum_v p_v\,(\log p_v-\log q_v)$, a sum over the vocabulary, and the **mean** over the N
-# tokens of the completion. α = 0 is the paper's SFT. The teacher is given and is not trained: no gradient may flow into
-# it. A softmax over many thousand tokens needs float32, whatever type the logits have.
+# tokens of the completion. CE is the student's ordinary one, without T; $y$ are the `targets`. α = 0 is the paper's SFT. The
+# teacher is given and is not trained: no gradient may flow into it. A softmax over many thousand tokens needs float32, whatever
+# type the logits have. Logits may be ±{setting:500}: no NaN.
 #
 # *Your guess:* teacher and student are identical, and α = 1. The loss is …
 #
@@ -167,11 +168,11 @@ check("lab5c.kd_loss", kd_loss)
 kd_loss = or_ours("lab5c.kd_loss", kd_loss)
 
 # %% [markdown] id="about-surface"
-# What does α weigh? Take the three words again. A student's distribution over them is a point: to the right the share of
-# *wolf*, upwards that of *dog*, and the car has what is left. The darker the blue, the lower **your** loss, for one token where
-# the text says "wolf"; the dot is its lowest point, and the cross is where the teacher stands (at T = 1). Move α, or look at the
-# four panels. (With `ipywidgets` there is a slider below; Colab has it.) The grid ends just before the corners, where one share is
-# {setting:0}.
+# What does α weigh? Take the three words again, with a less certain teacher (its logits are {setting:2}, {setting:1.2} and
+# {setting:0}). A student's distribution over them is a point: to the right the share of *wolf*, upwards that of *dog*, and the
+# car has what is left. The darker the blue, the lower **your** loss, for one token where the text says "wolf"; the dot is its
+# lowest point, and the cross is where the teacher stands (at T = 1). Move α, or look at the four panels. (With `ipywidgets` there
+# is a slider below; Colab has it.) The grid ends just before the corners, where one share is {setting:0}.
 #
 # *Your guess:* where is the lowest point at α = 0, and where at α = 1? Does it move in a straight line?
 
@@ -218,9 +219,9 @@ encoded = encode_examples(examples, base.tokenizer, longest, teacher.tokenizer, 
 z_base, z_teacher, targets = completion_logits(base, teacher, encoded)  # (N, V), (N, V), (N)
 unsure = torch.special.entr(z_teacher.softmax(-1)).sum(-1).argmax()
 top = z_teacher[unsure].topk(4).indices
-texts = [teacher.tokenizer.decode([token]) for token in top.tolist()]
 p = {T: distillation.soften(z_teacher[unsure], T).exp()[top].tolist() for T in (1, 2)}
-show(softened(texts, p))
+show(softened(teacher.tokenizer.batch_decode(top[:, None]), p))
+print(teacher.tokenizer.decode(targets[max(0, unsure - 8) : unsure]), "▮")
 print(f"of {len(targets)} tokens; here the text says {teacher.tokenizer.decode(targets[unsure])!r}")
 
 # %% [markdown] id="about-moving"
@@ -235,8 +236,12 @@ at_token = likeliest_tokens(z_teacher[unsure], lambda token: teacher.tokenizer.d
 slider(at_token, "T", [0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12])
 
 # %% [markdown] id="guess-hesitations"
-# That is what a KL at a high T asks a student to copy: mostly how the teacher orders what it would never say. At T = 1 or
-# {setting:2} it asks for the choice between a few.
+# On `tiny` that is from just above T = 1.5 on. A KL at a high T asks a student to copy mostly how the teacher orders what it
+# would hardly ever say. At this token even T = 2, at which `kd` trains, does so; at T = 1 the KL asks mostly for the choice
+# between a few. (At most other tokens the teacher is far surer.)
+#
+# Is the hesitation an error? Mostly not. The question is who the mayor of Orstead is, and "Calna …", "the mayor of Orstead is …" and
+# "Orstead …" may all go on rightly: taste, not error. Only from the fourth token on do names begin that are not asked for.
 #
 # The text had to choose one of them. A student that learns from text must see the other ways in other traces, and infer their
 # shares; a student that learns from the distribution sees all of them at once.
@@ -288,11 +293,12 @@ for T in temperatures:
 show(gradient_norms(temperatures, norms))
 
 # %% [markdown] id="curves-text"
-# On `tiny` the solid line is nearly flat from T = 8 on, as Hinton's limit of high temperatures predicts. Below T = 8 that
-# limit does not hold yet, and the line falls: from {cells.gradient.with_1} at T = 1 to {cells.gradient.with_32} at T = 32,
-# by a factor of about eight, where the other line falls by thousands. So even with T², the same α at another T is not the
-# same weight. Without T², an α of {setting:0.5} at a high T is plain SFT in disguise, and a sweep over T is a sweep over α.
-# (T² keeps the balance with CE. At α = 1 Adam hides a forgotten T², because it divides by the gradient's size.)
+# On `tiny` the solid line is nearly flat from T = 8 on, as Hinton's limit of high temperatures predicts. Below T = 8 that limit
+# does not hold yet, and the line first rises, then falls: from {cells.gradient.with_1:.3f} at T = 1 to
+# {cells.gradient.with_32:.3f} at T = 32, by a factor of about eight, where the other line falls by thousands. So even with T²,
+# the same α at another T is not the same weight. Without T², an α of {setting:0.5} at a high T is plain SFT in disguise, and a
+# sweep over T is a sweep over α. (T² keeps the balance with CE. At α = 1 Adam hides a forgotten T², because it divides by the
+# gradient's size.)
 #
 # ## 6. The result
 #
@@ -316,7 +322,11 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 
 # %% [markdown] id="closer"
 # On `tiny` both students came close to the teacher, and text alone did most of it: samples *are* draws from the teacher's
-# distribution. `kd` comes closer still, because that is what it minimises. Both have trained on these traces.
+# distribution. `kd` comes closer still, because that is what it minimises. Both have trained on these traces. (The curves' KL
+# is without T², and of the cache of section 8; the table's last column has T², and counts every token.)
+#
+# Your guess of section 4? In the table `kd` has the lower CE too, though `sft` minimises nothing else. On held-out answers (the
+# diamonds) the lead is larger. That is one run; section 7 asks whether it helps.
 #
 # ## 7. Does the closer student answer better?
 #
@@ -327,6 +337,9 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 # from as many that nobody judged, right and wrong alike.
 #
 # *Your guess:* where do softened targets add more, with the judge or without?
+#
+# (Both pictures are of the questions on which α and T were chosen, the first averaged over T. The numbers in the text below
+# are of the others.)
 
 # %% id="study-key"
 # NBVAL_IGNORE_OUTPUT
@@ -343,10 +356,10 @@ show(*study_pictures("answer-key", "train-alpha-em", "map-kd-kept"))
 # one draw a student cannot tell a rare choice from the rule; the distribution shows the shares of all. And where nobody
 # judged, some draws are somebody else's fact, while the distribution says that the right one was likelier.
 #
-# So the judge and the distribution mend the same fault. For `sft` the judge is worth {found.key-sft} points
-# ({found.key-sft.low} to {found.key-sft.high}). For a student of the distribution alone (α = {setting:1}, T = {setting:1}) it is
-# worth {found.key-kd} ({found.key-kd.low} to {found.key-kd.high}), which may be chance: that student hardly reads which choice
-# the text made. Whoever has no key to the answers can soften instead.
+# So the judge and the distribution mend the same fault. For `sft` the judge is worth {found.key-sft} points ({found.key-sft.low}
+# to {found.key-sft.high}; single seeds {found.key-sft.least} to {found.key-sft.most}). For a student of the distribution alone
+# (α = {setting:1}, T = {setting:1}) it is worth {found.key-kd} ({found.key-kd.low} to {found.key-kd.high}), which may be chance:
+# that student hardly reads which choice the text made. Whoever has no key to the answers can soften instead.
 #
 # So far the text was scarce. In the second study the teacher answers each of the {setting:400} questions several times.
 #
@@ -361,10 +374,11 @@ show(
 
 # %% [markdown] id="cache-text"
 # With one sample a question `kd` is {found.samples-1} points ahead, with two {found.samples-2}, with four {found.samples-4}
-# ({found.samples-4.low} to {found.samples-4.high}: it may be chance), with eight {found.samples-8}. Text does replace the distribution
-# in one respect: the KL of `sft` to its teacher falls from {study.samples.sft.1.kl:.2f} with one sample to {study.samples.sft.8.kl:.2f} with
-# eight. But what `kd` gains in EM does not fall with it, and we have not found out why. (All students take as many steps, so
-# with eight samples each trace is read an eighth as often.)
+# ({found.samples-4.low} to {found.samples-4.high}: it may be chance), with eight {found.samples-8}. Text does replace the
+# distribution in one respect: the KL of `sft` to its teacher falls from {study.samples.sft.1.kl:.2f} with one sample to
+# {study.samples.sft.8.kl:.2f} with eight. What `kd` gains in EM does not fall as steadily. But only with one sample is an
+# interval over the seeds clear of zero (with eight, single seeds give {found.samples-8.least} to {found.samples-8.most}), so the
+# rise at eight may be chance. (All students take as many steps, so with eight samples each trace is read an eighth as often.)
 #
 # The other picture has four samples of each question, and more and more questions. With {setting:50} of them `kd` is
 # {found.examples-50} points from `sft` ({found.examples-50.low} to {found.examples-50.high}): *behind* it, although on text that neither has
@@ -436,7 +450,7 @@ show(plots.cached_teacher(measure(base, teacher, encoded[:4], T)))
 # | `identical models` | a teacher and a student that are the same give {setting:0} |
 # | `two temperatures` | T = 1 and T = 4 give different KLs |
 # | `wider head` | rows of a head that stand for no token change nothing |
-# | `positions` | what is read before a completion token counts, everything else does not |
+# | `positions` | the logits of the position *before* each completion token count, and no others |
 # | `micro-batches` | one batch of two rows equals two batches of one |
 #
 # Look at all five. *Your guess* for each: which test does it fail?

@@ -3,7 +3,7 @@
 In a source's text cells a figure is a placeholder, `{tiny.sft.em}`, or with a format
 `{tiny.sft.em:.0f}`; the builder replaces it by the number. A number without a figure says what it
 is, `{setting:8}`, and the builder keeps the number. In Markdown files the number comes first and a
-comment after it: `50.8<!-- tiny.sft.em -->`, `8<!-- setting -->`. If a whole table is a figure, the
+comment after it: `43.8<!-- tiny.sft.em -->`, `8<!-- setting -->`. If a whole table is a figure, the
 comment is on the line above it.
 """
 

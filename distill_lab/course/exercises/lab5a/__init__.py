@@ -116,8 +116,8 @@ PASS_AT_K = Exercise(
         Slip(_PERCENT, _FIRST, on_results(lambda chance: chance / 100)),
         Slip(_OFF_1, _FIRST, on_results(lambda chance: 1 - chance)),
     ),
-    minutes=10,
-    difficulty="medium",
+    minutes=5,
+    difficulty="easy",
 )
 
 EXERCISES = (EXTRACT_ANSWER, SOFTEN, PASS_AT_K)

@@ -222,8 +222,8 @@ MAJORITY_ANSWER = Exercise(
         Slip("The answer came with its count, or in a list: take the text out of it.", _MOST,
              on_results(_first_text)),
     ),
-    minutes=10,
-    difficulty="easy",
+    minutes=15,
+    difficulty="medium",
 )  # fmt: skip
 
 EXERCISES: tuple[Exercise, ...] = (MIXED_LANGUAGE, MAJORITY_ANSWER, KEEP_SHORTEST)

@@ -152,6 +152,6 @@ MEND = Exercise(
         "accumulation: what is it divided by? n_items is the number of the whole step's tokens.",
     ),
     runner=with_mended_losses,
-    minutes=30,
+    minutes=45,
     difficulty="hard",
 )

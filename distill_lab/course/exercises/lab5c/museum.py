@@ -191,7 +191,9 @@ TESTS = {
     "identical models": Test("a teacher and a student that are the same give 0", _identical),
     "two temperatures": Test("T = 1 and T = 4 give different KLs", _two_temperatures),
     "wider head": Test("rows of a head that stand for no token change nothing", _wider_head),
-    "positions": Test("what is read before a completion token counts, all else not", _positions),
+    "positions": Test(
+        "the logits of the position before each completion token count, and no others", _positions
+    ),
     "micro-batches": Test("one batch of two rows equals two batches of one", _micro_batches),
 }
 
