@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from distill_lab.course.plots import lab5e, lab6, lab7
+from distill_lab.course.plots import lab5b_5d, lab5e, lab6, lab7
 from distill_lab.pipeline.pruning.results import pictures as pruning
 from distill_lab.pipeline.pruning.results.readings import MEASURES
 from distill_lab.pipeline.quantizing.results import pictures as quantizing
@@ -92,6 +92,10 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
 @pytest.mark.parametrize(
     ("draw", "said"),
     [
+        (
+            lambda: lab5b_5d.compared({"a": [50.0, 50.0], "b": [100.0, 100.0]}, "EM"),
+            "Highest: b, 100.0; lowest: a, 50.0",
+        ),
         (lambda: lab5e.reward_groups([[1, 1], [0, 1]]), "1 of 2 groups are dead"),
         (
             lambda: lab5e.clipped_losses([0.5, 1.2, 1.5], [-0.5, -1.2, -1.2], [1, 2, 3]),
@@ -149,7 +153,7 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
         ),
         (
             lambda: pruning.costs(COSTS),
-            "Smallest: wanda:0.5, 0.6 MB; fastest: blocks:1, 1.25 times",
+            "Smallest: wanda:0.5, 0.6 MB; blocks:1 faster than dense in every round",
         ),
         (
             lambda: pruning.blocks(INFLUENCE),

@@ -123,7 +123,7 @@ def compared(scores: Mapping[str, Sequence[float]], what: str) -> Plot:
     ax.set(xlim=(-2, 102), xticks=(0, 25, 50, 75, 100), xlabel=what)
     ax.grid(axis="x", color=REST, linewidth=0.8)
     best, worst = (choose(means, key=means.__getitem__) for choose in (max, min))
-    headline(figure, f"{best} is highest, {worst} lowest")
+    headline(figure, f"Highest: {best}, {means[best]:.1f}; lowest: {worst}, {means[worst]:.1f}")
     return Plot(
         "compared", f"{what}, mean and 95 % interval: {', '.join(phrases)}.", png_of(figure)
     )
