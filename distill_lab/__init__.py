@@ -33,6 +33,7 @@ _PARTS = {
     "reporting": "page paper plots",
     "studies": "results",
     "reporting.page": "comparisons percent refused",
+    "reporting.stats": "bootstrap_interval",
     "course.asking": "TRAPS",
     "course.plots.lab5a": "lengths next_token passes",
     "course.plots.lab5b_5d": "bootstrap_means compared in_order kept_by_votes retention_by_size "

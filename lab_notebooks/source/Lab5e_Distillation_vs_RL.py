@@ -266,8 +266,7 @@ print(f"{sampled:,.0f} tokens sampled; {dead / len(steps):.0%} of all groups wer
 
 # %% id="before-after"
 # NBVAL_IGNORE_OUTPUT
-from distill_lab import compared
-from distill_lab.reporting.stats import bootstrap_interval
+from distill_lab import bootstrap_interval, compared
 
 held_out, right = lab.eval_questions[:60], {}
 for name, model in (("the start", start), ("after 12 steps", student)):

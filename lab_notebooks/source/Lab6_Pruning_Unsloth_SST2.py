@@ -217,7 +217,7 @@ table(wanda_draws(lab, share=0.5, draws=3, size=128), names)
 # Look at the signs, too: on `tiny`, beside magnitude by tensor, Wanda is better in label NLL and worse in text NLL (first table).
 # Wanda's score asks how much a weight adds to the *output of its layer*, and not what the model makes of that: whether it wins on
 # a task is a question to measure, on each model anew. On SmolLM2-135M and the real SST-2 (profile
-# `cpu`; the table is in the repository's README) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points of accuracy ahead of magnitude by row, with one draw of reviews ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
+# `cpu`; the table is in the repository's `docs/handbook.md`) Wanda was {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy:.1f} points of accuracy ahead of magnitude by row, with one draw of reviews ({prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.low:.1f} to {prune-cpu.wanda-0.5-minus-magnitude-row-0.5.accuracy.high:.1f}).
 # Why there and not here, we did not measure; its authors point to inputs of very different sizes, which larger models have.
 #
 # In the second table, compare how far the three draws lie apart with the width of the interval. Three draws show less than half of
@@ -706,8 +706,8 @@ table([(text, *shares) for text, shares in rows.items()], ("share of positive", 
 # - A mask has an exact count. Ties, groups and padding are where pruning code goes wrong, and a share of zeros does not show it.
 # - Compare two ways of pruning at equal zeros, on the same reviews, by a difference with an interval; and where accuracy is too
 #   coarse, by the NLL.
-# - Zeros in a dense matrix buy nothing. A format that leaves them out buys bytes; in our table it bought time only at nine tenths
-#   of zeros and more. What is cut out buys both.
+# - Zeros in a dense matrix buy nothing. A mask of bits buys bytes, CSR only from seven tenths of zeros on, and time only from nine
+#   tenths on. Fewer blocks buy both.
 # - Count tied weights once, and say of what a share is the share.
 # - Zeros do not survive training, nor a merge, unless somebody sees to it; count them afterwards.
 # - A pruned model is a student, and its dense self the teacher.

@@ -60,7 +60,8 @@ SPARSE = by_name(
     pruned("dense", "dense"),
     pruned("wanda:0.5", zeros=0.5, perplexity=70.0),
     pruned("wanda:0.7", zeros=0.7, perplexity=100.0),
-    pruned("magnitude-row:0.7", zeros=0.7, perplexity=150.0),
+    pruned("wanda:7:10", zeros=0.7, perplexity=7.0),
+    pruned("magnitude-row:0.7", zeros=0.7, perplexity=1321.0),
     pruned("magnitude-tensor:0.5", zeros=0.5, perplexity=9.0),
 )
 RECOVERED = by_name(
@@ -68,16 +69,19 @@ RECOVERED = by_name(
     pruned("wanda:0.5", minus=-2.0),
     pruned("wanda:0.5 + KL", "kl", minus=-0.5),
     pruned("wanda:0.5 + CE", "ce", minus=-1.0),
+    pruned("wanda:0.55", minus=-9.0),
+    pruned("wanda:0.55 + KL", "kl", minus=-9.0),
 )
 COSTS = by_name(
     pruned("dense", "dense", size=2e6),
     pruned("wanda:0.5", size=6e5, times=0.9),
+    pruned("wanda:2:4", size=6e5),
     pruned("blocks:1", size=8e5, times=1.25),
 )
 BITS = {
-    "dense": quantized(4e6, 70.0),
-    "q4_0": quantized(5e5, 60.0, 0.25, 4.5),
-    "q8_0": quantized(1e6, 71.0, 0.5, 8.5),
+    "dense": quantized(1.98e9, 70.0),
+    "q4_0": quantized(286e6, 60.0, 0.0, 4.5),
+    "q8_0": quantized(5e8, 71.0, 0.5, 8.5),
 }
 INFLUENCE = {"blocks:1": {"influence": [0.5, 0.125, 0.25], "dropped": [1]}}
 SENSITIVE = {
@@ -113,7 +117,7 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
         ),
         (
             lambda: lab6.kept_by_input(torch.tensor([2.0, 1.0]), {"Wanda": MASK, "no": ~MASK}),
-            "Of what the loudest inputs meet, Wanda 100 % and no 0 % are kept",
+            "Of the loudest inputs' weights Wanda keeps 100 % and no keeps 0 %",
         ),
         (
             lambda: lab6.decode_times({3: 0.98, 6: 2.0}, (3, 1.0), (0.25, 0.25)),
@@ -145,7 +149,7 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
         ),
         (
             lambda: pruning.sparsity(SPARSE, MEASURES["sst2"][0]),
-            "Perplexity at 70 % zeros: magnitude-row 150, wanda 100; dense 60",
+            "Perplexity at 70 % zeros: magnitude-row 1,321, wanda 100; dense 60",
         ),
         (
             lambda: pruning.recovery(RECOVERED, MEASURES["sst2"]),
@@ -153,7 +157,8 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
         ),
         (
             lambda: pruning.costs(COSTS),
-            "Smallest: wanda:0.5, 0.6 MB; blocks:1 faster than dense in every round",
+            "Smallest with a bitmask: wanda:0.5, wanda:2:4, 0.60 MB; decoding faster than dense in "
+            "every round: blocks:1",
         ),
         (
             lambda: pruning.blocks(INFLUENCE),
@@ -161,15 +166,15 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
         ),
         (
             lambda: quantizing.score_by_bytes(BITS, MEASURES["squad"][0]),
-            "The smallest, q4_0: 0.5 MB, 60.0; dense: 4 MB, 70.0 EM",
+            "The smallest, q4_0: 286 MB, 60.0; dense: 1,980 MB, 70.0 EM",
         ),
         (
             lambda: quantizing.score_by_bytes({"dense": BITS["dense"]}, MEASURES["squad"][0]),
-            "dense: 4 MB, 70.0 EM",
+            "dense: 1,980 MB, 70.0 EM",
         ),
         (
             lambda: quantizing.bits(BITS),
-            "Furthest from the dense model: q8_0 (0.5 nats, 8.5 bits); nearest: q4_0 (0.25 nats, "
+            "Furthest from the dense model: q8_0 (0.5 nats, 8.5 bits); nearest: q4_0 (0 nats, "
             "4.5 bits)",
         ),
         (

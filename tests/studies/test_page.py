@@ -261,8 +261,9 @@ def test_what_failed_is_named_and_a_study_without_findings_has_a_page(tmp_path):
 def test_colours_and_marks_tell_students_apart():
     names = ["sft", "kd", "sft:unfiltered", "sft:wrong-only", "sft:right-only", "kd:unfiltered"]
     assert len(set(colours(names).values())) == len(names)
-    names = ["sft", "kd", "sft:unfiltered", "base", "teacher"]  # the teacher is green
-    assert len(set(colours(names).values())) == len(names)
+    more = colours([*names, "teacher"])
+    assert len(set(more.values())) == len(names) + 1
+    assert all(more[name] == colours([name])[name] for name in ("sft", "kd", "sft:unfiltered"))
 
 
 def drawn(place, axis):

@@ -97,7 +97,8 @@ def live_steps(rows: Sequence[Mapping[str, float]]) -> Plot:
         phrases.append(f"{title}: {first:.2f} in the first half and {last:.2f} in the last")
     axes[-1].set_xlabel("optimiser step", fontsize=11, color=INK)
     change = f"reward {signed(grown['reward'], 2)}, dead groups {signed(grown['dead'], 2)}"
-    headline(figure, f"From the first half to the last: {change}")
+    one = f"One step: reward {rows[0]['reward']:.2f}, dead groups {rows[0]['dead']:.2f}"
+    headline(figure, f"From the first half to the last: {change}" if len(rows) > 1 else one)
     return Plot("live-steps", f"{len(rows)} steps. {'; '.join(phrases)}.", png_of(figure))
 
 

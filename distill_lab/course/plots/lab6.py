@@ -38,7 +38,7 @@ def kept_by_input(norms: Any, masks: Mapping[str, Any]) -> Plot:
         phrases.append(
             f"{name} {shares[0]:.0f} % at the quietest, {shares[-1]:.0f} % at the loudest"
         )
-        ends.append(f"{name} {shares[-1]:.0f} %")
+        ends.append(f"{name} keeps {shares[-1]:.0f} %")
     ax.set(ylim=(0, 105), xlabel="input features, from the quietest eighth to the loudest")
     ax.set_xticks(range(n_groups), [f"{fmean(float(norms[n]) for n in p):.2g}" for p in parts])
     ax.set_title(
@@ -46,7 +46,7 @@ def kept_by_input(norms: Any, masks: Mapping[str, Any]) -> Plot:
     )
     ax.legend(frameon=False)
     ax.grid(axis="y", color=REST, linewidth=0.8)
-    headline(figure, f"Of what the loudest inputs meet, {' and '.join(ends)} are kept")
+    headline(figure, f"Of the loudest inputs' weights {' and '.join(ends)}")
     return Plot("kept-by-input", f"Weights kept of an input: {'; '.join(phrases)}.", png_of(figure))
 
 

@@ -85,7 +85,11 @@ def _dearest(found: Mapping[str, Sequence[float]], bits: Sequence[int]) -> str:
     at = min(range(len(bits)), key=lambda n: bits[n])
     kl = {name: values[at] for name, values in found.items()}
     most, least = max(kl, key=lambda name: kl[name]), min(kl, key=lambda name: kl[name])
-    times = f"{kl[most] / kl[least]:.2g} times" if kl[least] > 0 else "more than"
+    if kl[most] == kl[least]:
+        return f"At {bits[at]} bits it is the same who shares a scale"
+    ratio = kl[most] / kl[least] if kl[least] > 0 else 0.0
+    told = f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+    times = f"{told} times" if ratio else "more than"
     return f"At {bits[at]} bits one scale a {most} costs {times} the KL of one a {least}"
 
 

@@ -32,8 +32,8 @@ class Picture:
 
 def colours(students: Sequence[str]) -> dict[str, str]:
     """A colour for each student; arms on the kept examples, and the teacher, have those of a run's
-    report, which the others do not take."""
-    taken = {COLOURS.get(name) for name in students}
+    report, which the others do not take, so that a student has one colour in all pictures."""
+    taken = {COLOURS.get(name) for name in (*students, "teacher")}
     others = cycle(colour for colour in _OTHERS if colour not in taken)
     return {name: COLOURS.get(name) or next(others) for name in students}
 

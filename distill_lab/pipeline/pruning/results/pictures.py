@@ -8,6 +8,7 @@ from typing import Any
 from distill_lab.pipeline.pruning.methods import SCORES
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
+from distill_lab.pipeline.pruning.results.words import megabytes
 from distill_lab.reporting.figures import (
     GREEN,
     INK,
@@ -111,10 +112,16 @@ def sparsity(models: Models, measure: Measure) -> Plot:
 
 def _most_zeros(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) -> str:
     """What each score does where it leaves the most zeros."""
-    last = [found[-1] for found in lines.values()]
+    shares = ([m for m in found if not m["pattern"]] or found for found in lines.values())
+    last = [found[-1] for found in shares]
     zeros = max(map(_zeros, last))
-    told = [f"{m['method']} {m['perplexity']:.3g}" for m in last if _zeros(m) > zeros - 1]
-    return f"Perplexity at {zeros:.0f} % zeros: {', '.join(told)}; dense {dense['perplexity']:.3g}"
+    told = [
+        f"{m['name'] if m['pattern'] else m['method']} {m['perplexity']:,.4g}"
+        for m in last
+        if _zeros(m) > zeros - 1
+    ]
+    told[-1] += f"; dense {dense['perplexity']:,.4g}"
+    return f"Perplexity at {zeros:.0f} % zeros: {', '.join(told)}"
 
 
 def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:
@@ -189,12 +196,12 @@ def recovery(models: Models, measures: Sequence[Measure]) -> Plot:
         + ", ".join(f"{x.label} {m['minus_dense'][x.name]['difference']:+.3g}" for x in measures)
         for m in rows
     ]
-    label, name = measures[0].label, measures[0].name
+    label, name, first = measures[0].label, measures[0].name, rows[0]
     ends = [
-        f"{m['name'].replace(rows[0]['name'] + ' ', '')} "
+        f"{m['name'].removeprefix(first['name'] + ' ')} "
         f"{signed(m['minus_dense'][name]['difference'])}"
         for m in rows
-        if m["name"].startswith(rows[0]["name"])
+        if m is first or (m["state"] in ("ce", "kl") and m["before"] == first["name"])
     ]
     headline(figure, f"{label[0].upper()}{label[1:]} minus the dense model's: {', '.join(ends)}")
     return Plot("recovery", f"Minus the dense model: {'; '.join(told)}.", png_of(figure))
@@ -235,12 +242,11 @@ def costs(models: Models) -> Plot:
         f"{m['costs']['decode_times']:.2f} times, prefill {m['costs']['prefill_times']:.2f} times"
         for m in rows
     )
-    small = min(rows, key=lambda m: m["costs"]["bytes_bitmask"])
+    least = min(m["costs"]["bytes_bitmask"] for m in rows)
+    small = [m["name"] for m in rows if m["costs"]["bytes_bitmask"] == least]
     faster = [m["name"] for m in rows[1:] if m["costs"]["decode_range"][0] > 1]
-    told = f"{', '.join(faster) or 'none'} faster than dense in every round"
-    headline(
-        figure, f"Smallest: {small['name']}, {small['costs']['bytes_bitmask'] / 1e6:.2g} MB; {told}"
-    )
+    told = f"decoding faster than dense in every round: {', '.join(faster) or 'none'}"
+    headline(figure, f"Smallest with a bitmask: {', '.join(small)}, {megabytes(least)} MB; {told}")
     return Plot("costs", f"{alt}.", png_of(figure))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from distill_lab.pipeline.pruning.results.readings import MEASURES, Measure
 from distill_lab.pipeline.pruning.results.wording import WORDINGS
+from distill_lab.pipeline.pruning.results.words import megabytes
 from distill_lab.pipeline.quantizing.results.distances import frontier
 from distill_lab.reporting.figures import (
     INK,
@@ -78,9 +79,15 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
     ax.set_ylabel(f"{measure.label}, percent", fontsize=11, color=INK)
     _legend(figure, ax)
     ends = {best[0]: f"The smallest, {best[0]}", "dense": "dense"}
-    told = [f"{said}: {points[n][0]:.3g} MB, {points[n][1]:.1f}" for n, said in ends.items()]
+    told = [
+        f"{said}: {megabytes(models[n]['costs']['bytes'])} MB, {points[n][1]:.1f}"
+        for n, said in ends.items()
+        if n in points
+    ]
     headline(figure, f"{'; '.join(told)} {measure.label}")
-    told = "; ".join(f"{name} {size:.3g} MB, {value:.1f}" for name, (size, value) in points.items())
+    told = "; ".join(
+        f"{name} {size:,.4g} MB, {value:.1f}" for name, (size, value) in points.items()
+    )
     alt = f"{measure.label} by megabytes: {told}. Beaten by no other: {', '.join(best)}."
     return Plot("frontier", alt, png_of(figure))
 
@@ -104,8 +111,9 @@ def bits(models: Models) -> Plot:
     ax.grid(axis="y", color=REST, linewidth=0.8)
     _legend(figure, ax)
     ends = [choose(points, key=lambda name: points[name][1]) for choose in (max, min)]
-    far, near = (f"{n} ({points[n][1]:.2g} nats, {points[n][0]:.2g} bits)" for n in ends)
-    headline(figure, f"Furthest from the dense model: {far}; nearest: {near}")
+    far, near = (f"{n} ({others[n]['kl']:.2g} nats, {points[n][0]:.2g} bits)" for n in ends)
+    more = f"; nearest: {near}" if len(points) > 1 else ""
+    headline(figure, f"Furthest from the dense model: {far}{more}")
     told = "; ".join(f"{name} {x:.3g} bits, {y:.3g} nats" for name, (x, y) in points.items())
     return Plot("bits", f"KL from the dense model: {told}.", png_of(figure))
 
@@ -146,8 +154,8 @@ def sensitivity(found: Mapping[str, float]) -> Plot:
     ax.set_xlabel("block", fontsize=11, color=INK)
     figure.colorbar(image, ax=ax).set_label("KL, nats a token", fontsize=9.5, color=INK)
     top, (kind, block) = max((found[name], where) for name, where in at.items())
-    typical = median(found.values())
-    times = f", {top / typical:.0f} times the median" if typical > 0 else ""
+    typical = median(found[name] for name in at)
+    times = f", {top / typical:.2g} times the median" if top > 1.5 * typical > 0 else ""
     headline(
         figure, f"Most sensitive: {kind.split('.')[-1]} of block {block}, {top:.2g} nats{times}"
     )
