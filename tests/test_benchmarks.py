@@ -181,10 +181,8 @@ def test_the_measured_table_is_put_into_the_handbook_and_held_there(tmp_path):
     from distill_lab.course.builder import figures, prose
 
     (tmp_path / "docs").mkdir()
-    page, text = (
-        tmp_path / "docs" / "handbook.md",
-        "Before.\n\n<!-- bench.blocks.table -->\n\nAfter.\n",
-    )
+    page = tmp_path / "docs" / "handbook.md"
+    text = "Before.\n\n<!-- bench.blocks.table -->\n\nAfter.\n"
     page.write_text(text)
     assert figures.read(tmp_path / "lab_notebooks")["bench.blocks.table"] == ""
     fill_tables(tmp_path)

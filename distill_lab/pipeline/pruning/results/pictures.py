@@ -120,8 +120,8 @@ def _most_zeros(lines: Mapping[str, Sequence[Mapping[str, Any]]], dense: Any) ->
         for m in last
         if _zeros(m) > zeros - 1
     ]
-    told[-1] += f"; dense {dense['perplexity']:,.4g}"
-    return f"Perplexity at {zeros:.0f} % zeros: {', '.join(told)}"
+    of_dense = f"dense {dense['perplexity']:,.4g}"
+    return f"Perplexity at {zeros:.0f} % zeros: {', '.join(told)}; {of_dense}"
 
 
 def _lines(models: Models) -> dict[str, list[Mapping[str, Any]]]:

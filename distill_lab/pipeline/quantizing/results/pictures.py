@@ -79,12 +79,12 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
     ax.set_ylabel(f"{measure.label}, percent", fontsize=11, color=INK)
     _legend(figure, ax)
     ends = {best[0]: f"The smallest, {best[0]}", "dense": "dense"}
-    told = [
+    compared = [
         f"{said}: {megabytes(models[n]['costs']['bytes'])} MB, {points[n][1]:.1f}"
         for n, said in ends.items()
         if n in points
     ]
-    headline(figure, f"{'; '.join(told)} {measure.label}")
+    headline(figure, f"{'; '.join(compared)} {measure.label}")
     told = "; ".join(
         f"{name} {size:,.4g} MB, {value:.1f}" for name, (size, value) in points.items()
     )
