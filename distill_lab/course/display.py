@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distill_lab.reporting.figures import INK, Plot, new_figure, png_of
+from distill_lab.reporting.figures import INK, SHOWN, Plot, new_figure, png_of
 
 Draw = Callable[[Any, float], str]
 """Draws into one panel what a value does, and gives a sentence without a full stop that says it."""
@@ -24,9 +24,21 @@ def show(*pictures: Plot) -> None:
         if picture.png is None:
             print(picture.alt)
             continue
-        display(Image(picture.png, alt=picture.alt))
+        if picture.title:
+            _text(picture.title, "b")
+        display(Image(picture.png, width=SHOWN, alt=picture.alt))
+        if picture.caption:
+            _text(picture.caption, "small")
         summary = f"<summary>The picture in words</summary>{escape(picture.alt)}"
         display({"text/html": f"<details>{summary}</details>", "text/plain": picture.alt}, raw=True)
+
+
+def _text(text: str, tag: str) -> None:
+    from html import escape
+
+    from IPython.display import display
+
+    display({"text/html": f"<{tag}>{escape(text)}</{tag}>", "text/plain": text}, raw=True)
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
@@ -99,7 +111,7 @@ def _movable(draw: Draw, name: str, values: Sequence[float]) -> Any:
     """The slider, the panel and the sentence, which is what screen readers read."""
     import ipywidgets  # type: ignore[import-not-found]
 
-    picture, words = ipywidgets.Image(format="png", width=520), ipywidgets.HTML()
+    picture, words = ipywidgets.Image(format="png", width=SHOWN), ipywidgets.HTML()
     options = [(f"{value:g}", value) for value in values]
     chosen = ipywidgets.SelectionSlider(options=options, value=values[0], description=name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_lab.reporting import paper, templates
+from distill_lab.reporting.figures import Plot
 from distill_lab.reporting.page import duration
 from distill_lab.run.arms import OWN_ARMS
 from distill_lab.run.records import write_bytes, write_text
@@ -23,7 +24,7 @@ from distill_lab.studies.pictures.calibration_plot import calibration
 from distill_lab.studies.pictures.findings_plot import forest
 from distill_lab.studies.pictures.heat_map import heat_map
 from distill_lab.studies.pictures.line_plot import line_plot
-from distill_lab.studies.pictures.look import Picture, number, short, tick
+from distill_lab.studies.pictures.look import number, short, tick
 from distill_lab.studies.results import PAGE, Study, note_page, read
 
 PLOTS = "plots"
@@ -37,17 +38,17 @@ def write(folder: Path, lines: Sequence[CellScores] = ()) -> None:
     study = dataclasses.replace(study, lines=[*lines]) if lines else study
     made = draw(study)
     for picture in made:
-        assert picture.plot.png is not None, picture.plot.name
-        write_bytes(folder / PLOTS / f"{picture.plot.name}.png", picture.plot.png)
-    names = {f"{picture.plot.name}.png" for picture in made}
+        assert picture.png is not None, picture.name
+        write_bytes(folder / PLOTS / f"{picture.name}.png", picture.png)
+    names = {f"{picture.name}.png" for picture in made}
     for path in (folder / PLOTS).glob("*.png"):
         if path.name not in names:  # of an earlier definition
             path.unlink()
     write_text(folder / PAGE, _render(study, made))
-    note_page(folder, {picture.plot.name: picture.plot.alt for picture in made})
+    note_page(folder, made)
 
 
-def draw(study: Study) -> list[Picture]:
+def draw(study: Study) -> list[Plot]:
     """All pictures, those that answer the question first."""
     made = [forest(study.findings)] if study.findings else []
     made += _budgets(study)
@@ -61,7 +62,7 @@ def draw(study: Study) -> list[Picture]:
     return [*made, calibration(of_students)] if of_students else made
 
 
-def _budgets(study: Study) -> list[Picture]:
+def _budgets(study: Study) -> list[Plot]:
     """The score that decides against what it took, where some learn from their own samples."""
     measured = _measured(study)
     if not (measured and {*study.definition.students} & {*OWN_ARMS}):
@@ -76,25 +77,26 @@ def _budgets(study: Study) -> list[Picture]:
     return [budget_plot(measure, series.spent(study, measure), levels)]
 
 
-def _maps(study: Study) -> list[Picture]:
+def _maps(study: Study) -> list[Plot]:
     contrasts = {each.id: each for each in study.definition.findings}
     found = [(series.map_of(study, contrasts[f.id]), f) for f in study.findings if f.chosen]
     return [heat_map(made, finding) for made, finding in found if made]
 
 
-def _along_axes(study: Study) -> list[Picture]:
-    """A picture for each axis and measure; the first one has a panel for each kind of question."""
-    made: list[Picture] = []
+def _along_axes(study: Study) -> list[Plot]:
+    """A picture for each axis and measure, and of the first measure one by kind of question."""
+    made: list[Plot] = []
     names = _measured(study)
     kinds = study.halves[series.fullest_half(study)].kind_names
     for axis in study.definition.axes:
         if len(next(iter(axis.values()))) < 2:
             continue
         for name in names:
-            with_kinds = [f"{name}:{kind}" for kind in kinds] if name == names[0] else []
-            panels = [series.along(study, axis, each) for each in (name, *with_kinds)]
-            if panels[0].students:
-                made.append(line_plot(panels))
+            of_kinds = [f"{name}:{kind}" for kind in kinds] if name == names[0] else []
+            for measures in filter(None, ([name], of_kinds)):
+                panels = [series.along(study, axis, each) for each in measures]
+                if panels[0].students:
+                    made.append(line_plot(panels))
     return made
 
 
@@ -152,7 +154,7 @@ def half_name(study: Study, half: Half) -> str:
     return f"{name}: {len(half):,} questions on {half.n_passages:,} passages"
 
 
-def _render(study: Study, made: list[Picture]) -> str:
+def _render(study: Study, made: list[Plot]) -> str:
     environment = templates.environment(html=True)
     environment.filters.update(duration=duration, flag=flag, label=label, short=short, tick=tick)
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()

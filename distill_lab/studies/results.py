@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from distill_lab.reporting.figures import Plot
 from distill_lab.run.json_files import bad_file, read_json
 from distill_lab.run.records import LabError, write_text
 from distill_lab.studies.cells import CellScores, means_of, read_cells
@@ -91,11 +92,14 @@ def write(folder: Path, definition: Definition, about: Mapping[str, Any]) -> lis
     return made
 
 
-def note_page(folder: Path, pictures: Mapping[str, str]) -> None:
-    """Notes in study.json which page was written from it, and its pictures in words, by name."""
+def note_page(folder: Path, pictures: Sequence[Plot]) -> None:
+    """Notes in study.json which page was written from it, and what it says of each picture."""
     values = read_json(folder / STUDY, "a study's results")
     values["sha256"][PAGE] = _digest(folder / PAGE)
-    values["pictures"] = dict(pictures)
+    values["pictures"] = {
+        each.name: {"title": each.title, "caption": each.caption, "alt": each.alt}
+        for each in pictures
+    }
     write_text(folder / STUDY, _text(values))
 
 

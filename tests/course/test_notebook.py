@@ -14,7 +14,7 @@ import pytest
 from distill_lab.course import drive
 from distill_lab.course.display import show, slider, small_multiples, table
 from distill_lab.course.lab import Lab, begin
-from distill_lab.reporting.figures import Plot
+from distill_lab.reporting.figures import SHOWN, Plot
 from distill_lab.run.folder import RunFolder
 from distill_lab.run.records import (
     Example,
@@ -143,6 +143,16 @@ def test_the_funnel_is_there_before_any_training(lab, shown):
         assert picture.alt.startswith(begins)
         assert words["text/plain"] == picture.alt
         assert f"</summary>{picture.alt}</details>" in words["text/html"]
+
+
+def test_what_a_picture_does_not_say_itself_stands_above_and_below_it(shown):
+    drawn = Plot("x", "One < two.", b"\x89PNG", title="It rises & falls", caption="Bars: <95 %>")
+    show(drawn)
+    above, picture, below, words = shown
+    assert above == {"text/html": "<b>It rises &amp; falls</b>", "text/plain": "It rises & falls"}
+    assert picture.width == SHOWN
+    assert below["text/html"] == "<small>Bars: &lt;95 %&gt;</small>"
+    assert words["text/plain"] == "One < two."
 
 
 def test_a_picture_that_was_not_drawn_says_why(capsys):

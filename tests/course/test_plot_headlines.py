@@ -11,6 +11,7 @@ from distill_lab.course.plots import lab5b_5d, lab5e, lab6, lab7
 from distill_lab.pipeline.pruning.results import pictures as pruning
 from distill_lab.pipeline.pruning.results.readings import MEASURES
 from distill_lab.pipeline.quantizing.results import pictures as quantizing
+from distill_lab.reporting.figures import png_of
 
 
 @pytest.fixture
@@ -186,3 +187,22 @@ MASK = torch.tensor([[True, False], [True, True]])  # of the loudest input, the 
 def test_a_headline_says_what_was_found(headlines, draw, said):
     assert draw().png is not None
     assert headlines == [said]
+
+
+def test_numbers_of_points_that_are_close_stand_apart(monkeypatch):
+    """The first of five models and the last are one size and almost one score."""
+    boxes = []
+
+    def keep(figure, _plain=png_of):
+        made = _plain(figure)
+        (ax,) = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+        boxes.extend(text.get_window_extent() for text in ax.texts)
+        return made
+
+    monkeypatch.setattr(quantizing, "png_of", keep)
+    close = {
+        f"m{n}": quantized(size, 60 + 0.1 * n) for n, size in enumerate((1e8, 2e8, 3e8, 5e8, 1e8))
+    }
+    quantizing.score_by_bytes({"dense": BITS["dense"], **close}, MEASURES["squad"][0])
+    assert len(boxes) == 6
+    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])

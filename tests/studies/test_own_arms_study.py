@@ -152,7 +152,7 @@ def test_its_page_has_budgets_the_start_and_the_papers_table(folder):
 def test_a_study_without_own_samples_has_neither(folder, definition, tmp_path):
     study = results.read(folder)
     plain = replace(study, definition=replace(definition, students=("sft", "kd"), findings=()))
-    assert "budgets" not in [picture.plot.name for picture in page.draw(plain)]
+    assert "budgets" not in [picture.name for picture in page.draw(plain)]
 
 
 @pytest.mark.slow

@@ -220,7 +220,11 @@ def test_the_page_is_one_file_with_a_text_for_each_picture(folder, study):
         "findings.png",
         "map-kd-best.png",
         "calibration.png",
-        *(f"train-{axis}-{m}.png" for axis in ("alpha", "temperature") for m in ("em", "ece")),
+        *(
+            f"train-{axis}-{m}.png"
+            for axis in ("alpha", "temperature")
+            for m in ("em", "em-by-kind", "ece")
+        ),
     }
 
 
@@ -292,9 +296,18 @@ def test_points_that_share_the_first_value_are_named_by_all_that_vary(tmp_path):
         "train.cache": ("topk", "topk", "none"),
         "train.alpha": (0.5, 0.5, 0.5),
     }
-    text = drawn(tmp_path, axis).plot.alt
+    text = drawn(tmp_path, axis).alt
     assert text.startswith("EM along divergence, cache: sft 12.5 at forward-kl, topk, ")
     assert "kd 37.5 at forward-kl, topk, 50.0 at jsd, topk, 62.5 at forward-kl, none" in text
+
+
+def test_kinds_of_questions_have_a_picture_of_their_own(tmp_path):
+    whole = drawn(tmp_path, {"train.alpha": (0.1, 0.5)})
+    by_kind = page.draw(results.read(tmp_path))[1]
+    assert (whole.name, by_kind.name) == ("train-alpha-em", "train-alpha-em-by-kind")
+    assert whole.alt == "EM along alpha: sft 12.5 at 0.1, 12.5 at 0.5; kd 37.5 at 0.1, 50.0 at 0.5."
+    kinds = ("EM on one-fact questions by alpha, 0.1 to 0.5:", "EM on two-fact questions by")
+    assert all(kind in by_kind.title for kind in kinds)
 
 
 def test_a_study_all_of_whose_students_failed_has_a_page(tmp_path):
@@ -315,4 +328,4 @@ def test_a_study_of_which_every_own_student_failed_has_a_page(study):
         lines=[line("base", {}, None, "report", 1)],
         values={**study.values, "findings": []},
     )
-    assert [picture.plot.name for picture in page.draw(left)] == ["calibration"]
+    assert [picture.name for picture in page.draw(left)] == ["calibration"]

@@ -11,8 +11,7 @@ from distill_lab.course.builder import figures, leaks, make, prose, rules
 from distill_lab.course.builder.source import Source
 from distill_lab.run.records import LabError
 
-MOST_BYTES = 300_000  # of a student's notebook
-MOST_BYTES_SOLVED = 2_000_000  # GitHub shows no notebook that is much larger
+MOST_BYTES = 300_000  # of a notebook, with the solutions' outputs too
 BUILD = "Run `distill-lab notebooks build`"
 
 
@@ -66,11 +65,10 @@ def _notebook(
     expected = with_outputs(built, notebook) if solved else built
     if expected is None or text != make.text_of(expected):
         yield f"{name}: expected what its source says, found something else. {BUILD}."
-    size, most = len(text.encode()), MOST_BYTES_SOLVED if solved else MOST_BYTES
-    if size > most:
+    if (size := len(text.encode())) > MOST_BYTES:
         yield (
-            f"{name}: expected at most {most / 1000:,.0f} KB, found {size / 1000:,.0f}. Show less, "
-            "or smaller pictures."
+            f"{name}: expected at most {MOST_BYTES / 1000:,.0f} KB, found {size / 1000:,.0f}. Show "
+            "less, or smaller pictures."
         )
     wrong = _outputs(notebook) if solved else leaks.solution_lines(notebook, sources)
     yield from (f"{name}, {line}" for line in (*wrong, *leaks.private(notebook)))

@@ -27,7 +27,7 @@ def study_pictures(study: str | Path, *plots: str) -> list[Plot]:
         known = ", ".join(said)
         raise LabError(f"Expected pictures of {folder.name}: {known}; found {missing[0]!r}.")
     return [
-        Plot(plot, said[plot], (folder / PLOTS / f"{plot}.png").read_bytes())
+        Plot(plot, png=(folder / PLOTS / f"{plot}.png").read_bytes(), **said[plot])
         for plot in plots or ("findings",)
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from distill_lab.reporting.figures import INK, REST, SOFT, Plot, in_axes, new_figure, png_of
 from distill_lab.studies.measure_names import label
-from distill_lab.studies.pictures.look import MARKS, Picture, colours, number
+from distill_lab.studies.pictures.look import MARKS, colours, number
 from distill_lab.studies.series import Spent
 
 _KINDS: dict[str, Callable[[Mapping[str, float]], float]] = {
@@ -22,7 +22,7 @@ _KINDS: dict[str, Callable[[Mapping[str, float]], float]] = {
 
 def budget_plot(
     measure: str, students: Mapping[str, Sequence[Spent]], levels: Mapping[str, float]
-) -> Picture:
+) -> Plot:
     """The measure of each student against its budgets; `levels` are the references' scores."""
     figure, axes = new_figure(0.3 + 2.3 * len(_KINDS), rows=len(_KINDS))
     shades = colours(list(students))
@@ -47,7 +47,7 @@ def budget_plot(
         "operations a parameter for a token read or written, six for one trained on. Seconds are "
         "those of one machine, on which other cells were trained at the same time."
     )
-    return Picture(title, caption, Plot("budgets", f"{title}.", png_of(figure)))
+    return Plot("budgets", f"{title}.", png_of(figure), title, caption)
 
 
 def _points(

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from distill_lab.reporting.figures import INK, SOFT, Plot, new_figure, png_of
-from distill_lab.studies.pictures.look import MARKS, Picture, colours
+from distill_lab.studies.pictures.look import MARKS, colours
 from distill_lab.studies.series import Calibration
 
 
-def calibration(of_students: Mapping[str, Calibration]) -> Picture:
+def calibration(of_students: Mapping[str, Calibration]) -> Plot:
     """Share of right answers against confidence, in bins; on the diagonal a model is as sure as it
     is right."""
     figure, (ax,) = new_figure(4.2)
@@ -39,4 +39,4 @@ def calibration(of_students: Mapping[str, Calibration]) -> Picture:
         "line a model is surer than it is right. ECE: the mean distance from that line, in points."
     )
     title = "; ".join(parts)
-    return Picture(title, caption, Plot("calibration", f"{title}.", png_of(figure)))
+    return Plot("calibration", f"{title}.", png_of(figure), title, caption)

@@ -8,10 +8,9 @@ from typing import Any
 from distill_lab.reporting.figures import INK, KEPT, REFUSED, SOFT, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
-from distill_lab.studies.pictures.look import Picture
 
 
-def forest(findings: Sequence[Finding]) -> Picture:
+def forest(findings: Sequence[Finding]) -> Plot:
     """All findings, a panel for each unit: the interval, the mean, and a point for each seed."""
     panels: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -28,13 +27,14 @@ def forest(findings: Sequence[Finding]) -> Picture:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         ax.set_xlabel(f"difference, {unit}", fontsize=11, color=INK)
+        ax.locator_params(axis="x", nbins=6)
         ax.margins(x=0.04)
     caption = (
         "Line: 95 % interval over passages; dot: mean over seeds; small marks: the seeds. Blue is "
         "better beyond chance, orange worse, grey may be chance."
     )
     alt = f"{'; '.join(map(str, findings))}."
-    return Picture(_forest_title(findings), caption, Plot("findings", alt, png_of(figure)))
+    return Plot("findings", alt, png_of(figure), _forest_title(findings), caption)
 
 
 def _forest_row(ax: Any, y: int, finding: Finding) -> None:

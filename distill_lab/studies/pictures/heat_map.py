@@ -10,11 +10,11 @@ import numpy as np
 from distill_lab.reporting.figures import INK, KEPT, REFUSED, Plot, new_figure, png_of
 from distill_lab.studies.findings import Finding
 from distill_lab.studies.measure_names import gain, signed
-from distill_lab.studies.pictures.look import Picture, short, tick
+from distill_lab.studies.pictures.look import short, tick
 from distill_lab.studies.series import Map
 
 
-def heat_map(of: Map, finding: Finding) -> Picture:
+def heat_map(of: Map, finding: Finding) -> Plot:
     """A difference over two axes on the half where it was chosen, with what became of the chosen
     setting on the other half in the title."""
     table, measure = of.differences, of.contrast.measure
@@ -46,7 +46,7 @@ def heat_map(of: Map, finding: Finding) -> Picture:
         "blue is better. The best of many is partly luck: only the other half tells its worth."
     )
     alt = f"{title}. Mean of all settings {signed(fmean(chosen), measure)}."
-    return Picture(title, caption, Plot(f"map-{finding.id}", alt, png_of(figure)))
+    return Plot(f"map-{finding.id}", alt, png_of(figure), title, caption)
 
 
 def _is_chosen(of: Map, finding: Finding, row: int, column: int) -> bool:

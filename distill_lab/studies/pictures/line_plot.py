@@ -9,13 +9,12 @@ import numpy as np
 
 from distill_lab.reporting.figures import INK, REST, Plot, name_lines, new_figure, png_of
 from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
-from distill_lab.studies.pictures.look import MARKS, Picture, axis_label, colours, number, tick
+from distill_lab.studies.pictures.look import MARKS, axis_label, colours, number, tick
 from distill_lab.studies.series import Point, Series
 
 
-def line_plot(panels: Sequence[Series]) -> Picture:
-    """Measures along one axis, a panel each and a line a student; the first panel gives the
-    title."""
+def line_plot(panels: Sequence[Series]) -> Plot:
+    """A measure along one axis, a line a student; of kinds of questions, a panel for each kind."""
     first = panels[0]
     students = list(first.students)
     figure, axes = new_figure(0.35 + 2.5 * len(panels), rows=len(panels), sharex=True)
@@ -29,8 +28,9 @@ def line_plot(panels: Sequence[Series]) -> Picture:
         "other axes vary too, the mean over their values."
     )
     alt = ". ".join(_described(series) for series in panels) + "."
-    name = f"{first.axis[0].replace('.', '-')}-{first.measure.replace('@', '-').replace(':', '-')}"
-    return Picture(_line_title(first), caption, Plot(name, alt, png_of(figure)))
+    measure, kind = split(first.measure)
+    name = f"{first.axis[0].replace('.', '-')}-{measure.replace('@', '-')}{'-by-kind' * bool(kind)}"
+    return Plot(name, alt, png_of(figure), "; ".join(map(_line_title, panels)), caption)
 
 
 def _with_direction(measure: str) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from distill_lab.reporting.figures import Plot
 from distill_lab.run.arms import COLOURS
 from distill_lab.studies.measure_names import OF_TRACES, split
 
@@ -19,15 +17,6 @@ _IN_WORDS = {
     "generate.temperature": "sampling temperature",
     "train.temperature": "T",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture with its title and how it is read."""
-
-    title: str
-    caption: str
-    plot: Plot
 
 
 def colours(students: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -24,6 +25,7 @@ from distill_lab.reporting.figures import (
     png_of,
 )
 
+_SIDES = ((9, 6), (-9, 6), (9, -6), (-9, -6), (11, 0), (-11, 0))  # of a point, in points
 Models = Mapping[str, Mapping[str, Any]]  # `models` of report.json
 
 _TITLES = {
@@ -119,13 +121,22 @@ def bits(models: Models) -> Plot:
 
 
 def _numbered(ax: Any, points: Sequence[tuple[float, float]]) -> None:
-    """Each point's number beside it, one after another on different sides."""
-    sides = [((5, 3), "left"), ((-5, 3), "right"), ((5, -9), "left"), ((-5, -9), "right")]
-    for n, (x, y) in enumerate(points):
-        offset, align = sides[n % 4]
-        ax.annotate(str(n + 1), (x, y), xytext=offset, textcoords="offset points", ha=align,
-                    fontsize=9, color=INK)  # fmt: skip
+    """Each point's number beside it, on the side that has most room."""
     ax.margins(x=0.08)
+    ax.autoscale_view()  # else the axes may still have other limits
+    places = [(x, y) for x, y in ax.transData.transform(points) * 72 / ax.figure.dpi]
+    taken = [*places]
+    for n, (x, y) in enumerate(places):
+        others = [place for place in taken if place != (x, y)]
+        dx, dy = max(_SIDES, key=lambda side: _room((x + side[0], y + side[1]), others))
+        taken.append((x + dx, y + dy))
+        ax.annotate(str(n + 1), points[n], xytext=(dx, dy), textcoords="offset points",
+                    ha="center", va="center", fontsize=9, color=INK)  # fmt: skip
+
+
+def _room(number: tuple[float, float], others: Sequence[tuple[float, float]]) -> float:
+    """How far it is to the nearest other; the length of two numbers is enough."""
+    return min([18.0, *(math.dist(number, other) for other in others)])
 
 
 def _legend(figure: Any, ax: Any) -> None:
