@@ -16,6 +16,7 @@ from typing import Any
 import tyro
 
 from benchmarks import (
+    ask_bench,
     blocks_bench,
     busy_bench,
     epochs_bench,
@@ -45,7 +46,7 @@ def main(
 
     Args:
         names: Beginnings of the names of cases (loss, training, epochs, on-policy, busy, sampling,
-            blocks); none: all but blocks, whose results have a folder of their own.
+            blocks, ask); none: all but blocks and ask, whose results have folders of their own.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
@@ -96,10 +97,10 @@ def fill_tables(folder: Path) -> None:
 def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
     """The cases whose name begins with one of `names`; those of growth come last."""
     cases = [case for bench in (loss_bench, training_bench, epochs_bench, on_policy_bench,
-                                busy_bench, sampling_bench, blocks_bench)
+                                busy_bench, sampling_bench, blocks_bench, ask_bench)
              for case in bench.cases(quick)]  # fmt: skip
     cases.sort(key=lambda case: case.name in GROWTH)
-    asked = names or tuple({case.name for case in cases} - {blocks_bench.NAME})
+    asked = names or tuple({case.name for case in cases} - {blocks_bench.NAME, ask_bench.NAME})
     found = [case for case in cases if case.name.startswith(asked)]
     if not found:
         known = ", ".join(dict.fromkeys(case.name for case in cases))

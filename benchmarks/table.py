@@ -179,7 +179,8 @@ def _case(result: Result, versions: Mapping[str, str]) -> str:
 
 _HEADS = {"tokens": "tokens/s", "steps": "s a step", "kl": "KL", "gradient": "gradient",
           "loss": "first loss", "last": "last KL", "blocks": "blocks",
-          "decode": "decode, s a token", "prefill": "prefill, s a token"}  # fmt: skip
+          "decode": "decode, s a token", "prefill": "prefill, s a token",
+          "first": "s to the first token", "load": "s to load"}  # fmt: skip
 
 
 def _has(result: Result, what: str) -> bool:
