@@ -244,9 +244,13 @@ def costs(models: Models) -> Plot:
     )
     least = min(m["costs"]["bytes_bitmask"] for m in rows)
     small = [m["name"] for m in rows if m["costs"]["bytes_bitmask"] == least]
-    faster = [m["name"] for m in rows[1:] if m["costs"]["decode_range"][0] > 1]
-    told = f"decoding faster than dense in every round: {', '.join(faster) or 'none'}"
-    headline(figure, f"Smallest with a bitmask: {', '.join(small)}, {megabytes(least)} MB; {told}")
+    said = [f"Smallest with a bitmask: {', '.join(small)}, {megabytes(least)} MB"]
+    if len(rows) > 1:  # only the fastest: of many models some beat dense by the clock's noise
+        first = max(rows[1:], key=lambda m: m["costs"]["decode_times"])
+        times, (low, _) = (first["costs"][f"decode_{what}"] for what in ("times", "range"))
+        always = "" if low > 1 else ", not in every round"
+        said.append(f"decoding fastest: {first['name']}, {times:.2f} times dense{always}")
+    headline(figure, "; ".join(said))
     return Plot("costs", f"{alt}.", png_of(figure))
 
 
