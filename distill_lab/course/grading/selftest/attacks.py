@@ -91,8 +91,8 @@ def {function}(*arguments):
 """,
     ),
     (
-        "reads what is expected",
-        "outside of it the same check finds",
+        "reads what is expected",  # in some labs it finds an answer in the kernel, in others a text
+        REACHES,
         """
 import sys
 def {function}(*arguments):
