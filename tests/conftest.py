@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("network"):
             item.add_marker(pytest.mark.enable_socket)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries_are_no_garbage() -> None:
+    """What the modules before have imported stays, so that a collection need not walk through it:
+    each training does some, and they took most of its time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -334,9 +334,9 @@ def test_a_folder_keeps_the_scores_of_its_findings_and_stays_small(tmp_path):
     page.write(tmp_path, lines)
     assert (tmp_path / "cells.jsonl").stat().st_size <= 300_000
     assert results.check(tmp_path) == []
-    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 5  # of all measures
+    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 6  # all measures, EM by kind too
     page.write(tmp_path)  # from the folder alone: of the score that all cells have
-    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 1
+    assert len([*(tmp_path / "plots").glob("train-alpha-*")]) == 2
     assert results.check(tmp_path) == []
 
 
