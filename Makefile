@@ -17,7 +17,7 @@ help: ## This list
 lab: .venv/.lab ## Run all stages on the bundled data (a minute or two, offline) into runs/tiny
 	@$(BIN)/distill-lab run --profile tiny --out runs/tiny
 
-test: .venv/.dev ## The default tests: no GPU, no network, nothing slow (about 5 minutes on two cores)
+test: .venv/.dev ## The default tests: no GPU, no network, nothing slow (about 4 minutes on two cores)
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-all: .venv/.dev ## The slow tests and those of notebooks too, and all self-tests of grading
