@@ -53,7 +53,12 @@ def collect(build: Path) -> None:
         _write(pages / notebook.relative_to(ROOT), json.dumps(shown, ensure_ascii=False))
     for study in STUDIES:
         _copy(study / "page.html", files)
-    for picture in (*LABS.glob("studies/*/plots/*.png"), *ROOT.glob("benchmarks/results/*.png")):
+    shown = (
+        "lab_notebooks/studies/*/plots/*.png",
+        "benchmarks/results/*.png",
+        "docs/_static/*.gif",
+    )
+    for picture in (path for pattern in shown for path in ROOT.glob(pattern)):
         _copy(picture, pages)
     _write(pages / "studies.md", all_studies())
     (files / "report").mkdir(parents=True)
