@@ -32,6 +32,7 @@ from distill_lab.course.builder.figures import read as read_figures
 from distill_lab.course.builder.prose import with_tables
 from distill_lab.run.records import write_text
 
+NO_PEERS = {blocks_bench.NAME, ask_bench.NAME}
 PACKAGES = ("torch", "transformers", "peft", "trl", "liger-kernel", "torchtune", "distill-lab")
 
 
@@ -46,7 +47,7 @@ def main(
 
     Args:
         names: Beginnings of the names of cases (loss, training, epochs, on-policy, busy, sampling,
-            blocks, ask); none: all but blocks and ask, whose results have folders of their own.
+            blocks, ask); none: all but blocks and ask, which have no peers.
         repeats: Runs of each contender; some cases have fewer.
         quick: Small sizes, to see that all of it runs: the figures say nothing.
         threads: CPU threads.
@@ -100,7 +101,7 @@ def chosen(names: tuple[str, ...], quick: bool) -> list[Case]:
                                 busy_bench, sampling_bench, blocks_bench, ask_bench)
              for case in bench.cases(quick)]  # fmt: skip
     cases.sort(key=lambda case: case.name in GROWTH)
-    asked = names or tuple({case.name for case in cases} - {blocks_bench.NAME, ask_bench.NAME})
+    asked = names or tuple({case.name for case in cases} - NO_PEERS)
     found = [case for case in cases if case.name.startswith(asked)]
     if not found:
         known = ", ".join(dict.fromkeys(case.name for case in cases))

@@ -1,7 +1,6 @@
-"""How long a student waits for a word: the four models of a run answer one question together.
+"""Seconds until each of a run's four models has written its first token, once they are loaded.
 
-The question is the first trap of Lab 5. What counts is the time to the first piece of all, from
-models that are loaded, as for every question but the first; loading them comes beside it.
+They are asked the first trap of Lab 5, together, as `lab.ask` does. Loading is timed apart.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     python -m docs.record_ask RUN    # a run of `tiny`, as `make lab` makes it
 
-The answers are the models' own, a frame for every second token; only the pace is slower.
+The answers are the models' own, a frame for every second token; only the pace is slower. It prints
+what they answered, for the text below the picture.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from PIL import Image
 
 from distill_lab.chat.replies import Reply, ask
 from distill_lab.chat.speakers import of_run
-from distill_lab.reporting.figures import INK, SOFT, new_figure
+from distill_lab.reporting.figures import INK, SOFT, WIDTH, few_colours, new_figure
 from distill_lab.run.arms import COLOURS, MODELS
-from distill_lab.run.records import Question
+from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import profile
 from distill_lab.sampling.nucleus import Sampling
 from distill_lab.tasks.squad.scores import em
@@ -46,21 +47,28 @@ PACE, PAUSE = 110, 4000  # milliseconds of a frame, and of the last one of a que
 
 
 def main(run: Path) -> None:
-    speakers, _ = of_run(profile("tiny"), run, MODELS)
-    frames, durations = [], []
+    try:
+        speakers, _ = of_run(profile("tiny"), run, MODELS)
+    except LabError as error:
+        sys.exit(str(error))
+    frames, durations, ends = [], [], []
     for question in ASKED:
+        replies: list[Reply] = []
         for n, replies in enumerate(ask(speakers, question, Sampling())):
             ended = all(reply.completion for reply in replies)
             if n % 2 == 0 or ended:
                 frames.append(_frame(question, replies))
                 durations.append(PAUSE if ended else PACE)
-    ends = [frame for frame, shown in zip(frames, durations, strict=True) if shown == PAUSE]
-    both = Image.new("RGB", (ends[0].width, 2 * ends[0].height))
+        ends.append(frames[-1])
+        print(question.question, *(f"{r.who}: {r.parts.answer}" for r in replies), sep="\n  ")
+    both = Image.new("RGB", (ends[0].width, len(ends) * ends[0].height))
     for n, frame in enumerate(ends):
         both.paste(frame, (0, n * frame.height))
-    palette = both.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette = few_colours(both)
     first, *others = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
-    first.save(TARGET, save_all=True, append_images=others, duration=durations)  # once
+    first.save(
+        TARGET, save_all=True, append_images=others, duration=durations
+    )  # without `loop` it plays once
     print(f"{TARGET}: {len(frames)} frames, {TARGET.stat().st_size / 1000:.0f} KB")
 
 
@@ -73,14 +81,14 @@ def _frame(question: Question, replies: list[Reply]) -> Any:
         ax.text(0, y, "\n".join(lines), va="top", fontsize=9.5, weight=weight, color=INK)
         y -= 0.066 * len(lines) + 0.02
     for row, reply in enumerate(replies):
-        place = 0.64 - 0.165 * row
+        top = 0.64 - 0.165 * row
         name = {"color": COLOURS.get(reply.who, SOFT), "weight": "bold"}
-        ax.text(0, place, reply.who, va="top", fontsize=9.5, **name)
+        ax.text(0, top, reply.who, va="top", fontsize=9.5, **name)
         thought, answer = _said(reply, question)
-        ax.text(0.15, place, thought, va="top", fontsize=8.5, color=SOFT)
-        ax.text(1, place, answer, va="top", ha="right", fontsize=9.5, **name)
+        ax.text(0.15, top, thought, va="top", fontsize=8.5, color=SOFT)
+        ax.text(1, top, answer, va="top", ha="right", fontsize=9.5, **name)
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=160)
+    figure.savefig(drawn := io.BytesIO(), format="png", dpi=WIDTH / figure.get_figwidth())
     return Image.open(drawn).convert("RGB")
 
 

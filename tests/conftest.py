@@ -47,8 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def libraries_are_no_garbage() -> None:
-    """What the modules before have imported stays, so that a collection need not walk through it:
-    each training does some, and they took most of its time."""
+    """Each training collects garbage several times, and most of its time went into walking through
+    the objects of imported libraries. What is frozen is passed over, and is never freed."""
     gc.collect()
     gc.freeze()
 

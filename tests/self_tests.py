@@ -43,7 +43,7 @@ def digest(lab: str) -> str:
 
 
 def _content(file: Path) -> bytes:
-    """The file; of a notebook all but its outputs, which grading does not read."""
+    """The file; of a notebook all but outputs and their numbers, which grading does not read."""
     if file.suffix != ".ipynb":
         return file.read_bytes()
     notebook = json.loads(file.read_bytes())

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import blocks_bench, loss_bench, sampling_bench, training_bench
+from benchmarks import ask_bench, blocks_bench, loss_bench, sampling_bench, training_bench
 from benchmarks.__main__ import chosen
 from benchmarks.loss_inputs import make
-from benchmarks.measure import ROOT, Case, NoRun, Result, Run, run_once
+from benchmarks.measure import ROOT, Case, NoRun, Result, Run, UnavailableError, run_once
 from benchmarks.plot import draw
 from benchmarks.table import NAMES, TARGETS, markdown
 from benchmarks.worker import measured
@@ -36,10 +36,15 @@ def result(name: str, **cpu: float | NoRun) -> Result:
 
 
 def test_every_case_can_be_shown_and_every_target_has_its_case():
-    cases = [*chosen((), quick=False), *chosen(("blocks",), quick=False)]
+    cases = [*chosen((), quick=False), *chosen(("blocks", "ask"), quick=False)]
     assert {c for case in cases for c in case.contenders} <= NAMES.keys()
     assert {target.case for target in TARGETS} <= {case.name for case in cases}
     assert all(set(case.seldom) < set(case.contenders) for case in cases)
+
+
+def test_asking_needs_a_run(tmp_path):
+    with pytest.raises(UnavailableError, match="`make lab` makes that run"):
+        ask_bench.prepare("ours", {"run": str(tmp_path)})
 
 
 def test_a_name_that_is_no_case_is_refused_with_those_that_are():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from distill_lab.course.install_cell import own_repository
@@ -58,3 +60,10 @@ def test_broken_links_are_found(tmp_path):
         encoding="utf-8",
     )
     assert broken(tmp_path) == ["a.html: #bottom", "a.html: b.png", "a.html: folder/#there"]
+
+
+def test_what_is_said_below_the_animation_is_the_same_in_both_places():
+    pages = [README, collect.ROOT / "docs" / "index.md"]
+    pattern = re.compile(r"!\[(.*)\]\(docs/_static/ask.gif\)")
+    first, second = (pattern.findall(page.read_text(encoding="utf-8")) for page in pages)
+    assert first == second != []

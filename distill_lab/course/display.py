@@ -14,10 +14,8 @@ _PANELS = 4  # of a static picture
 
 
 def show(*pictures: Plot) -> None:
-    """Shows pictures with their alternative text in a notebook's output. Below each, the text is
-    there again, folded, because some screen readers read only that."""
-    from html import escape
-
+    """Shows pictures in a notebook's output: a title above, a caption below, if they have any, and
+    the alternative text once more, folded, because some screen readers read only that."""
     from IPython.display import Image, display  # type: ignore[attr-defined]
 
     for picture in pictures:
@@ -25,20 +23,20 @@ def show(*pictures: Plot) -> None:
             print(picture.alt)
             continue
         if picture.title:
-            _text(picture.title, "b")
+            _words("<b>{}</b>", picture.title)
         display(Image(picture.png, width=SHOWN, alt=picture.alt))
         if picture.caption:
-            _text(picture.caption, "small")
-        summary = f"<summary>The picture in words</summary>{escape(picture.alt)}"
-        display({"text/html": f"<details>{summary}</details>", "text/plain": picture.alt}, raw=True)
+            _words("<small>{}</small>", picture.caption)
+        _words("<details><summary>The picture in words</summary>{}</details>", picture.alt)
 
 
-def _text(text: str, tag: str) -> None:
+def _words(html: str, text: str) -> None:
+    """The text, in HTML at the place of {}."""
     from html import escape
 
     from IPython.display import display
 
-    display({"text/html": f"<{tag}>{escape(text)}</{tag}>", "text/plain": text}, raw=True)
+    display({"text/html": html.format(escape(text)), "text/plain": text}, raw=True)
 
 
 def table(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:

@@ -88,15 +88,16 @@ def _along_axes(study: Study) -> list[Plot]:
     made: list[Plot] = []
     names = _measured(study)
     kinds = study.halves[series.fullest_half(study)].kind_names
+    wanted = [[name] for name in names]
+    if names and kinds:
+        wanted.insert(1, [f"{names[0]}:{kind}" for kind in kinds])
     for axis in study.definition.axes:
         if len(next(iter(axis.values()))) < 2:
             continue
-        for name in names:
-            of_kinds = [f"{name}:{kind}" for kind in kinds] if name == names[0] else []
-            for measures in filter(None, ([name], of_kinds)):
-                panels = [series.along(study, axis, each) for each in measures]
-                if panels[0].students:
-                    made.append(line_plot(panels))
+        for measures in wanted:
+            panels = [series.along(study, axis, measure) for measure in measures]
+            if panels[0].students:
+                made.append(line_plot(panels))
     return made
 
 

@@ -38,9 +38,10 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Series:
     """A measure along an axis: the points of each student, on one half; `axis` has the settings
-    whose values name a point."""
+    whose values name a point, `averaged` those over whose values each point is a mean."""
 
     axis: tuple[str, ...]
+    averaged: tuple[str, ...]
     measure: str
     half: str
     students: dict[str, list[Point]]
@@ -97,7 +98,9 @@ def along(study: Study, axis: Axis, measure: str) -> Series:
         points = [_point(study, student, row, names, measure, half) for row in rows]
         if any(points):
             students[student] = [point for point in points if point]
-    return Series(names, measure, half, students)
+    others = [each for each in study.definition.axes if each != axis]
+    averaged = tuple(name for each in others for name in named_by(each) if len(each[name]) > 1)
+    return Series(names, averaged, measure, half, students)
 
 
 def named_by(axis: Axis) -> tuple[str, ...]:

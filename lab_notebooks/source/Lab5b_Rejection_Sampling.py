@@ -372,7 +372,8 @@ show(compared(ems, "EM"))
 # about half an hour on two cores and is not done here: the study comes with the course (`lab_notebooks/studies/filter`, its page has all
 # numbers; `distill-lab study check` computes them again from the scores).
 #
-# **Your guess:** where is the filter worth most: with a cool teacher or with a hot one?
+# In the second picture `sft` learns from kept traces, `sft:unfiltered` from as many that nobody judged, the others from traces
+# that are all right or all wrong. **Your guess:** where is the filter worth most: with a cool teacher or with a hot one?
 
 # %% id="study"
 # NBVAL_IGNORE_OUTPUT

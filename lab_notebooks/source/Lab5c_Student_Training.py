@@ -338,7 +338,7 @@ table(rows, ("model", "CE", "KL at T = 1", f"T² KL at T = {T:g}"))
 #
 # *Your guess:* where do softened targets add more, with the judge or without?
 #
-# (Both pictures are of the questions on which α and T were chosen, the first averaged over T. The numbers in the text below
+# (In the pictures α is called alpha. Both are of the questions on which α and T were chosen; the numbers in the text below
 # are of the others.)
 
 # %% id="study-key"

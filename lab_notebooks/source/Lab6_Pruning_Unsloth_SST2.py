@@ -622,7 +622,7 @@ rows = [
 table(rows, ("zeros", "CSR's bytes / dense", "its time / dense, 1 token", "64 tokens"))
 
 # %% [markdown] id="about-speed"
-# Of the models that we timed, only the one with fewer blocks is faster. (Narrower matrices: Lab 7 times them at its end.) By how
+# Of the models that we timed, only the one with fewer blocks is clearly faster; the others differ by what the clock varies. (Narrower matrices: Lab 7 times them at its end.) By how
 # much? A token's time has a part that grows with the blocks, and one that does not: the embedding, the head, the program around them.
 #
 # $$t(L) = a \cdot L + b$$

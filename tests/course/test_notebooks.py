@@ -291,11 +291,14 @@ def test_a_state_of_widgets_that_colab_left_is_found(lab):
     assert "solutions/Demo.ipynb: expected" in only(findings(lab))
 
 
-def test_a_notebook_without_a_source_and_one_that_is_too_large_are_found(lab):
+def test_a_notebook_without_a_source_is_found(lab):
     shutil.copy(lab / "Demo.ipynb", lab / "Old.ipynb")
     assert "Old.ipynb: expected source/Old.py" in only(findings(lab))
-    (lab / "Old.ipynb").unlink()
-    replace(lab / "Demo.ipynb", "The end.", 300_000 * "x")
+
+
+@pytest.mark.parametrize("name", ["Demo.ipynb", "solutions/Demo.ipynb"])
+def test_a_notebook_that_is_too_large_is_found(lab, name):
+    replace(lab / name, "The end.", 300_000 * "x")
     assert any("expected at most 300 KB" in line for line in findings(lab))
 
 

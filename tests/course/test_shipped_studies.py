@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import html
 from statistics import fmean
 
 import pytest
+from PIL import Image
 
 from distill_lab.course.plots.shipped import studies_folder, study_means, study_pictures
+from distill_lab.reporting.figures import WIDTH
 from distill_lab.run.records import LabError
 from distill_lab.studies.results import read
 
@@ -33,7 +36,22 @@ def test_each_picture_can_be_shown_and_is_told_in_words(folder):
     assert default.name == "findings"
     for picture in study_pictures(folder.name, *sorted(files)):
         assert picture.png == (folder / "plots" / f"{picture.name}.png").read_bytes()
-        assert picture.alt
+        page = html.unescape((folder / "page.html").read_text(encoding="utf-8"))
+        for before, said in (("<h3>", "title"), ('alt="', "alt"), ("<figcaption>", "caption")):
+            assert getattr(picture, said)
+            assert before + getattr(picture, said) in page
+
+
+def test_a_picture_is_as_wide_as_all_others():
+    pictures = [*studies_folder().glob("*/plots/*.png")]
+    sizes = {path: Image.open(path).width for path in pictures}
+    assert {path for path, width in sizes.items() if width != WIDTH} == set()
+
+
+def test_a_study_of_an_earlier_version_is_to_be_run_again(tmp_path):
+    (tmp_path / "study.json").write_text('{"pictures": {"findings": "kd minus sft: +5"}}')
+    with pytest.raises(LabError, match=r"earlier version wrote\. Run the study again"):
+        study_pictures(tmp_path)
 
 
 def test_means_are_those_of_the_table():

@@ -4,13 +4,20 @@ own pictures, as their words tell them."""
 from __future__ import annotations
 
 import io
+import math
+import re
+from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
-from distill_lab.reporting import plots
+from distill_lab.reporting import plots, templates
 from distill_lab.reporting.figures import (
+    GREEN,
+    KEPT,
+    REFUSED,
     SHOWN,
+    WIDTH,
     headline,
     in_axes,
     log_scale,
@@ -21,16 +28,31 @@ from distill_lab.reporting.figures import (
 
 
 def test_a_picture_has_few_colours_and_the_same_bytes_each_time():
-    """Two figures alike; 64 colours and no alpha make a quarter of the bytes."""
-    figures = [new_figure(2.0) for _ in range(2)]
-    for _, (ax,) in figures:
-        for n in range(100):
-            ax.plot([0, 1], [n, n], color=(n / 100, 0.5, 1 - n / 100))
+    """Two figures alike, with bands and a colour map, in which thin lines keep their colours."""
+    named = (KEPT, REFUSED, GREEN, "#7a3e9d", "#8a6d00")
+    figures = [new_figure(2.0, columns=2) for _ in range(2)]
+    for _, (ax, map) in figures:
+        map.imshow([[n * m for n in range(20)] for m in range(20)], cmap="Blues")
+        for n, colour in enumerate(named):
+            ax.fill_between([0, 1], [n, n + 1], [n + 2, n], color=colour, alpha=0.13)
+            ax.plot([0, 1], [n, n + 1], color=colour)
     first, again = (png_of(figure) for figure, _ in figures)
     assert first == again
     with Image.open(io.BytesIO(first)) as picture:
-        assert (picture.mode, picture.width) == ("P", 1.6 * SHOWN)
-        assert len(picture.convert("RGB").getcolors()) <= 64
+        assert (picture.mode, picture.width) == ("P", WIDTH)
+        there = [colour for _, colour in picture.convert("RGB").getcolors()]
+    assert 16 < len(there) <= 64
+    for colour in named:
+        wanted = ImageColor.getrgb(colour)
+        assert min(math.dist(wanted, other) for other in there) < 15, colour
+
+
+def test_reports_show_a_picture_as_wide_as_notebooks_do():
+    sheets = [*Path(templates.__file__).parent.glob("*.jinja")]
+    widths = {
+        w for sheet in sheets for w in re.findall(r"img \{[^}]*max-width: (\w+)", sheet.read_text())
+    }
+    assert widths == {f"{SHOWN}px"}
 
 
 def texts_of(ax) -> dict[str, float]:

@@ -18,9 +18,9 @@ from distill_lab.studies.halves import half_of, write_halves
 from distill_lab.studies.pictures.calibration_plot import calibration
 from distill_lab.studies.pictures.findings_plot import forest
 from distill_lab.studies.pictures.heat_map import heat_map
-from distill_lab.studies.pictures.line_plot import is_geometric
+from distill_lab.studies.pictures.line_plot import is_geometric, line_plot
 from distill_lab.studies.pictures.look import colours
-from distill_lab.studies.series import along, calibration_of, fullest_half, map_of
+from distill_lab.studies.series import Point, Series, along, calibration_of, fullest_half, map_of
 from distill_lab.studies.statistics import mean_of, passage_draws, percentiles
 
 QUESTIONS = [
@@ -306,8 +306,33 @@ def test_kinds_of_questions_have_a_picture_of_their_own(tmp_path):
     by_kind = page.draw(results.read(tmp_path))[1]
     assert (whole.name, by_kind.name) == ("train-alpha-em", "train-alpha-em-by-kind")
     assert whole.alt == "EM along alpha: sft 12.5 at 0.1, 12.5 at 0.5; kd 37.5 at 0.1, 50.0 at 0.5."
-    kinds = ("EM on one-fact questions by alpha, 0.1 to 0.5:", "EM on two-fact questions by")
-    assert all(kind in by_kind.title for kind in kinds)
+    one, two = by_kind.alt.removesuffix(".").split(". ")
+    along = "questions along alpha: "
+    assert one == f"EM on one-fact {along}sft 25.0 at 0.1, 25.0 at 0.5; kd 50.0 at 0.1, 50.0 at 0.5"
+    assert two == f"EM on two-fact {along}sft 0.0 at 0.1, 0.0 at 0.5; kd 25.0 at 0.1, 50.0 at 0.5"
+
+
+@pytest.mark.parametrize(
+    ("kd", "said"),
+    [
+        ((30, 50, 70), "EM at alpha 2: sft 90.0 is ahead, base 10.0 is last"),
+        ((60, 80, 100), "EM at alpha 2: sft 90.0 and kd 80.0 are ahead, base 10.0 is last"),
+    ],
+)
+def test_a_title_names_all_whose_intervals_reach_the_best_ones(kd, said):
+    ends = {"base": (5, 10, 15), "kd": kd, "sft": (85, 90, 95)}
+    students = {
+        who: [Point(a, m, low, high) for a in (1, 2)] for who, (low, m, high) in ends.items()
+    }
+    series = Series(("train.alpha",), (), "em", "report", students)
+    picture = line_plot([series])
+    assert picture.title == said
+    assert picture.caption.endswith("that are reported; bands: 95 % intervals over passages.")
+    averaged = replace(series, averaged=("train.temperature",), half="choose")
+    assert line_plot([averaged]).caption == (
+        "Means over seeds on the questions on which settings are chosen; bands: 95 % intervals "
+        "over passages. Each point is the mean over all values of T."
+    )
 
 
 def test_a_study_all_of_whose_students_failed_has_a_page(tmp_path):

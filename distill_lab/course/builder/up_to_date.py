@@ -11,7 +11,7 @@ from distill_lab.course.builder import figures, leaks, make, prose, rules
 from distill_lab.course.builder.source import Source
 from distill_lab.run.records import LabError
 
-MOST_BYTES = 300_000  # of a notebook, with the solutions' outputs too
+MOST_BYTES = 300_000  # of a notebook's file, in which a solution's outputs count
 BUILD = "Run `distill-lab notebooks build`"
 
 

@@ -26,6 +26,11 @@ def study_pictures(study: str | Path, *plots: str) -> list[Plot]:
     if missing := [plot for plot in plots if plot not in said]:
         known = ", ".join(said)
         raise LabError(f"Expected pictures of {folder.name}: {known}; found {missing[0]!r}.")
+    if not all(isinstance(words, dict) for words in said.values()):
+        raise LabError(
+            f"{folder / STUDY}: expected title, caption and text of each picture, found what an "
+            "earlier version wrote. Run the study again; what is there is kept."
+        )
     return [
         Plot(plot, png=(folder / PLOTS / f"{plot}.png").read_bytes(), **said[plot])
         for plot in plots or ("findings",)

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 
 from distill_lab.reporting.figures import INK, REST, Plot, name_lines, new_figure, png_of
+from distill_lab.studies.halves import CHOOSE, REPORT
 from distill_lab.studies.measure_names import LOWER_IS_BETTER, gain, label, split
 from distill_lab.studies.pictures.look import MARKS, axis_label, colours, number, tick
 from distill_lab.studies.series import Point, Series
+
+_DASHES = str.maketrans(".@", "--")
+_WHICH = {CHOOSE: "on which settings are chosen", REPORT: "that are reported"}
 
 
 def line_plot(panels: Sequence[Series]) -> Plot:
@@ -23,14 +27,18 @@ def line_plot(panels: Sequence[Series]) -> Plot:
         _lines(ax, series, shades)
         ax.set_title(_with_direction(series.measure), fontsize=11, loc="left", color=INK)
     axes[-1].set_xlabel(axis_label(first.axis), fontsize=11, color=INK)
-    caption = (
-        f"Means over seeds on the half “{first.half}”; bands: 95 % intervals over passages. Where "
-        "other axes vary too, the mean over their values."
-    )
     alt = ". ".join(_described(series) for series in panels) + "."
     measure, kind = split(first.measure)
-    name = f"{first.axis[0].replace('.', '-')}-{measure.replace('@', '-')}{'-by-kind' * bool(kind)}"
-    return Plot(name, alt, png_of(figure), "; ".join(map(_line_title, panels)), caption)
+    name = f"{first.axis[0]}-{measure}{'-by-kind' if kind else ''}".translate(_DASHES)
+    title = "; ".join(map(_line_title, panels))
+    return Plot(name, alt, png_of(figure), title, _caption(first))
+
+
+def _caption(series: Series) -> str:
+    spans = "bands" if _is_numeric(series) else "bars"
+    said = f"Means over seeds on the questions {_WHICH[series.half]}; {spans}: 95 % intervals over "
+    over = f" Each point is the mean over all values of {axis_label(series.averaged)}."
+    return f"{said}passages.{over if series.averaged else ''}"
 
 
 def _with_direction(measure: str) -> str:
@@ -64,6 +72,10 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
     name_lines(ax, ends, shades)
 
 
+def _is_numeric(series: Series) -> bool:
+    return _are_numbers([point.value for point in next(iter(series.students.values()))])
+
+
 def _are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
@@ -85,15 +97,16 @@ def _described(series: Series) -> str:
 
 
 def _line_title(series: Series) -> str:
-    """What the measure does along the axis: of up to two students from where to where, of more the
-    best and the worst at the last value; on an axis of names, with which it is least and most."""
+    """What the measure does along the axis: of up to two students from where to where; of more, at
+    the last value, those whose intervals reach the best one's, and the last; on an axis of names,
+    with which it is least and most."""
     name, axis = label(series.measure), axis_label(series.axis)
     ends = {student: (points[0], points[-1]) for student, points in series.students.items()}
 
     def at(point: Point) -> str:
         return number(point.mean, series.measure)
 
-    if not _are_numbers([point.value for point in next(iter(series.students.values()))]):
+    if not _is_numeric(series):
         parts = [_range(who, points, at) for who, points in series.students.items()]
         return f"{name} by {axis}: {'; '.join(parts)}"
     if len(ends) <= 2:
@@ -101,12 +114,16 @@ def _line_title(series: Series) -> str:
         a, b = next(iter(ends.values()))
         return f"{name} by {axis}, {tick(a.value)} to {tick(b.value)}: {', '.join(parts)}"
     ranked = sorted(ends, key=lambda who: gain(series.measure, ends[who][1].mean), reverse=True)
+    last = {who: ends[who][1] for who in ranked}
     best, worst = ranked[0], ranked[-1]
-    where = f"{axis} {tick(ends[best][1].value)}"
-    of_best, of_worst = at(ends[best][1]), at(ends[worst][1])
-    if ends[best][1].overlaps(ends[worst][1]):
-        return f"{name} at {where}: the students' intervals overlap ({of_worst} to {of_best})"
-    return f"{name} at {where}: {best} is best ({of_best}), {worst} worst ({of_worst})"
+    where = f"{axis} {tick(last[best].value)}"
+    if last[best].overlaps(last[worst]):
+        spread = f"{at(last[worst])} to {at(last[best])}"
+        return f"{name} at {where}: the students' intervals overlap ({spread})"
+    ahead = [f"{who} {at(last[who])}" for who in ranked if last[who].overlaps(last[best])]
+    leaders = " and ".join(filter(None, (", ".join(ahead[:-1]), ahead[-1])))
+    are = "is" if len(ahead) == 1 else "are"
+    return f"{name} at {where}: {leaders} {are} ahead, {worst} {at(last[worst])} is last"
 
 
 def _range(who: str, points: Sequence[Point], at: Callable[[Point], str]) -> str:

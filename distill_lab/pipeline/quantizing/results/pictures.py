@@ -76,7 +76,6 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
         ax.plot(size, value, "o", color=colour, markersize=5, label=f"{n} {name}")
     ax.set_xscale("log")
     plain_ticks(ax.xaxis)
-    _numbered(ax, list(points.values()))
     ax.set_xlabel("weights on disk, MB", fontsize=11, color=INK)
     ax.set_ylabel(f"{measure.label}, percent", fontsize=11, color=INK)
     _legend(figure, ax)
@@ -87,6 +86,7 @@ def score_by_bytes(models: Models, measure: Measure) -> Plot:
         if n in points
     ]
     headline(figure, f"{'; '.join(compared)} {measure.label}")
+    _numbered(ax, list(points.values()))
     told = "; ".join(
         f"{name} {size:,.4g} MB, {value:.1f}" for name, (size, value) in points.items()
     )
@@ -107,7 +107,6 @@ def bits(models: Models) -> Plot:
         ax.plot((x, x), ends, color=colour, alpha=0.35)
         ax.plot(x, y, "o", color=colour, markersize=5, label=f"{n} {name}")
     ax.set_yscale("log")
-    _numbered(ax, list(points.values()))
     ax.set_xlabel("bits a weight, of the whole file", fontsize=11, color=INK)
     ax.set_ylabel("KL, nats a token", fontsize=11, color=INK)
     ax.grid(axis="y", color=REST, linewidth=0.8)
@@ -116,14 +115,16 @@ def bits(models: Models) -> Plot:
     far, near = (f"{n} ({others[n]['kl']:.2g} nats, {points[n][0]:.2g} bits)" for n in ends)
     more = f"; nearest: {near}" if len(points) > 1 else ""
     headline(figure, f"Furthest from the dense model: {far}{more}")
+    _numbered(ax, list(points.values()))
     told = "; ".join(f"{name} {x:.3g} bits, {y:.3g} nats" for name, (x, y) in points.items())
     return Plot("bits", f"KL from the dense model: {told}.", png_of(figure))
 
 
 def _numbered(ax: Any, points: Sequence[tuple[float, float]]) -> None:
-    """Each point's number beside it, on the side that has most room."""
+    """Each point's number beside it, on the side that has most room; called last, as it takes the
+    places that all else has left the axes."""
     ax.margins(x=0.08)
-    ax.autoscale_view()  # else the axes may still have other limits
+    ax.figure.draw_without_rendering()
     places = [(x, y) for x, y in ax.transData.transform(points) * 72 / ax.figure.dpi]
     taken = [*places]
     for n, (x, y) in enumerate(places):
@@ -135,7 +136,7 @@ def _numbered(ax: Any, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _room(number: tuple[float, float], others: Sequence[tuple[float, float]]) -> float:
-    """How far it is to the nearest other; the length of two numbers is enough."""
+    """How far it is to the nearest other, in points; 18, the width of two numbers, are enough."""
     return min([18.0, *(math.dist(number, other) for other in others)])
 
 
