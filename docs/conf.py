@@ -39,6 +39,8 @@ html_title = "distill_lab"
 html_static_path = [str(ROOT / "docs" / "_static")]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
+smartquotes = False  # they make one dash of a flag's two
+toc_object_entries_show_parents = "hide"
 html_use_index = html_domain_indices = False  # the search finds names too
 html_extra_path = [str(ROOT / "build" / "site" / "files")]
 html_math_renderer = "mathml"
@@ -60,7 +62,7 @@ html_theme_options = {
 
 def as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Our docstrings are plain text with `code` in backquotes and indented blocks: all that
-    reStructuredText would read otherwise is escaped, and a block after a colon stays one."""
+    reStructuredText would read otherwise is escaped, and a block stays one."""
     for n, line in enumerate(lines):
         if line.startswith("    "):
             continue
@@ -68,8 +70,8 @@ def as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[s
         escaped = (p if p[:1] in ("`", "*") else re.sub(r"([*|_])", r"\\\1", p) for p in parts)
         lines[n] = "".join(escaped)
         is_block = n + 2 < len(lines) and not lines[n + 1] and lines[n + 2].startswith("    ")
-        if is_block and line.endswith(":"):
-            lines[n] += ":"
+        if is_block and line:
+            lines[n] += ":" if line.endswith(":") else " ::"
 
 
 def is_left_out(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

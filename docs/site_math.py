@@ -14,7 +14,8 @@ def inline(translator: Any, node: Any) -> None:
 
 
 def block(translator: Any, node: Any) -> None:
-    translator.body.append(convert(node.astext(), display="block"))
+    formula = convert(node.astext(), display="block")
+    translator.body.append(f'<div class="formula">{formula}</div>')
     raise SkipNode
 
 

@@ -1,13 +1,15 @@
 """What the notebooks call: `lab = begin()`, then one stage at a time, and its records.
 
-lab = begin()                    # chooses profile and run folder, and says why
-lab = begin("cpu")               # the same with this profile
-lab = begin(drive=True)          # in Colab: also keeps a copy of the run in Google Drive
-lab.run("data", "generate")      # runs stages; what exists already is not made again
-lab.traces[0]                    # the records in the run's folder, by their names
-lab.judged[0]                    # a trace with its own verdict; never join the two by position
-lab.show("funnel")               # shows one of the report's pictures
-lab.ask("passage", "question")   # the models' thoughts and answers, as they write them
+    lab = begin()                    # chooses profile and run folder, and says why
+    lab = begin("cpu")               # the same with this profile
+    lab = begin(drive=True)          # in Colab: also keeps a copy of the run in Google Drive
+    lab.run("data", "generate")      # runs stages
+    lab.traces[0]                    # the records in the run's folder, by their names
+    lab.judged[0]                    # a trace with its own verdict; never join the two by position
+    lab.show("funnel")               # shows one of the report's pictures
+    lab.ask("passage", "question")   # the models' thoughts and answers, as they write them
+
+What exists already is not made again.
 """
 
 from __future__ import annotations

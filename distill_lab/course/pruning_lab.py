@@ -1,9 +1,11 @@
 """What Lab 6's notebook calls: `lab = begin_pruning()`, then one stage at a time, and its models.
 
-lab = begin_pruning()              # chooses profile and run folder, and says why
-lab.run("adapt", "prune")          # runs stages; what exists already is not made again
-lab.model("wanda:0.5")             # a fresh copy of a model of the run
-lab.show("sparsity")               # shows one of the report's pictures
+    lab = begin_pruning()              # chooses profile and run folder, and says why
+    lab.run("adapt", "prune")          # runs stages
+    lab.model("wanda:0.5")             # a fresh copy of a model of the run
+    lab.show("sparsity")               # shows one of the report's pictures
+
+What exists already is not made again.
 """
 
 from __future__ import annotations

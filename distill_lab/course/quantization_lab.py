@@ -1,10 +1,12 @@
 """What Lab 7's notebook calls: `lab = begin_quantizing()`, then a stage at a time, and its models.
 
-lab = begin_quantizing()           # chooses profile and run folder, and says why
-lab.run("adapt", "quantize")       # runs stages; what exists already is not made again
-lab.model("round-4-g32")           # a fresh copy of a model of the run
-lab.show("bits")                   # shows one of the report's pictures
-lab.ask("passage", "question", "dense", "q4_0")   # their thoughts and answers, as they write them
+    lab = begin_quantizing()           # chooses profile and run folder, and says why
+    lab.run("adapt", "quantize")       # runs stages
+    lab.model("round-4-g32")           # a fresh copy of a model of the run
+    lab.show("bits")                   # shows one of the report's pictures
+    lab.ask("passage", "question", "dense", "q4_0")   # what they write, as they write it
+
+What exists already is not made again.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ time goes through both heads, and the gradient with respect to the logits, which
 overwrites them: nothing is kept for the backward pass but the gradients themselves, nothing is
 computed twice, and a frozen head gets none.
 
-With log q the student's log-probabilities at temperature T and g = dD / dlog q, all divergences
-have
+With log q the student's log-probabilities at temperature T and g = dD / dlog q, it is for all
+divergences:
 
     dD / d(z / T) = g - q * sum(g)          g = -p                           forward KL
                                             g = q (log q - log p)            reverse KL

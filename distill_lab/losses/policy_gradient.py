@@ -3,7 +3,7 @@
 DeepSeek-R1's reinforcement learning is GRPO (section 2.2.1; Shao et al. 2024, arXiv 2402.03300).
 Each prompt has a group of completions, and one that is better than its group becomes likelier. With
 r the ratio of a token's probability now to that when it was sampled, and A the advantage of its
-completion, each token costs
+completion, each token costs:
 
     - min( r A, clip(r, 1 - epsilon, 1 + epsilon_high) A ) + beta r k3
 
@@ -98,14 +98,13 @@ def policy_loss(
     log_p (B, T) are the sampled tokens' log-probabilities, `old_log_p` the same when they were
     sampled (detached), `advantages` (B), or (B, T) where each token has its own. `mask` (B, T) is 1
     at a completion's tokens, its end token included; elsewhere the log-probabilities are anything
-    finite. `epsilon_high` is DAPO's wider bound above (None: epsilon).
+    finite. `epsilon_high` is DAPO's wider bound above (None: epsilon). What a token is divided by,
+    and the sum by `n_items`, which counts:
 
-    | kind | a token is divided by | and the sum by `n_items`, which counts |
-    |---|---|---|
-    | grpo | its completion's length | completions |
-    | bnpo | the tokens of this micro-batch | micro-batches |
-    | dapo | 1 | tokens |
-    | dr_grpo | `max_length`, the most that a completion may have | completions |
+        grpo     its completion's length                              completions
+        bnpo     the tokens of this micro-batch                       micro-batches
+        dapo     1                                                    tokens
+        dr_grpo  `max_length`, the most that a completion may have    completions
 
     `n_items` is that of the whole optimiser step: the sum of `step_items` over its micro-batches
     (and processes), so that their losses add up to the step's. None: this batch is the whole step.

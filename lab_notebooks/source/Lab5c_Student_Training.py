@@ -115,7 +115,7 @@ check("lab5c.completion_labels", completion_labels)
 # %% [markdown] id="objective"
 # ## 3. The loss
 #
-# $$L = (1-\alpha)\;\mathrm{CE}(y) \;+\; \alpha\,T^2\;\mathrm{KL}\big(\,\mathrm{softmax}(z_\mathrm{teacher}/T)\,\big\|\,\mathrm{softmax}(z_\mathrm{student}/T)\,\big)$$
+# $$L = (1-\alpha)\;\mathrm{CE}(y) \;+\; \alpha\,T^2\;\mathrm{KL}\big(\,\mathrm{softmax}(z_\mathrm{teacher}/T)\,\|\,\mathrm{softmax}(z_\mathrm{student}/T)\,\big)$$
 #
 # with $\mathrm{KL}(p\,\|\,q)=\sum_v p_v\,(\log p_v-\log q_v)$, a sum over the vocabulary, and the **mean** over the N
 # tokens of the completion. CE is the student's ordinary one, without T; $y$ are the `targets`. α = 0 is the paper's SFT. The
@@ -521,7 +521,7 @@ for bug, kd in museum.EXHIBITS.items():
 #
 # ## Three questions to test yourself
 #
-# <details><summary>Two students, α = 0.5 and T = 8: one with T² in its loss, one without. Which of them is nearly `sft`?</summary>
+# <details><summary>Two students, α = 0.5 and T = 8: one with T² in its loss, one without. Which of them is nearly <code>sft</code>?</summary>
 #
 # The one without: beside the gradient of the CE, the gradient of its KL is {arithmetic:64} times smaller than it should
 # be. Its KL value is small because softened distributions are alike, not because the student has learnt.

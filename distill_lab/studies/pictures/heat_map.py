@@ -25,7 +25,7 @@ def heat_map(of: Map, finding: Finding) -> Plot:
     for (row, column), value in np.ndenumerate(table):
         if not np.isnan(value):
             chosen = _is_chosen(of, finding, row, column)
-            colour = "#ffffff" if abs(value) > 0.6 * most else INK
+            colour = "#ffffff" if abs(value) > 0.85 * most else INK
             text = signed(value, measure) + (" ●" if chosen else "")
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
     ax.set_xticks(range(len(of.column_values)), [tick(v) for v in of.column_values])
