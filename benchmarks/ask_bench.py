@@ -5,7 +5,6 @@ They are asked the first trap of Lab 5, together, as `lab.ask` does. Loading is 
 
 from __future__ import annotations
 
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -20,14 +19,12 @@ from distill_lab.run.settings import profile
 from distill_lab.sampling.nucleus import Sampling
 
 NAME = "ask"
-RUN = Path("runs", "tiny")
+RUN = "runs/tiny"
 
 
 def cases(quick: bool) -> list[Case]:
     """One case; there is no smaller one."""
-    return [
-        Case(NAME, "Asking the four models of a run", "ask_bench", ("ours",), {"run": str(RUN)})
-    ]
+    return [Case(NAME, "Asking the four models of a run", "ask_bench", ("ours",), {"run": RUN})]
 
 
 def prepare(contender: str, settings: dict[str, Any]) -> Work:

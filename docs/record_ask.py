@@ -8,7 +8,6 @@ what they answered, for the text below the picture.
 
 from __future__ import annotations
 
-import io
 import sys
 import textwrap
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 
 from distill_lab.chat.replies import Reply, ask
 from distill_lab.chat.speakers import of_run
-from distill_lab.reporting.figures import INK, SOFT, WIDTH, few_colours, new_figure
+from distill_lab.reporting.figures import INK, SOFT, few_colours, new_figure, pixels_of
 from distill_lab.run.arms import COLOURS, MODELS
 from distill_lab.run.records import LabError, Question
 from distill_lab.run.settings import profile
@@ -66,9 +65,8 @@ def main(run: Path) -> None:
         both.paste(frame, (0, n * frame.height))
     palette = few_colours(both)
     first, *others = (f.quantize(palette=palette, dither=Image.Dither.NONE) for f in frames)
-    first.save(
-        TARGET, save_all=True, append_images=others, duration=durations
-    )  # without `loop` it plays once
+    # without `loop` it plays once
+    first.save(TARGET, save_all=True, append_images=others, duration=durations)
     print(f"{TARGET}: {len(frames)} frames, {TARGET.stat().st_size / 1000:.0f} KB")
 
 
@@ -88,8 +86,7 @@ def _frame(question: Question, replies: list[Reply]) -> Any:
         ax.text(0.15, top, thought, va="top", fontsize=8.5, color=SOFT)
         ax.text(1, top, answer, va="top", ha="right", fontsize=9.5, **name)
     ax.set(xlim=(0, 1), ylim=(0, 1))
-    figure.savefig(drawn := io.BytesIO(), format="png", dpi=WIDTH / figure.get_figwidth())
-    return Image.open(drawn).convert("RGB")
+    return pixels_of(figure)
 
 
 def _said(reply: Reply, question: Question) -> tuple[str, str]:

@@ -48,13 +48,17 @@ def new_figure(height: float, rows: int = 1, columns: int = 1, **options: Any) -
 
 
 def png_of(figure: Any) -> bytes:
-    """The figure as a PNG of the width WIDTH; the same figure gives the same bytes."""
+    """The figure as a PNG; the same figure gives the same bytes."""
+    few_colours(pixels_of(figure)).save(small := io.BytesIO(), "PNG", optimize=True)
+    return small.getvalue()
+
+
+def pixels_of(figure: Any) -> Any:
+    """The figure as an RGB picture of Pillow, of the width WIDTH."""
     from PIL import Image
 
     figure.savefig(drawn := io.BytesIO(), format="png", dpi=WIDTH / _INCHES)
-    few = few_colours(Image.open(drawn).convert("RGB"))
-    few.save(small := io.BytesIO(), "PNG", optimize=True)
-    return small.getvalue()
+    return Image.open(drawn).convert("RGB")
 
 
 def few_colours(picture: Any) -> Any:

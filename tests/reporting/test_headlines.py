@@ -31,8 +31,8 @@ def test_a_picture_has_few_colours_and_the_same_bytes_each_time():
     """Two figures alike, with bands and a colour map, in which thin lines keep their colours."""
     named = (KEPT, REFUSED, GREEN, "#7a3e9d", "#8a6d00")
     figures = [new_figure(2.0, columns=2) for _ in range(2)]
-    for _, (ax, map) in figures:
-        map.imshow([[n * m for n in range(20)] for m in range(20)], cmap="Blues")
+    for _, (ax, heat) in figures:
+        heat.imshow([[n * m for n in range(20)] for m in range(20)], cmap="Blues")
         for n, colour in enumerate(named):
             ax.fill_between([0, 1], [n, n + 1], [n + 2, n], color=colour, alpha=0.13)
             ax.plot([0, 1], [n, n + 1], color=colour)

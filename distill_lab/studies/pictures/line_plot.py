@@ -47,7 +47,7 @@ def _with_direction(measure: str) -> str:
 
 def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
     values = list(dict.fromkeys(p.value for points in series.students.values() for p in points))
-    numeric = _are_numbers(values)
+    numeric = _is_numeric(series)
     place = {value: value if numeric else n for n, value in enumerate(values)}
     ends: dict[str, float] = {}
     for n, (student, points) in enumerate(series.students.items()):
@@ -73,10 +73,7 @@ def _lines(ax: Any, series: Series, shades: Mapping[str, str]) -> None:
 
 
 def _is_numeric(series: Series) -> bool:
-    return _are_numbers([point.value for point in next(iter(series.students.values()))])
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
+    values = [point.value for points in series.students.values() for point in points]
     return all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
 
 
